@@ -1,0 +1,125 @@
+//! Time as a value: a wall clock that tests can move, and instants in milliseconds.
+
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// A moment: milliseconds since the Unix epoch, UTC. Shown as RFC 3339.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The moment this many milliseconds after the epoch.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// The moment this many seconds after the epoch.
+    #[must_use]
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the epoch.
+    #[must_use]
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch, rounded down: a `NumericDate` (RFC 7519 §2).
+    #[must_use]
+    pub const fn secs(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// The moment `span` later; the end of time instead of an overflow.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long after `earlier` this is; zero when it is not.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Year 9999 is the last RFC 3339 can write.
+        let moment = UNIX_EPOCH + Duration::from_millis(self.0.min(253_402_300_799_999));
+        humantime::format_rfc3339_millis(moment).fmt(f)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let moment = humantime::parse_rfc3339(&text).map_err(serde::de::Error::custom)?;
+        Ok(moment.into())
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(moment: SystemTime) -> Self {
+        let millis = moment.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        Self(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+}
+
+/// The wall clock. Clones share one offset, which only a test build of the settings can move.
+#[derive(Debug, Clone, Default)]
+pub struct Clock {
+    offset_ms: Arc<AtomicI64>,
+}
+
+impl Clock {
+    /// The present moment.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let now = Timestamp::from(SystemTime::now());
+        Timestamp(now.0.saturating_add_signed(self.offset_ms.load(Ordering::Relaxed)))
+    }
+
+    /// Moves this clock and all its clones, by milliseconds, either way.
+    pub fn shift(&self, millis: i64) {
+        self.offset_ms.fetch_add(millis, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_reads_as_rfc_3339_in_utc() {
+        let moment = Timestamp::from_millis(1_700_000_000_123);
+        assert_eq!(moment.to_string(), "2023-11-14T22:13:20.123Z");
+        let json = serde_json::to_string(&moment).expect("a timestamp is JSON");
+        assert_eq!(serde_json::from_str::<Timestamp>(&json).expect("and back"), moment);
+        assert_eq!(Timestamp::from_millis(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn clones_of_a_clock_move_together() {
+        let clock = Clock::default();
+        let twin = clock.clone();
+        let before = twin.now();
+        clock.shift(3_600_000);
+        assert!(twin.now().since(before) >= Duration::from_secs(3600));
+    }
+}

@@ -1,0 +1,119 @@
+//! A session: one sign-in on one device, and the generation its refresh token is at.
+
+use super::{SessionId, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+use std::{net::IpAddr, time::Duration};
+
+/// How a session's refresh token travels (REF-12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// In an httpOnly cookie: browsers.
+    #[default]
+    Cookie,
+    /// In JSON bodies: mobile apps and scripts.
+    Body,
+}
+
+/// Where a session was last used from, for its owner to recognise it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// The client's address.
+    pub ip: IpAddr,
+    /// `User-Agent`, at most 256 bytes of it.
+    pub user_agent: String,
+}
+
+/// One refresh-token family. There is one row for it, however often it rotates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The `sid` of its tokens.
+    pub id: SessionId,
+    /// Whose it is.
+    pub user: UserId,
+    /// How the refresh token travels.
+    pub transport: Transport,
+    /// Counts rotations: the refresh token of this generation is the current one (REF-5).
+    pub generation: u32,
+    /// Keyed hash of the current refresh token.
+    pub token_hash: [u8; 32],
+    /// Which key the hash is under.
+    pub hash_key: String,
+    /// Which key the tokens of this family are tagged with.
+    pub token_key: String,
+    /// When they signed in.
+    pub created_at: Timestamp,
+    /// When the current refresh token was issued.
+    pub refreshed_at: Timestamp,
+    /// From when on the current refresh token is void: the idle limit, cut at the absolute one.
+    pub expires_at: Timestamp,
+    /// From when on no rotation helps (REF-9).
+    pub ends_at: Timestamp,
+    /// When the sweeper next looks whether it has expired: never later than `expires_at`.
+    pub sweep_at: Timestamp,
+    /// When recent generations were replaced, newest first: entry `k` is when generation
+    /// `generation - 1 - k` was. Older than [`Session::MEMORY`] is forgotten.
+    pub replaced_at: Vec<Timestamp>,
+    /// How often the current token was given again to a repeated refresh (REF-4).
+    pub replays: u8,
+    /// Where it was last used from.
+    pub client: Client,
+}
+
+impl Session {
+    /// How long the moment of a rotation is remembered: no conflict window or grace may be longer.
+    pub const MEMORY: Duration = Duration::from_secs(30);
+
+    /// When a past generation was replaced, if that was within [`Session::MEMORY`] of the last rotation.
+    #[must_use]
+    pub fn replaced(&self, generation: u32) -> Option<Timestamp> {
+        let back = self.generation.checked_sub(generation)?.checked_sub(1)?;
+        self.replaced_at.get(usize::try_from(back).ok()?).copied()
+    }
+
+    /// Moves to the next generation.
+    pub fn rotate(&mut self, now: Timestamp, expires_at: Timestamp, token_hash: [u8; 32]) {
+        self.generation += 1;
+        self.replaced_at.insert(0, now);
+        self.replaced_at.retain(|&moment| now.since(moment) <= Self::MEMORY);
+        self.refreshed_at = now;
+        self.expires_at = expires_at;
+        self.token_hash = token_hash;
+        self.replays = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_remembers_when_recent_generations_were_replaced() {
+        let at = |s: u64| Timestamp::from_secs(1000 + s);
+        let mut session = Session {
+            id: SessionId::from_bytes([1; 16]),
+            user: UserId::from_bytes([2; 16]),
+            transport: Transport::Cookie,
+            generation: 1,
+            token_hash: [0; 32],
+            hash_key: String::new(),
+            token_key: String::new(),
+            created_at: at(0),
+            refreshed_at: at(0),
+            expires_at: at(100),
+            ends_at: at(1000),
+            sweep_at: at(100),
+            replaced_at: vec![],
+            replays: 0,
+            client: Client { ip: IpAddr::from([127, 0, 0, 1]), user_agent: String::new() },
+        };
+        for s in [1_u64, 2, 40] {
+            session.rotate(at(s), at(s + 100), [1; 32]);
+        }
+        assert_eq!(session.generation, 4);
+        assert_eq!(session.replaced(3), Some(at(40)));
+        assert_eq!(session.replaced(2), None, "38 s before the last rotation is forgotten");
+        assert_eq!(session.replaced(4), None, "the current one was not replaced");
+        assert_eq!(session.replaced(9), None);
+    }
+}

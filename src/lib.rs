@@ -1,0 +1,4 @@
+//! Doorward
+#![allow(missing_docs)]
+pub mod domain;
+pub mod store;

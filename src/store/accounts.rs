@@ -1,0 +1,275 @@
+//! Verbs on accounts. The e-mail index and the count of admins live in the same transaction as the row.
+
+use super::{
+    Change, Error, Store, Transaction,
+    schema::{ACTIVE_ADMINS, INVITES, SETUP, Setup, USERS, USERS_BY_EMAIL},
+    sessions::{Remember, begin_session, end_all_of},
+};
+use crate::domain::{Email, InviteId, Role, Session, Timestamp, User, UserId};
+use std::ops::ControlFlow;
+use subtle::ConstantTimeEq;
+
+/// What entitles somebody to a new account; used up in the transaction that makes it (AUT-12).
+#[derive(Debug, Clone, Copy)]
+pub enum Admission {
+    /// Nothing is needed: registration is open, or an operator does it.
+    Open,
+    /// A single-use invitation, by the keyed hash of its code.
+    Invite(InviteId, [u8; 32]),
+    /// The set-up link, by the keyed hash of its token; only while there is no admin (AUT-11).
+    Setup([u8; 32]),
+}
+
+/// An account to make, with the session it begins with, if any.
+#[derive(Debug, Clone)]
+pub struct NewAccount {
+    /// The account. An invitation's role replaces its own.
+    pub user: User,
+    /// The first session.
+    pub session: Option<Session>,
+    /// A session that this browser held before; it ends (REF-13).
+    pub replaces: Option<crate::domain::SessionId>,
+    /// What entitles to it.
+    pub admission: Admission,
+    /// Until when the replaced session is remembered.
+    pub remember: Remember,
+}
+
+/// What became of a [`NewAccount`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// It exists.
+    User(User),
+    /// Somebody has that address (AUT-3).
+    EmailTaken,
+    /// The invitation or set-up link is unknown, used or expired.
+    NotAdmitted,
+}
+
+/// What became of a change to a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserChange {
+    /// The user as it now is, or last was.
+    Done(User),
+    /// There is no such user.
+    NotFound,
+    /// It would have left nobody to administer (AZ-3).
+    LastAdmin,
+}
+
+/// Whether a change to a user ends their sessions.
+enum Sessions {
+    GoOn,
+    End,
+}
+
+impl Store {
+    /// Makes an account: user, e-mail index, session and the admission's use, together.
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub async fn create_account(&self, new: NewAccount) -> Result<Created, Error> {
+        self.transact(move |t| {
+            let NewAccount { mut user, session, replaces, admission, remember } = new.clone();
+            match admission {
+                Admission::Open => {}
+                Admission::Invite(id, code_hash) => match INVITES.get(t.reads(), &id)? {
+                    Some(invite) if same(&invite.code_hash, &code_hash) && user.created_at < invite.expires_at => user.role = invite.role,
+                    _ => return Ok(Created::NotAdmitted),
+                },
+                Admission::Setup(token_hash) => match SETUP.get(t.reads(), &())? {
+                    Some(setup)
+                        if same(&setup.token_hash, &token_hash)
+                            && user.created_at < setup.expires_at
+                            && other_admin(t, None)?.is_none() => {}
+                    _ => return Ok(Created::NotAdmitted),
+                },
+            }
+            if USERS_BY_EMAIL.get(t.reads(), &user.email)?.is_some() {
+                return Ok(Created::EmailTaken);
+            }
+            // Used up only by an account that is made: a taken address leaves the invitation good.
+            match admission {
+                Admission::Open => {}
+                Admission::Invite(id, _) => INVITES.delete(t.tx, &id),
+                Admission::Setup(_) => SETUP.delete(t.tx, &()),
+            }
+            USERS_BY_EMAIL.put(t.tx, &user.email, &user.id)?;
+            put_user(t, &user)?;
+            if let Some(session) = session {
+                begin_session(t, &session, replaces, remember)?;
+            }
+            Ok(Created::User(user))
+        })
+        .await
+    }
+
+    /// The user with this id.
+    ///
+    /// # Errors
+    /// The engine's own, and [`Error::Corrupt`].
+    pub fn user(&self, id: UserId) -> Result<Option<User>, Error> {
+        USERS.get(self.reads(), &id)
+    }
+
+    /// The user with this address.
+    ///
+    /// # Errors
+    /// The engine's own, and [`Error::Corrupt`].
+    pub fn user_by_email(&self, email: &Email) -> Result<Option<User>, Error> {
+        match USERS_BY_EMAIL.get(self.reads(), email)? {
+            Some(id) => self.user(id),
+            None => Ok(None),
+        }
+    }
+
+    /// Up to `limit` users whose address begins with `prefix`, in order of address, after `after`.
+    ///
+    /// # Errors
+    /// The engine's own, and [`Error::Corrupt`].
+    pub fn users(&self, prefix: &str, after: Option<&Email>, limit: usize) -> Result<Vec<User>, Error> {
+        let mut ids = Vec::new();
+        USERS_BY_EMAIL.scan(self.reads(), prefix.as_bytes(), after, |_, id| {
+            ids.push(id);
+            if ids.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        // A user deleted since the scan is simply no longer listed.
+        ids.into_iter().filter_map(|id| self.user(id).transpose()).collect()
+    }
+
+    /// Whether anybody can administer.
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub fn has_admin(&self) -> Result<bool, Error> {
+        let mut found = false;
+        ACTIVE_ADMINS.scan(self.reads(), &[], None, |_, ()| {
+            found = true;
+            ControlFlow::Break(())
+        })?;
+        Ok(found)
+    }
+
+    /// Gives a user another role; tokens issued before are void (AZ-2), sessions live on.
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub async fn set_role(&self, id: UserId, role: Role) -> Result<UserChange, Error> {
+        self.change_user(id, move |user| {
+            user.role = role.clone();
+            Sessions::GoOn
+        })
+        .await
+    }
+
+    /// Disables or enables a user. Disabling ends every session and voids every token (REF-10).
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub async fn set_disabled(&self, id: UserId, disabled: bool) -> Result<UserChange, Error> {
+        self.change_user(id, move |user| {
+            user.disabled = disabled;
+            if disabled { Sessions::End } else { Sessions::GoOn }
+        })
+        .await
+    }
+
+    /// Replaces a password as an operator does: every session ends, every token is void (REF-11).
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub async fn set_password(&self, id: UserId, password_hash: String) -> Result<UserChange, Error> {
+        self.change_user(id, move |user| {
+            user.password_hash.clone_from(&password_hash);
+            Sessions::End
+        })
+        .await
+    }
+
+    /// Deletes a user with everything that is theirs. The id is never used again (REV-7).
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub async fn delete_user(&self, id: UserId) -> Result<UserChange, Error> {
+        self.transact(move |t| {
+            let Some(user) = USERS.get(t.reads(), &id)? else { return Ok(UserChange::NotFound) };
+            if user.is_active_admin() && other_admin(t, Some(id))?.is_none() {
+                return Ok(UserChange::LastAdmin);
+            }
+            end_all_of(t, id, None)?;
+            USERS.delete(t.tx, &id);
+            USERS_BY_EMAIL.delete(t.tx, &user.email);
+            ACTIVE_ADMINS.delete(t.tx, &id);
+            t.announce(Change::Deleted(id));
+            Ok(UserChange::Done(user))
+        })
+        .await
+    }
+
+    /// Opens a set-up link in place of any other, unless somebody can administer already.
+    /// Answers whether it did.
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub async fn open_setup(&self, token_hash: [u8; 32], expires_at: Timestamp) -> Result<bool, Error> {
+        self.transact(move |t| {
+            if other_admin(t, None)?.is_some() {
+                return Ok(false);
+            }
+            SETUP.put(t.tx, &(), &Setup { token_hash, expires_at })?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Changes a user and voids their access tokens, unless nothing changes.
+    async fn change_user(&self, id: UserId, mut change: impl FnMut(&mut User) -> Sessions + Send + 'static) -> Result<UserChange, Error> {
+        self.transact(move |t| {
+            let Some(before) = USERS.get(t.reads(), &id)? else { return Ok(UserChange::NotFound) };
+            let mut user = before.clone();
+            let sessions = change(&mut user);
+            if before.is_active_admin() && !user.is_active_admin() && other_admin(t, Some(id))?.is_none() {
+                return Ok(UserChange::LastAdmin);
+            }
+            if user != before {
+                user.version += 1;
+                put_user(t, &user)?;
+                if let Sessions::End = sessions {
+                    end_all_of(t, id, None)?;
+                }
+            }
+            Ok(UserChange::Done(user))
+        })
+        .await
+    }
+}
+
+/// Writes a user and what is derived from it.
+pub(super) fn put_user(t: &mut Transaction<'_>, user: &User) -> Result<(), Error> {
+    USERS.put(t.tx, &user.id, user)?;
+    if user.is_active_admin() {
+        ACTIVE_ADMINS.put(t.tx, &user.id, &())?;
+    } else {
+        ACTIVE_ADMINS.delete(t.tx, &user.id);
+    }
+    t.announce(Change::Standing(user.id, user.standing()));
+    Ok(())
+}
+
+/// An enabled admin other than `than`. The count is made where the change is, so that two admins
+/// cannot demote each other at once (AZ-3).
+fn other_admin(t: &Transaction<'_>, than: Option<UserId>) -> Result<Option<UserId>, Error> {
+    let mut other = None;
+    ACTIVE_ADMINS.scan(t.reads(), &[], None, |id, ()| {
+        if Some(id) == than {
+            return ControlFlow::Continue(());
+        }
+        other = Some(id);
+        ControlFlow::Break(())
+    })?;
+    Ok(other)
+}
+
+fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    a.ct_eq(b).into()
+}

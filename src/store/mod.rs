@@ -1,0 +1,234 @@
+//! What Doorward remembers, as domain verbs: each one atomic transition, durable when it returns (I7).
+//!
+//! Callers see [`Store`]; beneath it lies [`engine::Engine`], the only thing that touches a disk.
+//! A verb is a closure over a [`Transaction`]; the engine runs it, makes it durable, and only
+//! then is memory told ([`Observer`]) and the caller answered, in the order of commits.
+
+mod accounts;
+pub mod engine;
+mod error;
+mod invites;
+mod key;
+mod race;
+mod record;
+mod schema;
+mod sessions;
+mod table;
+
+pub use accounts::{Admission, Created, NewAccount, UserChange};
+pub use error::Error;
+pub use sessions::{Ended, OnReuse, Remember, Rotate, Rotated, SignIn, SignedIn};
+
+use crate::domain::{SessionId, Standing, Timestamp, TokenId, UserId};
+use engine::{Engine, Reads, Work};
+use race::Races;
+use schema::{INSTANCE, Instance, REVOKED_SESSIONS, REVOKED_TOKENS, USERS};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use tokio::sync::oneshot;
+
+/// How long a verb waits for its commit before it answers that storage is unavailable.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Something that became durable and that memory must know, told in commit order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// A user is new, or has another version, or was disabled or enabled.
+    Standing(UserId, Standing),
+    /// A user was deleted.
+    Deleted(UserId),
+    /// A session ended: its access tokens are void, to be remembered until the last has expired.
+    SessionEnded(SessionId, Timestamp),
+    /// An access token was revoked, to be remembered until it has expired.
+    TokenRevoked(TokenId, Timestamp),
+    /// A refresh token of this session and generation was replaced.
+    Rotated(SessionId, u32),
+}
+
+/// Who is told of each [`Change`], on the committing thread: it must be quick and must not wait.
+pub trait Observer: Send + Sync {
+    /// `change` is durable; its verb has not been answered yet.
+    fn committed(&self, change: Change);
+}
+
+/// The store. Cheap to share behind an `Arc`.
+pub struct Store {
+    engine: Box<dyn Engine>,
+    observer: Arc<Informed>,
+    races: Arc<Races>,
+    instance: Instance,
+}
+
+/// Tells the store's own memory of each change, then everybody else's.
+struct Informed {
+    races: Arc<Races>,
+    observer: Arc<dyn Observer>,
+}
+
+impl Observer for Informed {
+    fn committed(&self, change: Change) {
+        if let Change::Rotated(session, generation) = change {
+            self.races.replaced(session, generation);
+        }
+        self.observer.committed(change);
+    }
+}
+
+/// A verb's view of the database: what it reads is current, what it writes is all or nothing.
+pub struct Transaction<'a> {
+    tx: &'a mut dyn engine::Tx,
+    changes: &'a mut Vec<Change>,
+}
+
+impl Transaction<'_> {
+    fn announce(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+}
+
+/// Everything an access token is held against, as loaded at the start.
+#[derive(Debug, Default)]
+pub struct Revocations {
+    /// Every user's standing.
+    pub users: Vec<(UserId, Standing)>,
+    /// Ended sessions and until when to remember each.
+    pub sessions: Vec<(SessionId, Timestamp)>,
+    /// Revoked access tokens and until when to remember each.
+    pub tokens: Vec<(TokenId, Timestamp)>,
+}
+
+impl Store {
+    /// Opens the store on an engine that holds the database of `instance`.
+    ///
+    /// # Errors
+    /// [`Error::NotOurs`] when the database belongs to another instance or to none,
+    /// [`Error::TooNew`] when a later release wrote it, and the engine's own.
+    pub fn open(engine: Box<dyn Engine>, instance: [u8; 16], observer: Arc<dyn Observer>) -> Result<Self, Error> {
+        let found = INSTANCE.get(engine.reads(), &())?.ok_or(Error::NotOurs)?;
+        if found.schema > schema::VERSION {
+            return Err(Error::TooNew { found: found.schema, known: schema::VERSION });
+        }
+        if found.id != instance {
+            return Err(Error::NotOurs);
+        }
+        let races = Arc::new(Races::default());
+        let observer = Arc::new(Informed { races: Arc::clone(&races), observer });
+        Ok(Self { engine, observer, races, instance: found })
+    }
+
+    /// Marks an empty engine as the database of `instance`; leaves one that already is alone.
+    ///
+    /// # Errors
+    /// [`Error::NotOurs`] when the database belongs to another instance, and the engine's own.
+    pub async fn initialise(engine: &dyn Engine, instance: [u8; 16], now: Timestamp) -> Result<(), Error> {
+        struct Nobody;
+        impl Observer for Nobody {
+            fn committed(&self, _: Change) {}
+        }
+        transact(engine, Arc::new(Nobody), move |t| match INSTANCE.get(t.reads(), &())? {
+            Some(found) if found.id == instance => Ok(()),
+            Some(_) => Err(Error::NotOurs),
+            None => INSTANCE.put(t.tx, &(), &Instance { schema: schema::VERSION, id: instance, created_at: now }),
+        })
+        .await
+    }
+
+    /// When the database was made.
+    #[must_use]
+    pub const fn created_at(&self) -> Timestamp {
+        self.instance.created_at
+    }
+
+    /// Whether writes are accepted; once the disk has failed, they are not until a restart (STO-4).
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.engine.is_writable()
+    }
+
+    /// Everything an access token is held against. Reads every user: for the start alone.
+    ///
+    /// # Errors
+    /// The engine's own, and [`Error::Corrupt`].
+    pub fn revocations(&self) -> Result<Revocations, Error> {
+        let mut all = Revocations::default();
+        USERS.scan(self.reads(), &[], None, |id, user| {
+            all.users.push((id, user.standing()));
+            ControlFlow::Continue(())
+        })?;
+        REVOKED_SESSIONS.scan(self.reads(), &[], None, |id, until| {
+            all.sessions.push((id, until));
+            ControlFlow::Continue(())
+        })?;
+        REVOKED_TOKENS.scan(self.reads(), &[], None, |id, until| {
+            all.tokens.push((id, until));
+            ControlFlow::Continue(())
+        })?;
+        Ok(all)
+    }
+
+    fn reads(&self) -> &dyn Reads {
+        self.engine.reads()
+    }
+
+    async fn transact<T: Send + 'static>(
+        &self,
+        verb: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        transact(&*self.engine, self.observer.clone(), verb).await
+    }
+}
+
+impl Transaction<'_> {
+    fn reads(&self) -> &dyn Reads {
+        self.tx.reads()
+    }
+}
+
+/// Runs a verb and waits until it is durable.
+async fn transact<T: Send + 'static>(
+    engine: &dyn Engine,
+    observer: Arc<dyn Observer>,
+    run: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (reply, answer) = oneshot::channel();
+    engine.submit(Box::new(Verb { run, outcome: None, changes: Vec::new(), observer, reply }));
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(Ok(result)) => result,
+        // The writer drops a verb only when it is gone itself.
+        Ok(Err(_)) => Err(Error::ReadOnly),
+        Err(_) => Err(Error::TimedOut),
+    }
+}
+
+/// A verb on its way through the engine.
+struct Verb<F, T> {
+    run: F,
+    outcome: Option<T>,
+    changes: Vec<Change>,
+    observer: Arc<dyn Observer>,
+    reply: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<F, T> Work for Verb<F, T>
+where
+    F: FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send,
+    T: Send,
+{
+    fn run(&mut self, tx: &mut dyn engine::Tx) -> Result<(), Error> {
+        // An engine may run a verb again: nothing of an earlier run may stay.
+        self.changes.clear();
+        self.outcome = Some((self.run)(&mut Transaction { tx, changes: &mut self.changes })?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, result: Result<(), Error>) {
+        let Self { run, outcome, changes, observer, reply } = *self;
+        let result = result.and_then(|()| outcome.ok_or(Error::Panicked));
+        if result.is_ok() {
+            changes.into_iter().for_each(|change| observer.committed(change));
+        }
+        // What the closure holds lives until memory has been told.
+        drop(run);
+        // A caller that hung up does not unmake what is durable.
+        let _ = reply.send(result);
+    }
+}
