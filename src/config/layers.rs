@@ -1,0 +1,279 @@
+//! Where settings come from: flag > environment > file > default, each value with its origin, so
+//! that a wrong one is refused by name.
+
+use super::{OutOfBounds, Settings};
+use crate::failure::Failure;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+use toml::{Table, Value};
+
+/// The file that is read from the working directory when it is there.
+const FILE: &str = "config.toml";
+const PREFIX: &str = "DOORWARD_";
+/// Variables of ours that are no settings.
+const RESERVED: [&str; 7] = [
+    "DOORWARD_ACCESS_SECRET",
+    "DOORWARD_ACCESS_SECRET_FILE",
+    "DOORWARD_REFRESH_SECRET",
+    "DOORWARD_REFRESH_SECRET_FILE",
+    "DOORWARD_ADMIN_EMAIL",
+    "DOORWARD_ADMIN_PASSWORD",
+    "DOORWARD_ADMIN_PASSWORD_FILE",
+];
+
+/// What the command line says of settings.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Flags {
+    /// Settings file [default: config.toml here, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+    /// Directory of the database and the keys
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Any setting, such as tokens.access_ttl=5m; repeatable
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Checked settings, and where each that is not a default came from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    origins: Origins,
+}
+
+impl Loaded {
+    /// Where a dotted key's value came from.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> String {
+        self.origins.get(key).map_or_else(|| "default".to_owned(), ToString::to_string)
+    }
+}
+
+type Origins = BTreeMap<String, Origin>;
+
+#[derive(Debug, Clone)]
+enum Origin {
+    File(PathBuf),
+    Variable(String),
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::Flag(flag) => write!(f, "flag {flag}"),
+        }
+    }
+}
+
+/// Reads and checks all settings. `environment` is the process's own, or a test's.
+///
+/// # Errors
+/// One message that names origin, key, what was found and what is allowed; exit 78.
+pub fn load(flags: &Flags, environment: impl Iterator<Item = (String, String)>) -> Result<Loaded, Failure> {
+    let defaults = Table::try_from(Settings::default()).map_err(|error| Failure::config(error.to_string()))?;
+    let mut merged = Table::new();
+    let mut origins = Origins::new();
+    if let Some(path) = flags.config.clone().or_else(|| Path::new(FILE).exists().then(|| FILE.into())) {
+        merged = read_file(&path)?;
+        for key in keys(&merged) {
+            origins.insert(key, Origin::File(path.clone()));
+        }
+    }
+    let mut overlay = |key: &str, text: &str, origin: Origin| -> Result<(), Failure> {
+        let default = lookup(&defaults, key).ok_or_else(|| unknown(&origin, key, &defaults))?;
+        if key.starts_with("roles.") {
+            // One role set by name changes that role, not which roles there are.
+            merged.entry("roles").or_insert_with(|| defaults["roles"].clone());
+        }
+        insert(&mut merged, key, typed(default, text));
+        origins.insert(key.to_owned(), origin);
+        Ok(())
+    };
+    for (name, text) in environment.filter(|(name, _)| name.starts_with(PREFIX) && !RESERVED.contains(&name.as_str())) {
+        let key = keys(&defaults).into_iter().find(|key| variable(key) == name);
+        overlay(key.as_deref().unwrap_or(&name), &text, Origin::Variable(name.clone()))?;
+    }
+    for assignment in &flags.set {
+        let (key, text) = assignment
+            .split_once('=')
+            .ok_or_else(|| Failure::config(format!("flag --set {assignment}: found no '=', allowed: KEY=VALUE")))?;
+        overlay(key.trim(), text.trim(), Origin::Flag(format!("--set {key}")))?;
+    }
+    for (flag, key, text) in [("--listen", "server.listen", &flags.listen), ("--data-dir", "server.data_dir", &flags.data_dir)] {
+        if let Some(text) = text {
+            overlay(key, text, Origin::Flag(flag.into()))?;
+        }
+    }
+    let settings: Settings = serde_path_to_error::deserialize(Value::Table(merged)).map_err(|error| {
+        let key = error.path().to_string();
+        refusal(&origins, &key, &error.into_inner().to_string().replace('\n', " "))
+    })?;
+    settings.check().map_err(|OutOfBounds { key, found, allowed }| refusal(&origins, key, &format!("found {found}, allowed: {allowed}")))?;
+    Ok(Loaded { settings, origins })
+}
+
+fn read_file(path: &Path) -> Result<Table, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::config(format!("{}: cannot be read: {error}", path.display())))?;
+    // The parser's message shows the line and points at the place.
+    text.parse().map_err(|error| Failure::config(format!("{}: {error}", path.display())))
+}
+
+/// One message: origin, key, what was found, what is allowed.
+fn refusal(origins: &Origins, key: &str, why: &str) -> Failure {
+    // An unknown key is reported at the table it stands in: then any key beneath tells the origin.
+    let beneath = format!("{key}.");
+    let origin = origins.get(key).or_else(|| origins.iter().find(|(k, _)| key == "." || k.starts_with(&beneath)).map(|(_, o)| o));
+    match origin {
+        Some(origin) => Failure::config(format!("{origin}: {key}: {why}")),
+        None => Failure::config(format!("{key}: {why}")),
+    }
+}
+
+fn unknown(origin: &Origin, key: &str, defaults: &Table) -> Failure {
+    Failure::config(match origin {
+        Origin::Variable(name) => {
+            format!("{origin}: there is no such setting, allowed: {}", nearest(name, keys(defaults).iter().map(|key| variable(key))))
+        }
+        _ => format!("{origin}: {key}: there is no such setting, allowed: {}", nearest(key, keys(defaults).into_iter())),
+    })
+}
+
+/// The allowed names, the likeliest meant first.
+fn nearest(wrong: &str, names: impl Iterator<Item = String>) -> String {
+    let common = |name: &str| wrong.chars().rev().zip(name.chars().rev()).take_while(|(a, b)| a == b).count()
+        + wrong.chars().zip(name.chars()).take_while(|(a, b)| a == b).count();
+    let mut names: Vec<_> = names.collect();
+    names.sort_by_key(|name| std::cmp::Reverse(common(name)));
+    names.join(", ")
+}
+
+/// The environment variable of a dotted key.
+fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "_").to_uppercase())
+}
+
+/// The dotted keys of all values.
+pub(super) fn keys(table: &Table) -> Vec<String> {
+    table
+        .iter()
+        .flat_map(|(name, value)| match value {
+            Value::Table(section) => section.keys().map(|key| format!("{name}.{key}")).collect(),
+            _ => vec![name.clone()],
+        })
+        .collect()
+}
+
+fn lookup<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
+    match key.split_once('.') {
+        // Roles are named by the operator: any will do, as long as it is a list like the others.
+        Some(("roles", _)) => table.get("roles")?.as_table()?.values().next(),
+        Some((section, key)) => table.get(section)?.as_table()?.get(key),
+        None => table.get(key).filter(|value| !value.is_table()),
+    }
+}
+
+fn insert(table: &mut Table, key: &str, value: Value) {
+    match key.split_once('.') {
+        Some((section, key)) => {
+            let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            if let Some(section) = section.as_table_mut() {
+                section.insert(key.to_owned(), value);
+            }
+        }
+        None => {
+            table.insert(key.to_owned(), value);
+        }
+    }
+}
+
+/// A text as the type its default has; a text that is no such thing stays one and is refused by type.
+fn typed(default: &Value, text: &str) -> Value {
+    let parsed = match default {
+        Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
+        Value::Integer(_) => text.parse().ok().map(Value::Integer),
+        Value::Array(_) => {
+            let items = text.trim_start_matches('[').trim_end_matches(']').split(',').map(|item| item.trim().trim_matches('"'));
+            Some(Value::Array(items.filter(|item| !item.is_empty()).map(|item| Value::String(item.to_owned())).collect()))
+        }
+        _ => None,
+    };
+    parsed.unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn flags(file: &str, set: &[&str]) -> (tempfile::TempDir, Flags) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("test.toml");
+        std::fs::write(&path, file).expect("a file");
+        (dir, Flags { config: Some(path), set: set.iter().map(|s| (*s).to_owned()).collect(), ..Flags::default() })
+    }
+
+    fn loaded(file: &str, env: &[(&str, &str)], set: &[&str]) -> Result<Loaded, Failure> {
+        let (_dir, flags) = flags(file, set);
+        load(&flags, env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
+        let (file, env, set) = ("[tokens]\naccess_ttl = '1m'", [("DOORWARD_TOKENS_ACCESS_TTL", "2m")], ["tokens.access_ttl=3m"]);
+        let ttl = |file, env: &[_], set: &[_]| loaded(file, env, set).expect("loads").settings.tokens.access_ttl;
+        assert_eq!(ttl("", &[], &[]), Duration::from_mins(15));
+        assert_eq!(ttl(file, &[], &[]), Duration::from_mins(1));
+        assert_eq!(ttl(file, &env, &[]), Duration::from_mins(2));
+        assert_eq!(ttl(file, &env, &set), Duration::from_mins(3));
+        assert_eq!(loaded(file, &env, &set).expect("loads").origin("tokens.access_ttl"), "flag --set tokens.access_ttl");
+    }
+
+    #[test]
+    fn texts_take_the_type_of_their_setting() {
+        let env = [
+            ("DOORWARD_INSECURE_DEV", "true"),
+            ("DOORWARD_SESSIONS_MAX_PER_USER", "3"),
+            ("DOORWARD_SERVER_TRUSTED_PROXIES", "127.0.0.1/32, ::1/128"),
+            ("DOORWARD_ACCESS_SECRET", "no setting"),
+            ("PATH", "/bin"),
+        ];
+        let settings = loaded("", &env, &["roles.viewer=articles:read,news:read", "roles.author=news:write"]).expect("loads").settings;
+        assert!(settings.insecure_dev);
+        assert_eq!(settings.sessions.max_per_user, 3);
+        assert_eq!(settings.server.trusted_proxies.len(), 2);
+        assert!(settings.roles.allows(&"viewer".parse().expect("a role"), "news:read"));
+    }
+
+    #[test]
+    fn a_wrong_setting_is_refused_with_origin_key_found_and_allowed() {
+        let refused = |file, env: &[_], set: &[_], words: &[&str]| {
+            let failure = loaded(file, env, set).expect_err("refused");
+            assert_eq!(failure.code(), 78);
+            for word in words {
+                assert!(failure.to_string().contains(word), "{word} is not in: {failure}");
+            }
+        };
+        refused("[tokens]\nacess_ttl = '1m'", &[], &[], &["test.toml", "tokens", "acess_ttl", "access_ttl"]);
+        refused("[tokns]\naccess_ttl = '1m'", &[], &[], &["test.toml", "tokns", "tokens"]);
+        refused("[tokens]\naccess_ttl = 'soon'", &[], &[], &["test.toml", "tokens.access_ttl", "soon", "duration"]);
+        refused("[tokens]\naccess_ttl = '1s'", &[], &[], &["test.toml", "tokens.access_ttl", "1s", "10s to 1h"]);
+        refused("[registration]\nmode = 'all'", &[], &[], &["registration.mode", "all", "open", "invite", "closed"]);
+        refused("[server\n", &[], &[], &["test.toml", "line 1"]);
+        refused("", &[("DOORWARD_TOKENS_ACESS_TTL", "1m")], &[], &["DOORWARD_TOKENS_ACESS_TTL", "DOORWARD_TOKENS_ACCESS_TTL"]);
+        refused("", &[("DOORWARD_SESSIONS_MAX_PER_USER", "many")], &[], &["DOORWARD_SESSIONS_MAX_PER_USER", "many"]);
+        refused("", &[], &["tokens.ttl=1m"], &["--set tokens.ttl", "tokens.access_ttl"]);
+        refused("", &[], &["tokens"], &["--set tokens", "KEY=VALUE"]);
+        refused("", &[], &["server.public_url=http://box.lan"], &["--set server.public_url", "box.lan", "insecure_http"]);
+    }
+}

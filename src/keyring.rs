@@ -1,0 +1,263 @@
+//! The keys an installation lives by: made once, kept in one file, several of a kind with ids.
+//!
+//! The first key of a kind is the current one; later ones only verify what was issued under them.
+//! So a rotation adds a key at the front and removes one at the end, and nothing else changes.
+
+use crate::domain::Timestamp;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// How a key signs. One key, one algorithm (RFC 8725 §3.1, TOK-1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Algorithm {
+    /// HMAC with SHA-256.
+    HS256,
+}
+
+/// A secret with a name that may be shown.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// The `kid`.
+    pub id: String,
+    /// The bytes.
+    pub secret: SecretSlice<u8>,
+}
+
+/// All keys of one kind, the current one first.
+#[derive(Debug, Clone)]
+pub struct Ring(Vec<Key>);
+
+impl Ring {
+    /// The key that issues.
+    ///
+    /// # Panics
+    /// Never: a ring is made with a key and cannot lose it.
+    #[must_use]
+    pub fn current(&self) -> &Key {
+        self.0.first().expect("a ring has at least one key")
+    }
+
+    /// The key with this id.
+    #[must_use]
+    pub fn find(&self, id: &str) -> Option<&Key> {
+        self.0.iter().find(|key| key.id == id)
+    }
+
+    /// All keys.
+    pub fn iter(&self) -> impl Iterator<Item = &Key> {
+        self.0.iter()
+    }
+}
+
+/// The keys of an installation. Every purpose has keys of its own.
+#[derive(Debug, Clone)]
+pub struct Keyring {
+    /// Which installation: the database carries the same id.
+    pub instance: [u8; 16],
+    /// Sign access tokens.
+    pub access: Ring,
+    /// Tag refresh tokens.
+    pub refresh: Ring,
+    /// Hash what the database keeps of refresh tokens, invitations and set-up links: a copy of the
+    /// database alone can neither be used nor added to.
+    pub hash: Ring,
+    /// Bind CSRF tokens to sessions.
+    pub csrf: Ring,
+}
+
+/// Length of generated keys: as many bytes as HMAC-SHA-256 puts out (RFC 7518 §3.2).
+const KEY_LEN: usize = 32;
+
+impl Keyring {
+    /// A new installation's keys.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness to give.
+    #[must_use]
+    pub fn generate() -> Self {
+        let mut instance = [0; 16];
+        getrandom::fill(&mut instance).expect("the operating system provides randomness");
+        let ring = || Ring(vec![Key::generate()]);
+        Self { instance, access: ring(), refresh: ring(), hash: ring(), csrf: ring() }
+    }
+
+    /// Puts the operator's own secrets in the place of the generated ones (SPEC §1).
+    #[must_use]
+    pub fn with_operator_secrets(mut self, access: Option<&SecretString>, refresh: Option<&SecretString>) -> Self {
+        if let Some(secret) = access {
+            self.access = Ring(vec![Key::of_operator(secret)]);
+        }
+        if let Some(secret) = refresh {
+            self.refresh = Ring(vec![Key::of_operator(secret)]);
+        }
+        self
+    }
+
+    /// The file's text.
+    ///
+    /// # Errors
+    /// When serialisation fails, which a bug alone can cause.
+    pub fn to_file(&self, now: Timestamp) -> Result<SecretString, serde_json::Error> {
+        let keys = |ring: &Ring| ring.iter().map(|key| KeyFile::of(key, now)).collect();
+        let access = self.access.iter().map(|key| AccessKeyFile { algorithm: Algorithm::HS256, key: KeyFile::of(key, now) }).collect();
+        serde_json::to_string_pretty(&KeyringFile {
+            version: 1,
+            instance: HEXLOWER.encode(&self.instance),
+            access,
+            refresh: keys(&self.refresh),
+            hash: keys(&self.hash),
+            csrf: keys(&self.csrf),
+        })
+        .map(SecretString::from)
+    }
+
+    /// The keys in a file's text.
+    ///
+    /// # Errors
+    /// What is wrong with the file, without a byte of it.
+    pub fn from_file(text: &SecretString) -> Result<Self, String> {
+        // serde's own messages quote what they found.
+        let file: KeyringFile = serde_json::from_str(text.expose_secret())
+            .map_err(|error| format!("is no keyring (line {}, column {})", error.line(), error.column()))?;
+        if file.version != 1 {
+            return Err(format!("has version {}, this release knows version 1", file.version));
+        }
+        let mut instance = [0; 16];
+        if file.instance.len() != 32 || HEXLOWER.decode_mut(file.instance.as_bytes(), &mut instance).is_err() {
+            return Err("names no instance".into());
+        }
+        Ok(Self {
+            instance,
+            access: ring(file.access.into_iter().map(|key| key.key).collect(), "access")?,
+            refresh: ring(file.refresh, "refresh")?,
+            hash: ring(file.hash, "hash")?,
+            csrf: ring(file.csrf, "csrf")?,
+        })
+    }
+}
+
+impl Key {
+    fn generate() -> Self {
+        let (mut secret, mut id) = (vec![0; KEY_LEN], [0; 6]);
+        getrandom::fill(&mut secret).expect("the operating system provides randomness");
+        getrandom::fill(&mut id).expect("the operating system provides randomness");
+        Self { id: HEXLOWER.encode(&id), secret: secret.into() }
+    }
+
+    /// An operator's secret, byte for byte, under an id that is the same at every start.
+    fn of_operator(secret: &SecretString) -> Self {
+        let secret = secret.expose_secret().as_bytes();
+        let digest = Sha256::new().chain_update(b"doorward kid\0").chain_update(secret).finalize();
+        Self { id: format!("op-{}", HEXLOWER.encode(&digest[..4])), secret: secret.to_vec().into() }
+    }
+}
+
+fn ring(keys: Vec<KeyFile>, kind: &str) -> Result<Ring, String> {
+    let mut ring = Vec::with_capacity(keys.len());
+    for key in keys {
+        let secret = BASE64URL_NOPAD
+            .decode(key.secret.expose_secret().as_bytes())
+            .ok()
+            .filter(|secret| secret.len() >= KEY_LEN)
+            .ok_or_else(|| format!("has a damaged {kind} key {:?}", key.id))?;
+        ring.push(Key { id: key.id, secret: secret.into() });
+    }
+    if ring.is_empty() { Err(format!("has no {kind} key")) } else { Ok(Ring(ring)) }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyringFile {
+    version: u32,
+    instance: String,
+    access: Vec<AccessKeyFile>,
+    refresh: Vec<KeyFile>,
+    hash: Vec<KeyFile>,
+    csrf: Vec<KeyFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AccessKeyFile {
+    algorithm: Algorithm,
+    #[serde(flatten)]
+    key: KeyFile,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeyFile {
+    id: String,
+    #[serde(serialize_with = "expose")]
+    secret: SecretString,
+    created_at: Timestamp,
+}
+
+impl KeyFile {
+    fn of(key: &Key, now: Timestamp) -> Self {
+        Self { id: key.id.clone(), secret: BASE64URL_NOPAD.encode(key.secret.expose_secret()).into(), created_at: now }
+    }
+}
+
+/// The one place a secret is serialised: into the keyring's own file.
+fn expose<S: serde::Serializer>(secret: &SecretString, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(secret.expose_secret())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keyring_comes_back_from_its_file() {
+        let made = Keyring::generate();
+        let file = made.to_file(Timestamp::from_secs(1)).expect("a file");
+        let read = Keyring::from_file(&file).expect("a keyring");
+        assert_eq!(read.instance, made.instance);
+        for (a, b) in [(&made.access, &read.access), (&made.refresh, &read.refresh), (&made.hash, &read.hash), (&made.csrf, &read.csrf)] {
+            assert_eq!(a.current().id, b.current().id);
+            assert_eq!(a.current().secret.expose_secret(), b.current().secret.expose_secret());
+        }
+    }
+
+    #[test]
+    fn every_purpose_has_its_own_key_and_none_shows() {
+        let made = Keyring::generate();
+        let rings = [&made.access, &made.refresh, &made.hash, &made.csrf];
+        for (i, a) in rings.iter().enumerate() {
+            for b in &rings[i + 1..] {
+                assert_ne!(a.current().secret.expose_secret(), b.current().secret.expose_secret());
+            }
+        }
+        let shown = format!("{made:?}");
+        let file = made.to_file(Timestamp::from_secs(1)).expect("a file");
+        let secret = BASE64URL_NOPAD.encode(made.access.current().secret.expose_secret());
+        assert!(file.expose_secret().contains(&secret));
+        assert!(!shown.contains(&secret) && shown.contains("REDACTED"));
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_without_being_quoted() {
+        let file = Keyring::generate().to_file(Timestamp::from_secs(1)).expect("a file");
+        let text = file.expose_secret();
+        for damaged in [
+            String::new(),
+            text[..text.len() / 2].to_owned(),
+            text.replace("\"version\": 1", "\"version\": 2"),
+            text.replace("\"secret\": \"", "\"secret\": \"*"),
+            text.replace("\"refresh\": [", "\"refresh\": [], \"more\": ["),
+        ] {
+            let why = Keyring::from_file(&damaged.clone().into()).expect_err("damaged");
+            assert!(!text.lines().filter(|l| l.contains("secret")).any(|l| why.contains(l.trim())), "{why}");
+        }
+    }
+
+    #[test]
+    fn operator_secrets_are_the_keys_byte_for_byte() {
+        let secret = SecretString::from("an operator's own secret, 32 bytes or more");
+        let keyring = Keyring::generate().with_operator_secrets(Some(&secret), None);
+        assert_eq!(keyring.access.current().secret.expose_secret(), secret.expose_secret().as_bytes());
+        assert_eq!(keyring.access.iter().count(), 1);
+        assert!(keyring.access.find(&keyring.access.current().id.clone()).is_some());
+    }
+}
