@@ -3,6 +3,7 @@
 //! Nothing here does I/O and nothing here knows another module of ours: ids, times and
 //! randomness come in as arguments.
 
+mod address;
 mod clock;
 mod email;
 mod id;
@@ -11,6 +12,7 @@ mod role;
 mod session;
 mod user;
 
+pub use address::AddressPrefix;
 pub use clock::{Clock, Timestamp};
 pub use email::{Email, InvalidEmail};
 pub use id::{InviteId, SessionId, TokenId, UserId};

@@ -1,0 +1,250 @@
+//! Password rules and password hashes. The only place that names scrypt (I1).
+
+use super::hashing::{HashPool, Overloaded};
+use crate::{
+    config::{self, MAX_SCRYPT_MEMORY},
+    domain::{Email, Password},
+};
+use scrypt::{
+    Params, Scrypt,
+    password_hash::{CustomizedPasswordHasher, PasswordVerifier, phc::PasswordHash},
+};
+use std::{fmt, sync::LazyLock};
+
+/// The names that must not be a password here.
+const PRODUCT: &str = "doorward";
+
+/// Common passwords of eight characters and more, lower-cased and sorted: shorter ones are refused
+/// for their length already (AUT-8).
+static COMMON: LazyLock<Vec<&str>> = LazyLock::new(|| include_str!("../../assets/common-passwords.txt").lines().collect());
+
+/// Why a password may not be used. Reads on after "the password".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weakness {
+    /// Fewer characters than this.
+    Short(usize),
+    /// One of those that everybody tries first.
+    Common,
+    /// The e-mail address, a part of it, or the name of this program.
+    Guessable,
+}
+
+impl fmt::Display for Weakness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short(least) => write!(f, "must have at least {least} characters"),
+            Self::Common => f.write_str("is one of the most common passwords"),
+            Self::Guessable => f.write_str("is too close to the e-mail address or the name of this service"),
+        }
+    }
+}
+
+/// How a password compares with a stored hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is the one. With a new hash, if the stored one had other parameters than today's.
+    Right {
+        /// The hash to keep from now on.
+        rehashed: Option<String>,
+    },
+    /// It is not.
+    Wrong,
+}
+
+/// Checks and hashes passwords.
+pub struct Passwords {
+    hasher: Hasher,
+    pool: HashPool,
+    min_length: usize,
+}
+
+impl Passwords {
+    /// Starts the hashing threads.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(settings: &config::Passwords) -> std::io::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if settings.hash_threads == 0 { cores.min(2) } else { settings.hash_threads };
+        Ok(Self {
+            hasher: Hasher::new(settings),
+            pool: HashPool::start(threads, settings.hash_queue, settings.hash_wait)?,
+            min_length: settings.min_length,
+        })
+    }
+
+    /// Whether a password may be used by the owner of an address (AUT-6..8).
+    ///
+    /// # Errors
+    /// The first [`Weakness`] found.
+    pub fn check(&self, password: &Password, email: &Email) -> Result<(), Weakness> {
+        let text = password.expose();
+        if text.chars().count() < self.min_length {
+            return Err(Weakness::Short(self.min_length));
+        }
+        let folded = text.to_lowercase();
+        if folded == PRODUCT || folded == email.local_part() || folded == email.as_str() {
+            return Err(Weakness::Guessable);
+        }
+        if COMMON.binary_search(&folded.as_str()).is_ok() {
+            return Err(Weakness::Common);
+        }
+        Ok(())
+    }
+
+    /// Hashes a new password.
+    ///
+    /// # Errors
+    /// [`Overloaded`].
+    pub async fn hash(&self, password: Password) -> Result<String, Overloaded> {
+        let hasher = self.hasher;
+        self.pool.run(move || hasher.hash(&password)).await
+    }
+
+    /// Compares a password with a stored hash. Without a hash, or without a password that could be
+    /// one, it does the same work and says no (AUT-2).
+    ///
+    /// # Errors
+    /// [`Overloaded`].
+    pub async fn verify(&self, password: Option<Password>, stored: Option<String>) -> Result<Verdict, Overloaded> {
+        let hasher = self.hasher;
+        self.pool.run(move || hasher.verify(password.as_ref(), stored.as_deref())).await
+    }
+}
+
+/// Hashes with today's parameters, verifies with any that are affordable.
+#[derive(Clone, Copy)]
+struct Hasher {
+    params: Params,
+}
+
+impl Hasher {
+    fn new(settings: &config::Passwords) -> Self {
+        let params = Params::new(settings.scrypt_log_n, settings.scrypt_r, settings.scrypt_p);
+        Self { params: params.expect("the settings were checked to be affordable") }
+    }
+
+    /// A PHC string with a fresh 16-byte salt (AUT-13).
+    fn hash(self, password: &Password) -> String {
+        let mut salt = [0; 16];
+        getrandom::fill(&mut salt).expect("the operating system provides randomness");
+        Scrypt::new()
+            .hash_password_with_params(password.expose().as_bytes(), &salt, self.params)
+            .expect("checked parameters and a 16-byte salt make a hash")
+            .to_string()
+    }
+
+    fn verify(self, password: Option<&Password>, stored: Option<&str>) -> Verdict {
+        let (Some(password), Some(stored)) = (password, stored) else { return self.burn() };
+        let Some((hash, params)) = affordable(stored) else {
+            tracing::error!("a stored password hash is damaged or asks for too much; its user cannot sign in until it is reset");
+            return self.burn();
+        };
+        if Scrypt::new().verify_password(password.expose().as_bytes(), &hash).is_err() {
+            return Verdict::Wrong;
+        }
+        let is_todays = (params.log_n(), params.r(), params.p()) == (self.params.log_n(), self.params.r(), self.params.p());
+        Verdict::Right { rehashed: (!is_todays).then(|| self.hash(password)) }
+    }
+
+    /// The work of a verification, for nothing.
+    fn burn(self) -> Verdict {
+        let mut out = [0; Params::RECOMMENDED_LEN];
+        // The length is one scrypt gives; the result is of no interest.
+        let _ = scrypt::scrypt(b"nobody's password", &[0; 16], &self.params, std::hint::black_box(&mut out));
+        Verdict::Wrong
+    }
+}
+
+/// A stored hash, if it is scrypt's and no more work than we are ready to do: `verify_password`
+/// itself obeys whatever stands there.
+fn affordable(stored: &str) -> Option<(PasswordHash, Params)> {
+    let hash = PasswordHash::new(stored).ok().filter(|hash| hash.algorithm.as_str() == "scrypt")?;
+    // Bounded before they are multiplied: scrypt's own check of r * p overflows.
+    let bounded = hash.params.iter().all(|(name, value)| {
+        let most = if name.as_str() == "ln" { 30 } else { 1024 };
+        value.decimal().is_ok_and(|n| n <= most)
+    });
+    let params = bounded.then(|| Params::try_from(&hash).ok())??;
+    let memory = 128_u64.checked_mul(u64::from(params.r()))?.checked_mul(1_u64.checked_shl(params.log_n().into())?)?;
+    (memory <= MAX_SCRYPT_MEMORY && params.p() <= 16).then_some((hash, params))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::SecretString;
+    use std::time::{Duration, Instant};
+
+    fn passwords(log_n: u8) -> Passwords {
+        let settings = config::Passwords { scrypt_log_n: log_n, scrypt_p: 1, ..config::Passwords::default() };
+        Passwords::start(&settings).expect("threads")
+    }
+
+    fn password(text: &str) -> Password {
+        Password::new(&SecretString::from(text)).expect("short enough")
+    }
+
+    #[test]
+    fn aut_8_guessable_passwords_are_refused_with_the_reason() {
+        let passwords = passwords(4);
+        let email: Email = "ada.lovelace@example.org".parse().expect("an address");
+        let check = |text: &str| passwords.check(&password(text), &email);
+        assert_eq!(check("seven77"), Err(Weakness::Short(8)));
+        assert_eq!(check("pässwör"), Err(Weakness::Short(8)), "code points count, not bytes");
+        for common in ["password1", "PassWord1", "qwertyuiop", "1234567890", "iloveyou1"] {
+            assert_eq!(check(common), Err(Weakness::Common), "{common}");
+        }
+        for own in ["Doorward", "ada.lovelace", "ADA.lovelace@example.org"] {
+            assert_eq!(check(own), Err(Weakness::Guessable), "{own}");
+        }
+        // No rules of composition, and the whole is what counts (AUT-7).
+        for good in ["correct horse battery", "only-lower-case", "xpassword1x", "        \t       "] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn aut_8_the_list_is_sorted_lower_case_and_long() {
+        assert!(COMMON.len() >= 10_000);
+        assert!(COMMON.is_sorted());
+        assert!(COMMON.iter().all(|entry| entry.len() >= 8 && *entry == entry.to_lowercase()));
+    }
+
+    #[tokio::test]
+    async fn aut_13_hashes_are_salted_phc_strings_and_upgraded_when_parameters_change() {
+        let (weak, strong) = (passwords(4), passwords(5));
+        let right = password("correct horse");
+        let hash = weak.hash(right.clone()).await.expect("hashed");
+        assert!(hash.starts_with("$scrypt$ln=4,r=8,p=1$"), "{hash}");
+        assert_ne!(hash, weak.hash(right.clone()).await.expect("hashed"));
+        let verdict = |p: &'static Passwords, pw: &str| p.verify(Some(password(pw)), Some(hash.clone()));
+        let (weak, strong): (&'static _, &'static _) = (Box::leak(Box::new(weak)), Box::leak(Box::new(strong)));
+        assert_eq!(verdict(weak, "correct horse").await, Ok(Verdict::Right { rehashed: None }));
+        assert_eq!(verdict(weak, "correct horse ").await, Ok(Verdict::Wrong));
+        let Ok(Verdict::Right { rehashed: Some(upgraded) }) = verdict(strong, "correct horse").await else { panic!("not upgraded") };
+        assert!(upgraded.starts_with("$scrypt$ln=5,"), "{upgraded}");
+    }
+
+    #[tokio::test]
+    async fn aut_7_every_byte_of_a_long_password_counts() {
+        let passwords = passwords(4);
+        let long = "x".repeat(100);
+        let hash = passwords.hash(password(&format!("{long}a"))).await.expect("hashed");
+        assert_eq!(passwords.verify(Some(password(&format!("{long}b"))), Some(hash)).await, Ok(Verdict::Wrong));
+    }
+
+    #[tokio::test]
+    async fn aut_13_hostile_parameters_are_not_obeyed() {
+        let passwords = passwords(4);
+        for hostile in ["ln=32,r=8,p=1", "ln=63,r=8,p=1", "ln=15,r=4294967295,p=1", "ln=4,r=8,p=4294967295", "ln=30,r=8,p=1"] {
+            let stored = format!("$scrypt${hostile}$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD+iCs5E");
+            let begun = Instant::now();
+            assert_eq!(passwords.verify(Some(password("password")), Some(stored)).await, Ok(Verdict::Wrong), "{hostile}");
+            assert!(begun.elapsed() < Duration::from_secs(5), "{hostile} was obeyed");
+        }
+        for garbage in ["", "x", "$argon2id$v=19$m=1,t=1,p=1$c2FsdHNhbHQ$aGFzaA", "$scrypt$"] {
+            assert_eq!(passwords.verify(Some(password("password")), Some(garbage.into())).await, Ok(Verdict::Wrong), "{garbage}");
+        }
+    }
+}

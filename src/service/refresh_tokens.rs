@@ -1,0 +1,257 @@
+//! Refresh tokens and other secrets that are shown once: how they are made and recognised.
+//!
+//! A refresh token says which session and generation it is of and when it expires, under a tag:
+//! `dwr1.` and the base64url of sid (16 bytes), generation (4), expiry in seconds (8), tag (32).
+//! So every generation that ever was is provable without storing it, and a re-issue is recomputed.
+//! The database keeps a keyed hash of the current one alone, under another key: who can write the
+//! database cannot plant a session, who can read it cannot use one.
+
+use super::mac::{MacKey, MacRing};
+use crate::{
+    domain::{InviteId, Session, SessionId, Timestamp},
+    keyring::Keyring,
+};
+use data_encoding::BASE64URL_NOPAD;
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+
+const REFRESH: &str = "dwr1.";
+const SETUP: &str = "dws1.";
+const INVITE: &str = "dwi1.";
+const BODY_LEN: usize = 16 + 4 + 8;
+const TOKEN_LEN: usize = BODY_LEN + 32;
+
+/// Makes and recognises refresh tokens.
+pub struct RefreshTokens {
+    tags: MacRing,
+    hashes: MacRing,
+}
+
+/// A refresh token whose tag is genuine: we issued it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presented {
+    /// Its session.
+    pub session: SessionId,
+    /// Its generation.
+    pub generation: u32,
+    /// When it expires, or did.
+    pub expires_at: Timestamp,
+    bytes: [u8; TOKEN_LEN],
+}
+
+/// A keyed hash and the key it is under.
+pub struct TokenHash {
+    /// The key's id.
+    pub key: String,
+    /// The hash.
+    pub hash: [u8; 32],
+}
+
+impl RefreshTokens {
+    /// Sets up the keys.
+    #[must_use]
+    pub fn new(keyring: &Keyring) -> Self {
+        Self { tags: MacRing::new(&keyring.refresh), hashes: MacRing::new(&keyring.hash) }
+    }
+
+    /// The id of the key that new sessions are tagged with.
+    #[must_use]
+    pub fn current_key(&self) -> &str {
+        &self.tags.current().id
+    }
+
+    /// The current token of a session; `None` when its key is gone from the ring.
+    #[must_use]
+    pub fn token(&self, session: &Session) -> Option<SecretString> {
+        let bytes = self.bytes(&session.token_key, session.id, session.generation, session.expires_at)?;
+        Some(format!("{REFRESH}{}", BASE64URL_NOPAD.encode(&bytes)).into())
+    }
+
+    /// What the database keeps of a token; `None` when the tag key is gone from the ring.
+    #[must_use]
+    pub fn hash(&self, token_key: &str, session: SessionId, generation: u32, expires_at: Timestamp) -> Option<TokenHash> {
+        let bytes = self.bytes(token_key, session, generation, expires_at)?;
+        let key = self.hashes.current();
+        Some(TokenHash { key: key.id.clone(), hash: hash(key, &bytes) })
+    }
+
+    /// Recognises a token we issued, by its tag alone.
+    #[must_use]
+    pub fn recognise(&self, token: &str) -> Option<Presented> {
+        let text = token.strip_prefix(REFRESH)?.as_bytes();
+        let mut bytes = [0; TOKEN_LEN];
+        // Strict and canonical: one token has one text.
+        if BASE64URL_NOPAD.decode_len(text.len()) != Ok(TOKEN_LEN) {
+            return None;
+        }
+        BASE64URL_NOPAD.decode_mut(text, &mut bytes).ok()?;
+        let (body, tag) = bytes.split_at(BODY_LEN);
+        self.tags.iter().find(|key| key.verify(&[b"rt1", body], tag))?;
+        let (session, rest) = body.split_first_chunk()?;
+        let (generation, expires) = rest.split_first_chunk()?;
+        Some(Presented {
+            session: SessionId::from_bytes(*session),
+            generation: u32::from_be_bytes(*generation),
+            expires_at: Timestamp::from_secs(u64::from_be_bytes(expires.try_into().ok()?)),
+            bytes,
+        })
+    }
+
+    /// Whether the database row knows this token as its current one. Only a row that was written
+    /// with our key does.
+    #[must_use]
+    pub fn is_current(&self, presented: &Presented, session: &Session) -> bool {
+        self.hashes.find(&session.hash_key).is_some_and(|key| bool::from(hash(key, &presented.bytes).ct_eq(&session.token_hash)))
+    }
+
+    fn bytes(&self, key: &str, session: SessionId, generation: u32, expires_at: Timestamp) -> Option<[u8; TOKEN_LEN]> {
+        let mut bytes = [0; TOKEN_LEN];
+        bytes[..16].copy_from_slice(session.as_bytes());
+        bytes[16..20].copy_from_slice(&generation.to_be_bytes());
+        bytes[20..BODY_LEN].copy_from_slice(&expires_at.secs().to_be_bytes());
+        let tag = self.tags.find(key)?.tag(&[b"rt1", &bytes[..BODY_LEN]]);
+        bytes[BODY_LEN..].copy_from_slice(&tag);
+        Some(bytes)
+    }
+}
+
+fn hash(key: &MacKey, bytes: &[u8]) -> [u8; 32] {
+    key.tag(&[b"refresh\0", bytes])
+}
+
+/// Makes and recognises set-up tokens and invitation codes.
+pub struct OneTimeCodes {
+    hashes: MacKey,
+}
+
+impl OneTimeCodes {
+    /// Sets up the key.
+    #[must_use]
+    pub fn new(keyring: &Keyring) -> Self {
+        Self { hashes: MacKey::new(keyring.hash.current()) }
+    }
+
+    /// A new set-up token, and its hash.
+    #[must_use]
+    pub fn setup(&self) -> (SecretString, [u8; 32]) {
+        let secret = random::<32>();
+        (format!("{SETUP}{}", BASE64URL_NOPAD.encode(&secret)).into(), self.hashes.tag(&[b"setup\0", &secret]))
+    }
+
+    /// The hash of a set-up token.
+    #[must_use]
+    pub fn setup_hash(&self, token: &SecretString) -> Option<[u8; 32]> {
+        let secret = decode::<32>(token.expose_secret().strip_prefix(SETUP)?)?;
+        Some(self.hashes.tag(&[b"setup\0", &secret]))
+    }
+
+    /// A new code for an invitation, and its hash.
+    #[must_use]
+    pub fn invite(&self, id: InviteId) -> (SecretString, [u8; 32]) {
+        let mut code = [0; 40];
+        code[..16].copy_from_slice(id.as_bytes());
+        code[16..].copy_from_slice(&random::<24>());
+        (format!("{INVITE}{}", BASE64URL_NOPAD.encode(&code)).into(), self.hashes.tag(&[b"invite\0", &code]))
+    }
+
+    /// Which invitation a code is of, and its hash.
+    #[must_use]
+    pub fn invite_hash(&self, code: &SecretString) -> Option<(InviteId, [u8; 32])> {
+        let code = decode::<40>(code.expose_secret().strip_prefix(INVITE)?)?;
+        Some((InviteId::from_bytes(*code.first_chunk()?), self.hashes.tag(&[b"invite\0", &code])))
+    }
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system provides randomness");
+    bytes
+}
+
+fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+    BASE64URL_NOPAD.decode(text.as_bytes()).ok()?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Client, Transport, UserId};
+    use proptest::prelude::*;
+
+    fn session(tokens: &RefreshTokens, generation: u32) -> Session {
+        let (id, expires_at) = (SessionId::from_bytes([7; 16]), Timestamp::from_secs(2_000_000_000));
+        let hash = tokens.hash(tokens.current_key(), id, generation, expires_at).expect("the key is there");
+        Session {
+            id,
+            user: UserId::from_bytes([1; 16]),
+            transport: Transport::Body,
+            generation,
+            token_hash: hash.hash,
+            hash_key: hash.key,
+            token_key: tokens.current_key().to_owned(),
+            created_at: Timestamp::default(),
+            refreshed_at: Timestamp::default(),
+            expires_at,
+            ends_at: expires_at,
+            sweep_at: expires_at,
+            replaced_at: vec![],
+            replays: 0,
+            client: Client { ip: [127, 0, 0, 1].into(), user_agent: String::new() },
+        }
+    }
+
+    #[test]
+    fn a_token_is_recognised_and_known_to_its_row() {
+        let tokens = RefreshTokens::new(&Keyring::generate());
+        let session = session(&tokens, 5);
+        let token = tokens.token(&session).expect("the key is there");
+        let presented = tokens.recognise(token.expose_secret()).expect("genuine");
+        assert_eq!((presented.session, presented.generation, presented.expires_at), (session.id, 5, session.expires_at));
+        assert!(tokens.is_current(&presented, &session));
+        assert_eq!(token.expose_secret().len(), 5 + 80);
+        // A row that was planted without our key knows no token.
+        let planted = Session { token_hash: [0; 32], ..session };
+        assert!(!tokens.is_current(&presented, &planted));
+    }
+
+    #[test]
+    fn ref_8_a_token_has_one_text_and_nobody_else_can_make_one() {
+        let tokens = RefreshTokens::new(&Keyring::generate());
+        let token = tokens.token(&session(&tokens, 1)).expect("the key is there");
+        let token = token.expose_secret();
+        for i in 0..token.len() {
+            for c in ['A', 'B', '-', '=', ' ', '.'] {
+                let mut forged: Vec<char> = token.chars().collect();
+                if forged[i] != c {
+                    forged[i] = c;
+                    assert_eq!(tokens.recognise(&forged.into_iter().collect::<String>()), None);
+                }
+            }
+        }
+        assert_eq!(RefreshTokens::new(&Keyring::generate()).recognise(token), None, "another installation's");
+        assert_eq!(tokens.recognise(&format!("{token}=")), None);
+    }
+
+    #[test]
+    fn codes_of_one_kind_are_not_of_another() {
+        let keyring = Keyring::generate();
+        let codes = OneTimeCodes::new(&keyring);
+        let (setup, setup_hash) = codes.setup();
+        let (invite, invite_hash) = codes.invite(InviteId::from_bytes([3; 16]));
+        assert_eq!(codes.setup_hash(&setup), Some(setup_hash));
+        assert_eq!(codes.invite_hash(&invite), Some((InviteId::from_bytes([3; 16]), invite_hash)));
+        assert_eq!(codes.setup_hash(&invite), None);
+        assert!(codes.invite_hash(&setup).is_none());
+        assert_eq!(RefreshTokens::new(&keyring).recognise(setup.expose_secret()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_recognising_panic(text in "(dwr1\\.|dws1\\.|dwi1\\.)?\\PC{0,120}") {
+            let keyring = Keyring::generate();
+            prop_assert_eq!(RefreshTokens::new(&keyring).recognise(&text), None);
+            let _ = OneTimeCodes::new(&keyring).setup_hash(&text.clone().into());
+            let _ = OneTimeCodes::new(&keyring).invite_hash(&text.into());
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! Throttling: what an attacker may try, without locking owners out. The only place that names
+//! governor (I1).
+//!
+//! Every try is charged before its work is done, so that parallel tries cannot pass together
+//! (LIM-10), and given back when it turns out honest: successful sign-ins are not counted (SPEC §8).
+
+use crate::{
+    config,
+    domain::{AddressPrefix, SessionId},
+};
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock as _, DefaultClock},
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
+    state::{StateStore, keyed::ShrinkableKeyedStateStore},
+};
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// The most keys one limit remembers; all beyond share one (LIM-8).
+const MAX_KEYS: usize = 100_000;
+/// The longest wait after yet another failed sign-in.
+const MAX_DELAY: Duration = Duration::from_secs(60);
+
+/// A try that is one too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limited {
+    /// The name of the limit.
+    pub policy: &'static str,
+    /// How many tries it allows …
+    pub quota: u32,
+    /// … in this time.
+    pub window: Duration,
+    /// When to try again; at least a second.
+    pub retry_after: Duration,
+}
+
+/// An account as the throttle knows it: a hash of the name that was typed, whether it exists or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AccountKey([u8; 16]);
+
+impl AccountKey {
+    /// The key of a name in the form it is looked up in (LIM-7).
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        let digest = Sha256::digest(name.trim().to_lowercase());
+        Self(*digest.first_chunk().expect("a digest has 32 bytes"))
+    }
+}
+
+/// All limits.
+pub struct Throttle {
+    by_account: Arc<Backoff>,
+    by_address: Arc<Limit<AddressPrefix>>,
+    registrations: Limit<AddressPrefix>,
+    refreshes: Limit<SessionId>,
+}
+
+impl Throttle {
+    /// Sets up the limits.
+    #[must_use]
+    pub fn new(settings: &config::Limits) -> Self {
+        let minute = Duration::from_secs(60);
+        Self {
+            by_account: Arc::new(Backoff {
+                free: settings.login_failures,
+                window: settings.login_window,
+                entries: Mutex::default(),
+            }),
+            by_address: Arc::new(Limit::new(
+                "login-address",
+                settings.login_failures_per_address,
+                settings.login_window,
+                settings.login_window / settings.login_failures_per_address,
+            )),
+            registrations: Limit::new("register", settings.register_burst, minute * settings.register_burst, minute),
+            refreshes: Limit::new("refresh", settings.refresh_per_minute, minute, minute / settings.refresh_per_minute),
+        }
+    }
+
+    /// A password is about to be tried.
+    ///
+    /// # Errors
+    /// [`Limited`], before any work is done (LIM-1, LIM-2).
+    pub fn sign_in(&self, account: AccountKey, from: AddressPrefix) -> Result<Attempt, Limited> {
+        let by_account = self.by_account.attempt((account, from))?;
+        self.by_address.charge(&from)?;
+        Ok(Attempt { by_account, by_address: Some((Arc::clone(&self.by_address), from)) })
+    }
+
+    /// Somebody is about to register (LIM-4).
+    ///
+    /// # Errors
+    /// [`Limited`].
+    pub fn register(&self, from: AddressPrefix) -> Result<(), Limited> {
+        self.registrations.charge(&from)
+    }
+
+    /// A session is about to be refreshed (LIM-4).
+    ///
+    /// # Errors
+    /// [`Limited`].
+    pub fn refresh(&self, session: SessionId) -> Result<(), Limited> {
+        self.refreshes.charge(&session)
+    }
+
+    /// Forgets what no longer limits anybody: governor never does by itself.
+    pub fn sweep(&self) {
+        self.by_account.sweep();
+        self.by_address.sweep();
+        self.registrations.sweep();
+        self.refreshes.sweep();
+    }
+}
+
+/// A password being tried. Dropped without a word it counts for nothing on the account.
+pub struct Attempt {
+    by_account: Pending,
+    by_address: Option<(Arc<Limit<AddressPrefix>>, AddressPrefix)>,
+}
+
+impl Attempt {
+    /// The password was wrong.
+    pub fn failed(mut self) {
+        self.by_address = None;
+        self.by_account.settle(Outcome::Failed);
+    }
+
+    /// The password was right.
+    pub fn succeeded(mut self) {
+        self.by_account.settle(Outcome::Succeeded);
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some((limit, from)) = self.by_address.take() {
+            limit.refund(&from);
+        }
+    }
+}
+
+type Limiter<K> = RateLimiter<K, Ledger<K>, DefaultClock, NoOpMiddleware<<DefaultClock as governor::clock::Clock>::Instant>>;
+
+/// A governor limit per key.
+struct Limit<K: Hash + Eq + Clone> {
+    policy: &'static str,
+    quota: u32,
+    window: Duration,
+    /// The time that gives one try back.
+    period: Duration,
+    limiter: Limiter<K>,
+    ledger: Ledger<K>,
+}
+
+impl<K: Hash + Eq + Clone> Limit<K> {
+    fn new(policy: &'static str, quota: u32, window: Duration, period: Duration) -> Self {
+        let burst = NonZeroU32::new(quota).unwrap_or(NonZeroU32::MIN);
+        let period = period.max(Duration::from_nanos(1));
+        let governor = Quota::with_period(period).expect("the period is not zero").allow_burst(burst);
+        let ledger = Ledger(Arc::default());
+        Self { policy, quota, window, period, limiter: RateLimiter::new(governor, Ledger(Arc::clone(&ledger.0)), DefaultClock::default()), ledger }
+    }
+
+    fn charge(&self, key: &K) -> Result<(), Limited> {
+        self.limiter.check_key(key).map_err(|not_until| Limited {
+            policy: self.policy,
+            quota: self.quota,
+            window: self.window,
+            retry_after: whole_seconds(not_until.wait_time_from(DefaultClock::default().now())),
+        })
+    }
+
+    fn refund(&self, key: &K) {
+        self.ledger.refund(key, self.period);
+    }
+
+    fn sweep(&self) {
+        self.limiter.retain_recent();
+        self.limiter.shrink_to_fit();
+    }
+}
+
+/// governor's state per key: the theoretical arrival time of its next try. A state store of our own,
+/// because a try must be given back sometimes, and because the number of keys has a limit.
+struct Ledger<K>(Arc<Mutex<Book<K>>>);
+
+struct Book<K> {
+    arrivals: HashMap<K, Nanos>,
+    /// Shared by all keys that no longer find room.
+    overflow: Option<Nanos>,
+}
+
+impl<K> Default for Book<K> {
+    fn default() -> Self {
+        Self { arrivals: HashMap::new(), overflow: None }
+    }
+}
+
+impl<K: Hash + Eq + Clone> Ledger<K> {
+    fn refund(&self, key: &K, period: Duration) {
+        if let Some(arrival) = self.0.lock().arrivals.get_mut(key) {
+            *arrival = Nanos::from(arrival.as_u64().saturating_sub(u64::try_from(period.as_nanos()).unwrap_or(u64::MAX)));
+        }
+    }
+}
+
+impl<K: Hash + Eq + Clone> StateStore for Ledger<K> {
+    type Key = K;
+
+    fn measure_and_replace<T, F, E>(&self, key: &K, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut book = self.0.lock();
+        if book.arrivals.len() >= MAX_KEYS && !book.arrivals.contains_key(key) {
+            let (outcome, arrival) = f(book.overflow)?;
+            book.overflow = Some(arrival);
+            return Ok(outcome);
+        }
+        let (outcome, arrival) = f(book.arrivals.get(key).copied())?;
+        book.arrivals.insert(key.clone(), arrival);
+        Ok(outcome)
+    }
+}
+
+impl<K: Hash + Eq + Clone> ShrinkableKeyedStateStore<K> for Ledger<K> {
+    fn retain_recent(&self, drop_below: Nanos) {
+        self.0.lock().arrivals.retain(|_, arrival| *arrival > drop_below);
+    }
+
+    fn shrink_to_fit(&self) {
+        let mut book = self.0.lock();
+        if book.arrivals.len() * 4 < book.arrivals.capacity() {
+            book.arrivals.shrink_to_fit();
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.0.lock().arrivals.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+type Suspect = (AccountKey, AddressPrefix);
+
+/// Failed sign-ins of one account from one address: some are free, then each costs twice the wait of
+/// the one before, up to a minute. governor knows no growing delay.
+struct Backoff {
+    free: u32,
+    window: Duration,
+    entries: Mutex<HashMap<Suspect, Entry>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    failures: u32,
+    pending: u32,
+    /// No try before this.
+    next: Instant,
+    /// When the last failure was.
+    last: Instant,
+}
+
+/// A charged try whose outcome is open.
+struct Pending {
+    backoff: Arc<Backoff>,
+    suspect: Suspect,
+    settled: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Succeeded,
+    Failed,
+    Unknown,
+}
+
+impl Backoff {
+    fn attempt(self: &Arc<Self>, suspect: Suspect) -> Result<Pending, Limited> {
+        let now = Instant::now();
+        let mut entries = self.entries.lock();
+        if entries.len() >= MAX_KEYS && !entries.contains_key(&suspect) {
+            return Err(self.limited(MAX_DELAY));
+        }
+        let entry = entries.entry(suspect).or_insert(Entry { failures: 0, pending: 0, next: now, last: now });
+        if entry.pending == 0 && now.duration_since(entry.last) >= self.window {
+            entry.failures = 0;
+            entry.next = now;
+        }
+        if now < entry.next {
+            return Err(self.limited(entry.next - now));
+        }
+        // Open tries may fail yet: beyond the free ones there is one at a time.
+        if entry.pending > 0 && entry.failures + entry.pending >= self.free {
+            return Err(self.limited(Duration::from_secs(1)));
+        }
+        entry.pending += 1;
+        Ok(Pending { backoff: Arc::clone(self), suspect, settled: false })
+    }
+
+    fn settle(&self, suspect: &Suspect, outcome: Outcome) {
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get_mut(suspect) else { return };
+        entry.pending = entry.pending.saturating_sub(1);
+        match outcome {
+            Outcome::Succeeded => entry.failures = 0,
+            Outcome::Failed => {
+                entry.failures += 1;
+                entry.last = Instant::now();
+                if let Some(beyond) = entry.failures.checked_sub(self.free) {
+                    entry.next = entry.last + Duration::from_secs(1 << beyond.min(16)).min(MAX_DELAY);
+                }
+            }
+            Outcome::Unknown => {}
+        }
+        if entry.failures == 0 && entry.pending == 0 {
+            entries.remove(suspect);
+        }
+    }
+
+    fn limited(&self, wait: Duration) -> Limited {
+        Limited { policy: "login", quota: self.free, window: self.window, retry_after: whole_seconds(wait) }
+    }
+
+    fn sweep(&self) {
+        let now = Instant::now();
+        let mut entries = self.entries.lock();
+        entries.retain(|_, entry| entry.pending > 0 || now.duration_since(entry.last) < self.window);
+        if entries.len() * 4 < entries.capacity() {
+            entries.shrink_to_fit();
+        }
+    }
+}
+
+impl Pending {
+    fn settle(&mut self, outcome: Outcome) {
+        self.settled = true;
+        self.backoff.settle(&self.suspect, outcome);
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.settle(Outcome::Unknown);
+        }
+    }
+}
+
+/// Rounded up, and at least one: what `Retry-After` can say.
+fn whole_seconds(wait: Duration) -> Duration {
+    Duration::from_secs((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: AddressPrefix = AddressPrefix::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn throttle() -> Throttle {
+        Throttle::new(&config::Limits::default())
+    }
+
+    #[test]
+    fn lim_1_after_five_failures_the_account_must_wait_from_there_and_nowhere_else() {
+        let throttle = throttle();
+        let ada = AccountKey::of("ada@example.org");
+        for _ in 0..5 {
+            throttle.sign_in(ada, HERE).expect("free").failed();
+        }
+        let limited = throttle.sign_in(ada, HERE).err().expect("limited");
+        assert_eq!((limited.policy, limited.quota, limited.retry_after), ("login", 5, Duration::from_secs(1)));
+        assert!(throttle.sign_in(ada, AddressPrefix::V6(1)).is_ok());
+        assert!(throttle.sign_in(AccountKey::of("eve@example.org"), HERE).is_ok());
+        // LIM-7: another spelling is the same account.
+        assert!(throttle.sign_in(AccountKey::of(" ADA@Example.org "), HERE).is_err());
+    }
+
+    #[test]
+    fn delays_double_up_to_a_minute_and_a_success_ends_them() {
+        let backoff = Arc::new(Backoff { free: 5, window: Duration::from_secs(900), entries: Mutex::default() });
+        let suspect = (AccountKey::of("ada"), HERE);
+        let mut waits = Vec::new();
+        for n in 0..13 {
+            let pending = backoff.attempt(suspect);
+            if n >= 5 {
+                waits.push(pending.err().expect("must wait").retry_after.as_secs());
+                backoff.entries.lock().get_mut(&suspect).expect("known").next = Instant::now();
+                backoff.attempt(suspect).ok().expect("waited").settle(Outcome::Failed);
+            } else {
+                pending.ok().expect("free").settle(Outcome::Failed);
+            }
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        backoff.entries.lock().get_mut(&suspect).expect("known").next = Instant::now();
+        backoff.attempt(suspect).ok().expect("waited").settle(Outcome::Succeeded);
+        assert!(backoff.entries.lock().is_empty());
+    }
+
+    #[test]
+    fn lim_10_parallel_tries_cannot_pass_together() {
+        let throttle = throttle();
+        let ada = AccountKey::of("ada@example.org");
+        let tries: Vec<_> = (0..50).map(|_| throttle.sign_in(ada, HERE)).collect();
+        assert_eq!(tries.iter().filter(|t| t.is_ok()).count(), 5);
+    }
+
+    #[test]
+    fn lim_2_failures_of_an_address_count_over_all_accounts_and_successes_do_not() {
+        let throttle = throttle();
+        for n in 0..200 {
+            throttle.sign_in(AccountKey::of(&format!("good{n}")), HERE).expect("successes cost nothing").succeeded();
+        }
+        for n in 0..50 {
+            throttle.sign_in(AccountKey::of(&format!("bad{n}")), HERE).expect("free").failed();
+        }
+        let limited = throttle.sign_in(AccountKey::of("bad50"), HERE).err().expect("limited");
+        assert_eq!((limited.policy, limited.quota), ("login-address", 50));
+        assert!(limited.retry_after <= Duration::from_secs(18));
+        assert!(throttle.sign_in(AccountKey::of("bad50"), AddressPrefix::V6(7)).is_ok());
+    }
+
+    #[test]
+    fn a_try_that_came_to_nothing_counts_for_nothing() {
+        let throttle = throttle();
+        for _ in 0..200 {
+            drop(throttle.sign_in(AccountKey::of("ada"), HERE).expect("free"));
+        }
+    }
+
+    #[test]
+    fn lim_4_registrations_and_refreshes_have_their_own_limits() {
+        let throttle = throttle();
+        assert_eq!((0..100).filter(|_| throttle.register(HERE).is_ok()).count(), 20);
+        let session = SessionId::from_bytes([1; 16]);
+        assert_eq!((0..100).filter(|_| throttle.refresh(session).is_ok()).count(), 30);
+        assert!(throttle.refresh(SessionId::from_bytes([2; 16])).is_ok());
+    }
+
+    #[test]
+    fn lim_8_keys_beyond_the_cap_share_one_limit_and_never_pass_freely() {
+        let throttle = throttle();
+        for n in 0..MAX_KEYS as u64 {
+            throttle.register(AddressPrefix::V6(n)).expect("room");
+        }
+        let passed = (0..1000).filter(|n| throttle.register(AddressPrefix::V6(u64::MAX - n)).is_ok()).count();
+        assert_eq!(passed, 20);
+        assert_eq!(throttle.registrations.ledger.len(), MAX_KEYS);
+        throttle.sweep();
+        assert_eq!(throttle.registrations.ledger.len(), MAX_KEYS, "all are recent");
+    }
+}
