@@ -36,6 +36,11 @@ impl Failure {
         Self { code: 78, message: message.into() }
     }
 
+    /// With the code of another failure and more to say.
+    pub fn with_code(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
     /// The exit code.
     #[must_use]
     pub const fn code(&self) -> u8 {

@@ -119,7 +119,9 @@ pub fn load(flags: &Flags, environment: impl Iterator<Item = (String, String)>) 
         let key = error.path().to_string();
         refusal(&origins, &key, &error.into_inner().to_string().replace('\n', " "))
     })?;
-    settings.check().map_err(|OutOfBounds { key, found, allowed }| refusal(&origins, key, &format!("found {found}, allowed: {allowed}")))?;
+    settings
+        .check()
+        .map_err(|OutOfBounds { key, found, allowed }| refusal(&origins, key, &format!("found {found}, allowed: {allowed}")))?;
     Ok(Loaded { settings, origins })
 }
 
@@ -151,8 +153,10 @@ fn unknown(origin: &Origin, key: &str, defaults: &Table) -> Failure {
 
 /// The allowed names, the likeliest meant first.
 fn nearest(wrong: &str, names: impl Iterator<Item = String>) -> String {
-    let common = |name: &str| wrong.chars().rev().zip(name.chars().rev()).take_while(|(a, b)| a == b).count()
-        + wrong.chars().zip(name.chars()).take_while(|(a, b)| a == b).count();
+    let common = |name: &str| {
+        wrong.chars().rev().zip(name.chars().rev()).take_while(|(a, b)| a == b).count()
+            + wrong.chars().zip(name.chars()).take_while(|(a, b)| a == b).count()
+    };
     let mut names: Vec<_> = names.collect();
     names.sort_by_key(|name| std::cmp::Reverse(common(name)));
     names.join(", ")

@@ -12,8 +12,24 @@ use std::collections::BTreeMap;
 const SHORTEST: usize = 32;
 /// What people write before they think: a secret made of such words and fillers is none.
 const PLACEHOLDERS: [&str; 18] = [
-    "secret", "changeme", "change", "please", "your", "access", "refresh", "token", "jwt", "key", "password", "super", "example",
-    "default", "placeholder", "production", "minimum", "characters",
+    "secret",
+    "changeme",
+    "change",
+    "please",
+    "your",
+    "access",
+    "refresh",
+    "token",
+    "jwt",
+    "key",
+    "password",
+    "super",
+    "example",
+    "default",
+    "placeholder",
+    "production",
+    "minimum",
+    "characters",
 ];
 const FILLERS: [&str; 22] = [
     "me", "this", "that", "in", "to", "a", "an", "the", "and", "my", "very", "long", "random", "string", "here", "at", "least", "min",
@@ -69,7 +85,9 @@ fn first_admin(environment: &BTreeMap<String, String>) -> Result<Option<FirstAdm
             let password = Password::new(&password).map_err(|error| Failure::config(format!("DOORWARD_ADMIN_PASSWORD: {error}")))?;
             Ok(Some(FirstAdmin { email, password }))
         }
-        (Some(_), None) => Err(Failure::config("DOORWARD_ADMIN_EMAIL is set without DOORWARD_ADMIN_PASSWORD or …_FILE: set both or neither")),
+        (Some(_), None) => {
+            Err(Failure::config("DOORWARD_ADMIN_EMAIL is set without DOORWARD_ADMIN_PASSWORD or …_FILE: set both or neither"))
+        }
         (None, Some(_)) => Err(Failure::config("DOORWARD_ADMIN_PASSWORD is set without DOORWARD_ADMIN_EMAIL: set both or neither")),
     }
 }
@@ -92,7 +110,9 @@ fn secret(environment: &BTreeMap<String, String>, name: &str) -> Result<Option<S
 fn key(environment: &BTreeMap<String, String>, name: &str) -> Result<Option<SecretString>, Failure> {
     let Some(secret) = secret(environment, name)? else { return Ok(None) };
     let refuse = |found: String| {
-        Err(Failure::config(format!("{name}: found {found}, allowed: at least {SHORTEST} random bytes, such as from `openssl rand -base64 48`")))
+        Err(Failure::config(format!(
+            "{name}: found {found}, allowed: at least {SHORTEST} random bytes, such as from `openssl rand -base64 48`"
+        )))
     };
     let bytes = secret.expose_secret().as_bytes();
     if is_placeholder(secret.expose_secret()) {

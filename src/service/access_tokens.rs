@@ -360,9 +360,16 @@ mod tests {
             assert_eq!(desk.with_header(|h| h["typ"] = typ.clone()), Err(Rejected::Invalid), "typ {typ}");
         }
         for (name, value) in [
-            ("crit", json!(["x"])), ("crit", json!([])), ("b64", json!(false)), ("cty", json!("JWT")), ("zip", json!("DEF")),
-            ("jku", json!("http://127.0.0.1:1/")), ("jwk", json!({"kty": "oct", "k": "AA"})), ("x5u", json!("http://127.0.0.1:1/")),
-            ("x5c", json!([])), ("anything", json!(1)),
+            ("crit", json!(["x"])),
+            ("crit", json!([])),
+            ("b64", json!(false)),
+            ("cty", json!("JWT")),
+            ("zip", json!("DEF")),
+            ("jku", json!("http://127.0.0.1:1/")),
+            ("jwk", json!({"kty": "oct", "k": "AA"})),
+            ("x5u", json!("http://127.0.0.1:1/")),
+            ("x5c", json!([])),
+            ("anything", json!(1)),
         ] {
             assert_eq!(desk.with_header(|h| h[name] = value.clone()), Err(Rejected::Invalid), "{name}");
         }
@@ -390,9 +397,19 @@ mod tests {
             }
         }
         for (name, value) in [
-            ("iss", json!("other")), ("aud", json!("other")), ("aud", json!(["doorward", "other"])), ("sub", json!("1")),
-            ("exp", json!("9999999999")), ("exp", json!(-1)), ("exp", json!(1.5)), ("exp", json!(u64::MAX)), ("ver", json!(-1)),
-            ("ver", json!("3")), ("nbf", json!("0")), ("nbf", json!(9_999_999_999_u64)), ("sub", json!("AA".repeat(16))),
+            ("iss", json!("other")),
+            ("aud", json!("other")),
+            ("aud", json!(["doorward", "other"])),
+            ("sub", json!("1")),
+            ("exp", json!("9999999999")),
+            ("exp", json!(-1)),
+            ("exp", json!(1.5)),
+            ("exp", json!(u64::MAX)),
+            ("ver", json!(-1)),
+            ("ver", json!("3")),
+            ("nbf", json!("0")),
+            ("nbf", json!(9_999_999_999_u64)),
+            ("sub", json!("AA".repeat(16))),
         ] {
             assert_eq!(desk.with_claims(|c| c[name] = value.clone()), Err(Rejected::Invalid), "{name} {value}");
         }
@@ -429,10 +446,22 @@ mod tests {
         let token = desk.issue();
         let (head, tail) = token.split_at(token.len() / 2);
         for wrong in [
-            String::new(), ".".into(), "..".into(), ".".repeat(15_000), format!("{token}."), format!("{token}.a"), format!("{token}="),
-            format!(" {token}"), format!("{token}\n"), format!("{head}\0{tail}"), format!("{head}/{tail}"), format!("{head}é{tail}"),
-            "a".repeat(8 << 20), format!("{}.{}.{}", "a".repeat(300), "a", "a"),
-            token.rsplit_once('.').expect("parts").0.to_owned(), format!("{}.", token.rsplit_once('.').expect("parts").0),
+            String::new(),
+            ".".into(),
+            "..".into(),
+            ".".repeat(15_000),
+            format!("{token}."),
+            format!("{token}.a"),
+            format!("{token}="),
+            format!(" {token}"),
+            format!("{token}\n"),
+            format!("{head}\0{tail}"),
+            format!("{head}/{tail}"),
+            format!("{head}é{tail}"),
+            "a".repeat(8 << 20),
+            format!("{}.{}.{}", "a".repeat(300), "a", "a"),
+            token.rsplit_once('.').expect("parts").0.to_owned(),
+            format!("{}.", token.rsplit_once('.').expect("parts").0),
         ] {
             assert_eq!(desk.tokens.verify(&wrong), Err(Rejected::Invalid), "{} bytes", wrong.len());
         }

@@ -87,7 +87,13 @@ impl Accounts {
     /// # Errors
     /// [`Error::RegistrationClosed`], [`Error::WeakPassword`], [`Error::EmailTaken`] (after the work of
     /// a hash, AUT-2), [`Error::Limited`], [`Error::Overloaded`], the store's.
-    pub async fn register(&self, email: Email, password: Password, invite: Option<&SecretString>, arrival: Arrival) -> Result<Grant, Error> {
+    pub async fn register(
+        &self,
+        email: Email,
+        password: Password,
+        invite: Option<&SecretString>,
+        arrival: Arrival,
+    ) -> Result<Grant, Error> {
         let admission = match (self.registration.mode, invite) {
             (RegistrationMode::Closed, _) | (RegistrationMode::Invite, None) => return Err(Error::RegistrationClosed),
             (RegistrationMode::Open, None) => Admission::Open,
@@ -116,13 +122,8 @@ impl Accounts {
         let user = self.new_user(email, password, role).await?;
         let from = AddressPrefix::from(arrival.client.ip);
         let session = self.sessions.prepare(user.id, arrival.transport, arrival.client);
-        let new = NewAccount {
-            user,
-            session: Some(session.clone()),
-            replaces: arrival.replaces,
-            admission,
-            remember: self.sessions.remember(),
-        };
+        let new =
+            NewAccount { user, session: Some(session.clone()), replaces: arrival.replaces, admission, remember: self.sessions.remember() };
         match self.store.create_account(new).await? {
             Created::User(user) => {
                 tracing::info!(event = "register", user = %user.id, role = %user.role, %from);
@@ -275,7 +276,7 @@ impl Accounts {
     pub async fn set_role(&self, actor: Actor<'_>, id: UserId, role: Role) -> Result<User, Error> {
         self.known(&role)?;
         self.reach(actor, &role)?;
-        self.reach(actor, &self.user(id)?.role)?;
+        self.may_manage(actor, id)?;
         let user = done(self.store.set_role(id, role).await?)?;
         tracing::info!(event = "role_changed", user = %user.id, role = %user.role);
         Ok(user)
@@ -286,7 +287,7 @@ impl Accounts {
     /// # Errors
     /// [`Error::RoleBeyondReach`], [`Error::NotFound`], [`Error::LastAdmin`], the store's.
     pub async fn set_disabled(&self, actor: Actor<'_>, id: UserId, disabled: bool) -> Result<User, Error> {
-        self.reach(actor, &self.user(id)?.role)?;
+        self.may_manage(actor, id)?;
         let user = done(self.store.set_disabled(id, disabled).await?)?;
         tracing::info!(event = "user_disabled", user = %user.id, disabled);
         Ok(user)
@@ -297,7 +298,7 @@ impl Accounts {
     /// # Errors
     /// [`Error::RoleBeyondReach`], [`Error::NotFound`], [`Error::LastAdmin`], the store's.
     pub async fn delete(&self, actor: Actor<'_>, id: UserId) -> Result<User, Error> {
-        self.reach(actor, &self.user(id)?.role)?;
+        self.may_manage(actor, id)?;
         let user = done(self.store.delete_user(id).await?)?;
         tracing::info!(event = "user_deleted", user = %user.id);
         Ok(user)
@@ -359,6 +360,14 @@ impl Accounts {
     async fn new_user(&self, email: Email, password: Password, role: Role) -> Result<User, Error> {
         let password_hash = self.passwords.hash(password).await?;
         Ok(User { id: UserId::random(), email, password_hash, role, disabled: false, version: 1, created_at: self.clock.now() })
+    }
+
+    /// Whether `actor` may manage the user with this id.
+    ///
+    /// # Errors
+    /// [`Error::RoleBeyondReach`], [`Error::NotFound`], the store's.
+    pub fn may_manage(&self, actor: Actor<'_>, id: UserId) -> Result<(), Error> {
+        self.reach(actor, &self.user(id)?.role)
     }
 
     fn known(&self, role: &Role) -> Result<(), Error> {

@@ -248,7 +248,13 @@ impl Sessions {
     }
 
     /// The rotation of a session from one of its generations.
-    pub(super) fn next_generation(&self, session: &Session, generation: u32, transport: Transport, client: Client) -> Result<Rotate, Error> {
+    pub(super) fn next_generation(
+        &self,
+        session: &Session,
+        generation: u32,
+        transport: Transport,
+        client: Client,
+    ) -> Result<Rotate, Error> {
         let now = self.clock.now();
         let child_expires_at = self.child_expiry(now, session.ends_at);
         // For a token that is not current the child is never written.

@@ -70,11 +70,7 @@ impl Throttle {
     pub fn new(settings: &config::Limits) -> Self {
         let minute = Duration::from_secs(60);
         Self {
-            by_account: Arc::new(Backoff {
-                free: settings.login_failures,
-                window: settings.login_window,
-                entries: Mutex::default(),
-            }),
+            by_account: Arc::new(Backoff { free: settings.login_failures, window: settings.login_window, entries: Mutex::default() }),
             by_address: Arc::new(Limit::new(
                 "login-address",
                 settings.login_failures_per_address,
@@ -167,7 +163,14 @@ impl<K: Hash + Eq + Clone> Limit<K> {
         let period = period.max(Duration::from_nanos(1));
         let governor = Quota::with_period(period).expect("the period is not zero").allow_burst(burst);
         let ledger = Ledger(Arc::default());
-        Self { policy, quota, window, period, limiter: RateLimiter::new(governor, Ledger(Arc::clone(&ledger.0)), DefaultClock::default()), ledger }
+        Self {
+            policy,
+            quota,
+            window,
+            period,
+            limiter: RateLimiter::new(governor, Ledger(Arc::clone(&ledger.0)), DefaultClock::default()),
+            ledger,
+        }
     }
 
     fn charge(&self, key: &K) -> Result<(), Limited> {

@@ -1,0 +1,99 @@
+//! The composition root: opens the store, builds the services, hands out one `App`.
+
+use crate::{
+    config::{OperatorSecrets, Settings},
+    data::DataDir,
+    domain::Clock,
+    failure::Failure,
+    service::{
+        access_tokens::AccessTokens,
+        accounts::{self, Accounts},
+        csrf::Csrf,
+        passwords::Passwords,
+        refresh_tokens::{OneTimeCodes, RefreshTokens},
+        revocation::Revocation,
+        sessions::{self, Sessions},
+        throttle::Throttle,
+    },
+    store::Store,
+};
+use std::{sync::Arc, time::Duration};
+
+/// How often what has expired is swept (STO-15: within a minute).
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// Everything a request or a command needs.
+pub struct App {
+    /// The settings.
+    pub settings: Settings,
+    /// The clock.
+    pub clock: Clock,
+    /// The store.
+    pub store: Arc<Store>,
+    /// Accounts.
+    pub accounts: Accounts,
+    /// Sessions.
+    pub sessions: Arc<Sessions>,
+    /// Access tokens.
+    pub access: Arc<AccessTokens>,
+    throttle: Arc<Throttle>,
+    /// Held as long as the store is open: nobody else gets in (STO-10).
+    _data_dir: DataDir,
+}
+
+impl App {
+    /// Opens the data directory and puts everything together. What is revoked is in memory before
+    /// this returns, so before anything listens (REV-3).
+    ///
+    /// # Errors
+    /// What is wrong with the data directory, its keyring or its database, with an exit code.
+    pub async fn open(settings: Settings, secrets: &OperatorSecrets) -> Result<Self, Failure> {
+        let clock = Clock::default();
+        let data_dir = DataDir::open(&settings.server.data_dir)?;
+        let revocation = Arc::new(Revocation::default());
+        let (keyring, store) = data_dir.unlock(clock.now(), revocation.clone()).await?;
+        revocation.load(store.revocations()?);
+        let keyring = keyring.with_operator_secrets(secrets.access.as_ref(), secrets.refresh.as_ref());
+        let store = Arc::new(store);
+        let throttle = Arc::new(Throttle::new(&settings.limits));
+        let access = Arc::new(AccessTokens::new(&keyring, settings.tokens.clone(), clock.clone(), revocation.clone()));
+        let sessions = Arc::new(Sessions::new(sessions::Parts {
+            store: store.clone(),
+            access: access.clone(),
+            refresh: RefreshTokens::new(&keyring),
+            csrf: Csrf::new(&keyring),
+            revocation,
+            throttle: throttle.clone(),
+            roles: settings.roles.clone(),
+            tokens: settings.tokens.clone(),
+            policy: settings.sessions.clone(),
+            clock: clock.clone(),
+        }));
+        let passwords =
+            Passwords::start(&settings.passwords).map_err(|error| Failure::new(format!("no thread for hashing passwords: {error}")))?;
+        let accounts = Accounts::new(accounts::Parts {
+            store: store.clone(),
+            sessions: sessions.clone(),
+            passwords,
+            codes: OneTimeCodes::new(&keyring),
+            throttle: throttle.clone(),
+            roles: settings.roles.clone(),
+            registration: settings.registration.clone(),
+            clock: clock.clone(),
+        });
+        Ok(Self { settings, clock, store, accounts, sessions, access, throttle, _data_dir: data_dir })
+    }
+
+    /// Sweeps what has expired, for ever.
+    pub async fn keep_swept(&self) {
+        let mut ticks = tokio::time::interval(SWEEP_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.throttle.sweep();
+            if let Err(error) = self.sessions.sweep().await {
+                tracing::warn!(%error, "sweeping failed; it is tried again");
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! `doorward config …`
+
+use super::output::print;
+use crate::{
+    config::{Loaded, OperatorSecrets},
+    failure::Failure,
+};
+use clap::Subcommand;
+use serde_json::json;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Read all settings and say whether they are good
+    Check,
+    /// Show all settings and where each came from; secrets are masked
+    Show,
+}
+
+pub fn run(command: &Command, loaded: &Loaded, secrets: &OperatorSecrets, json: bool) -> Result<(), Failure> {
+    match command {
+        // Loading has refused what is not good.
+        Command::Check => print(json, &json!({ "ok": true }), |_| println!("all settings are good")),
+        Command::Show => {
+            let shown = |set: bool| if set { "***" } else { "from the keyring" };
+            let secrets = [
+                ("DOORWARD_ACCESS_SECRET", shown(secrets.access.is_some())),
+                ("DOORWARD_REFRESH_SECRET", shown(secrets.refresh.is_some())),
+            ];
+            let text = toml::to_string(&loaded.settings).map_err(|error| Failure::new(error.to_string()))?;
+            let values: toml::Table = text.parse().map_err(|error: toml::de::Error| Failure::new(error.to_string()))?;
+            let answer = json!({ "settings": values, "secrets": secrets.iter().copied().collect::<std::collections::BTreeMap<_, _>>() });
+            print(json, &answer, |_| show(&values, loaded, &secrets))
+        }
+    }
+}
+
+fn show(values: &toml::Table, loaded: &Loaded, secrets: &[(&str, &str)]) {
+    let line = |key: &str, name: &str, value: &toml::Value| {
+        let origin = loaded.origin(key);
+        println!("{:<50} # {origin}", format!("{name} = {value}"));
+    };
+    for (name, value) in values.iter().filter(|(_, value)| !value.is_table()) {
+        line(name, name, value);
+    }
+    for (section, table) in values.iter().filter_map(|(name, value)| Some((name, value.as_table()?))) {
+        println!("\n[{section}]");
+        for (name, value) in table {
+            line(&format!("{section}.{name}"), name, value);
+        }
+    }
+    println!("\n# secrets");
+    for (name, shown) in secrets {
+        println!("# {name} = {shown}");
+    }
+}

@@ -1,0 +1,101 @@
+//! The command line: one file per noun. Commands that need the data ask a running server through its
+//! control socket, or do it themselves when none runs; the output is the same (SPEC §1).
+
+mod config;
+pub mod control;
+mod healthcheck;
+mod output;
+mod serve;
+mod session;
+mod token;
+mod user;
+
+use crate::{
+    config::{Flags, OperatorSecrets, load},
+    failure::Failure,
+    telemetry,
+};
+use clap::{Parser, Subcommand};
+use control::Request;
+
+/// Login for everything on one box, in one file.
+#[derive(Parser)]
+#[command(version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    /// Machine-readable output
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve (the default)
+    Serve,
+    /// Users: add, list, show, role, password, disable, enable, delete
+    #[command(subcommand)]
+    User(user::Command),
+    /// Sessions: list, revoke
+    #[command(subcommand)]
+    Session(session::Command),
+    /// Make a new link for the first admin
+    SetupLink,
+    /// Settings: check, show
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Tokens: inspect
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Ask a running server whether it is well
+    Healthcheck(healthcheck::Args),
+    /// Move the clock of a server with insecure_dev = true, for tests
+    #[command(hide = true)]
+    Clock {
+        /// By how many seconds
+        #[arg(allow_hyphen_values = true)]
+        seconds: i64,
+    },
+}
+
+/// Carries a command out.
+///
+/// # Errors
+/// What went wrong, for the person at the terminal, with an exit code.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    // Files of ours are for nobody else, sled's too (STO-11).
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let Cli { flags, json, command } = cli;
+    // What needs no settings must work with broken ones.
+    let command = match command.unwrap_or(Command::Serve) {
+        Command::Token(command) => return token::run(&command, json),
+        other => other,
+    };
+    let loaded = load(&flags, std::env::vars())?;
+    let secrets = OperatorSecrets::read(std::env::vars())?;
+    let ask = |request| control::ask(&loaded.settings, &secrets, request);
+    match command {
+        Command::Serve => serve::serve(loaded, &secrets),
+        Command::User(command) => user::run(command, json, ask),
+        Command::Session(command) => session::run(command, json, ask),
+        Command::SetupLink => output::print(json, &ask(Request::SetupLink)?, |answer| println!("{}", output::text(answer, "link"))),
+        Command::Config(command) => config::run(&command, &loaded, &secrets, json),
+        Command::Token(_) => unreachable!("carried out above"),
+        Command::Healthcheck(args) => healthcheck::run(&args, &loaded.settings, json),
+        Command::Clock { seconds } => ask(Request::Clock { seconds }).map(drop),
+    }
+}
+
+/// Logs of a command go where a server's do, but only what is wrong.
+fn quiet(loaded: &crate::config::Settings) {
+    let mut log = loaded.log.clone();
+    log.level = crate::config::LogLevel::Warn;
+    telemetry::start(&log);
+}
+
+/// A runtime for one command.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::new(format!("no runtime: {error}")))
+}

@@ -1,0 +1,87 @@
+//! `doorward serve`
+
+use super::{control, runtime};
+use crate::{
+    app::App,
+    config::{Loaded, OperatorSecrets},
+    domain::Role,
+    failure::Failure,
+    http::{Site, Web},
+    server, telemetry,
+};
+use std::sync::Arc;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+/// Serves until a signal says stop.
+pub fn serve(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
+    telemetry::start(&loaded.settings.log);
+    runtime()?.block_on(run(loaded, secrets))
+}
+
+async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
+    let settings = loaded.settings;
+    // Listened for from here on: a stop during the start is a stop.
+    let mut terminate = signals(SignalKind::terminate())?;
+    let mut interrupt = signals(SignalKind::interrupt())?;
+    let app = Arc::new(App::open(settings.clone(), secrets).await?);
+    let listen = settings.server.listen;
+    let listener = TcpListener::bind(listen).await.map_err(|error| {
+        Failure::new(format!("{listen}: cannot be listened on: {error}: is another server running? --listen takes another address"))
+    })?;
+    let address = listener.local_addr().map_err(|error| Failure::new(format!("{listen}: {error}")))?;
+    let site = Site::new(&settings, address);
+    if settings.insecure_dev {
+        tracing::warn!("insecure_dev = true: for a developer's own machine alone");
+    }
+    if !site.secure && !address.ip().is_loopback() {
+        tracing::warn!("serving plain http beyond this machine: whoever is on the way can take over accounts (server.insecure_http)");
+    }
+    first_admin(&app, &site, secrets).await?;
+    let control = control::listen(&settings.server.data_dir)?;
+    tokio::spawn(control::serve(control, Arc::clone(&app), site.clone()));
+    tokio::spawn({
+        let app = Arc::clone(&app);
+        async move { app.keep_swept().await }
+    });
+    let web = Arc::new(Web { app: Arc::clone(&app), site });
+    // The one line on stdout: connections are queued from the bind on, so it can answer.
+    println!("listening on http://{address}");
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        }
+    };
+    server::run(listener, web, stop).await;
+    // Every verb that was acknowledged is durable already; the rest of the queue ends with the store.
+    let _ = std::fs::remove_file(crate::data::DataDir::control_socket(&settings.server.data_dir));
+    Ok(())
+}
+
+fn signals(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+    signal(kind).map_err(|error| Failure::new(format!("signals: {error}")))
+}
+
+/// While nobody can administer: makes the admin the environment names, or shows a set-up link.
+async fn first_admin(app: &App, site: &Site, secrets: &OperatorSecrets) -> Result<(), Failure> {
+    let failed = |error: crate::service::Error| Failure::new(format!("the first admin: {error}"));
+    if app.accounts.has_admin().map_err(failed)? {
+        return Ok(());
+    }
+    if let Some(admin) = &secrets.first_admin {
+        let is_empty = app.accounts.users("", None, 1).map_err(failed)?.0.is_empty();
+        if is_empty {
+            let user = app.accounts.add(admin.email.clone(), admin.password.clone(), Some(Role::admin())).await.map_err(failed)?;
+            tracing::info!(user = %user.id, "made the first admin from DOORWARD_ADMIN_EMAIL");
+            return Ok(());
+        }
+        tracing::warn!("DOORWARD_ADMIN_EMAIL is for an empty database and this one is not: use `doorward user role`");
+    }
+    if let Some((token, expires_at)) = app.accounts.open_setup().await.map_err(failed)? {
+        tracing::info!("nobody can administer yet: open {} before {expires_at}", control::setup_link(site, &token));
+    }
+    Ok(())
+}

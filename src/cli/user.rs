@@ -1,0 +1,113 @@
+//! `doorward user …`
+
+use super::{
+    control::{Request, Typed},
+    output::{confirm, print, table, text},
+};
+use crate::failure::Failure;
+use clap::Subcommand;
+use serde_json::Value;
+use std::io::{BufRead, IsTerminal};
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Add a user; the password is asked for, or read from stdin
+    Add {
+        /// E-mail address
+        email: String,
+        /// Role [default: registration.default_role]
+        #[arg(long)]
+        role: Option<String>,
+    },
+    /// List users
+    List {
+        /// Only those whose address begins so
+        #[arg(long, default_value = "")]
+        query: String,
+    },
+    /// Show one user, by address or id
+    Show {
+        /// E-mail address or id
+        user: String,
+    },
+    /// Give a user another role
+    Role {
+        /// E-mail address or id
+        user: String,
+        /// The role
+        role: String,
+    },
+    /// Set a user's password and end their sessions; it is asked for, or read from stdin
+    Password {
+        /// E-mail address or id
+        user: String,
+    },
+    /// Keep a user out and end their sessions
+    Disable {
+        /// E-mail address or id
+        user: String,
+    },
+    /// Let a user in again
+    Enable {
+        /// E-mail address or id
+        user: String,
+    },
+    /// Delete a user with everything that is theirs
+    Delete {
+        /// E-mail address or id
+        user: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+pub fn run(command: Command, json: bool, ask: impl Fn(Request) -> Result<Value, Failure>) -> Result<(), Failure> {
+    let request = match command {
+        Command::Add { email, role } => Request::UserAdd { email, role, password: password()? },
+        Command::List { query } => {
+            return print(json, &ask(Request::UserList { query })?, |users| {
+                let rows = users.as_array().into_iter().flatten().map(|user| {
+                    let state = if user["disabled"] == true { "disabled" } else { "enabled" };
+                    [
+                        text(user, "id").into(),
+                        text(user, "email").into(),
+                        text(user, "role").into(),
+                        state.into(),
+                        text(user, "createdAt").into(),
+                    ]
+                });
+                table(["id", "email", "role", "state", "created"], rows);
+            });
+        }
+        Command::Show { user } => Request::UserShow { user },
+        Command::Role { user, role } => Request::UserRole { user, role },
+        Command::Password { user } => Request::UserPassword { user, password: password()? },
+        Command::Disable { user } => Request::UserDisabled { user, disabled: true },
+        Command::Enable { user } => Request::UserDisabled { user, disabled: false },
+        Command::Delete { user, yes } => {
+            if !yes {
+                confirm(&format!("Delete {user} for good, with all their sessions?"))?;
+            }
+            Request::UserDelete { user }
+        }
+    };
+    print(json, &ask(request)?, |user| {
+        for (name, member) in [("id", "id"), ("email", "email"), ("role", "role"), ("disabled", "disabled"), ("created", "createdAt")] {
+            println!("{name:<9}{}", text(user, member));
+        }
+    })
+}
+
+/// A password from the keyboard, twice and unseen, or the first line of stdin. Never from argv.
+fn password() -> Result<Typed, Failure> {
+    if !std::io::stdin().is_terminal() {
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).map_err(|error| Failure::new(format!("stdin: {error}")))?;
+        let line = Typed::from(line);
+        return Ok(line.trimmed());
+    }
+    let ask = |prompt| rpassword::prompt_password(prompt).map(Typed::from).map_err(|error| Failure::new(format!("terminal: {error}")));
+    let (first, second) = (ask("Password: ")?, ask("Again: ")?);
+    if first == second { Ok(first) } else { Err(Failure::new("the two passwords differ; nothing was changed")) }
+}

@@ -1,0 +1,222 @@
+//! JSON bodies: one content type, counted bytes, in time, no field unknown or twice (HTTP-2, HTTP-4).
+
+use super::{
+    error::{ApiError, Code},
+    exchange::Exchange,
+};
+use bytes::Buf;
+use futures_util::{Stream, StreamExt};
+use serde::de::DeserializeOwned;
+use std::{pin::pin, time::Duration};
+use warp::{Filter, Rejection, http::header};
+
+/// Largest body, in bytes.
+const LIMIT: usize = 10 * 1024;
+/// How long a body may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A body that must be there.
+pub fn json<T: DeserializeOwned + Send>() -> impl Filter<Extract = (T,), Error = Rejection> + Clone + use<T> {
+    optional_bytes().and_then(|bytes: Option<Vec<u8>>| async move {
+        let bytes = bytes.ok_or_else(|| ApiError::from(Code::UnsupportedMediaType))?;
+        Ok::<_, Rejection>(parse(&bytes)?)
+    })
+}
+
+/// A body that may be left out, with its content type.
+pub fn optional_json<T: DeserializeOwned + Send>() -> impl Filter<Extract = (Option<T>,), Error = Rejection> + Clone + use<T> {
+    optional_bytes().and_then(|bytes: Option<Vec<u8>>| async move {
+        match bytes {
+            Some(bytes) => Ok::<_, Rejection>(Some(parse(&bytes)?)),
+            None => Ok(None),
+        }
+    })
+}
+
+/// No body is asked for; one that is sent is not read.
+pub fn none() -> impl Filter<Extract = (), Error = std::convert::Infallible> + Copy {
+    warp::any()
+}
+
+fn optional_bytes() -> impl Filter<Extract = (Option<Vec<u8>>,), Error = Rejection> + Clone + use<> {
+    warp::ext::get::<Exchange>()
+        .and(warp::body::stream())
+        .and_then(|exchange: Exchange, body| async move { Ok::<_, Rejection>(read(&exchange, body).await?) })
+}
+
+async fn read(exchange: &Exchange, body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Option<Vec<u8>>, ApiError> {
+    let announced = exchange.header(&header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > LIMIT as u64) {
+        return Err(Code::PayloadTooLarge.into());
+    }
+    let typed = exchange.headers(&header::CONTENT_TYPE).next().is_some();
+    if typed && !is_json(exchange) {
+        return Err(Code::UnsupportedMediaType.into());
+    }
+    let bytes = tokio::time::timeout(PATIENCE, collect(body)).await.map_err(|_| ApiError::from(Code::RequestTimeout))??;
+    match (typed, bytes.is_empty()) {
+        (true, _) => Ok(Some(bytes)),
+        (false, true) => Ok(None),
+        (false, false) => Err(Code::UnsupportedMediaType.into()),
+    }
+}
+
+async fn collect(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Vec<u8>, ApiError> {
+    let (mut body, mut bytes) = (pin!(body), Vec::new());
+    while let Some(chunk) = body.next().await {
+        let mut chunk = chunk.map_err(|_| ApiError::from(Code::InvalidRequest).message("The body broke off"))?;
+        // Counted, whatever Content-Length said or left out.
+        if bytes.len() + chunk.remaining() > LIMIT {
+            return Err(Code::PayloadTooLarge.into());
+        }
+        while chunk.has_remaining() {
+            let part = chunk.chunk();
+            bytes.extend_from_slice(part);
+            let len = part.len();
+            chunk.advance(len);
+        }
+    }
+    Ok(bytes)
+}
+
+/// Exactly one `Content-Type`, JSON, in UTF-8 if it says.
+fn is_json(exchange: &Exchange) -> bool {
+    let Some(content_type) = exchange.header(&header::CONTENT_TYPE) else { return false };
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    essence
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) => {
+                name.trim().eq_ignore_ascii_case("charset") && value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
+            None => parameter.is_empty(),
+        })
+}
+
+/// Parses without ever quoting a value: it may be a password (AUT-15).
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.inner();
+        if inner.is_data() { unacceptable(&path, &inner.to_string()) } else { Code::MalformedJson.into() }
+    })?;
+    json.end().map_err(|_| ApiError::from(Code::MalformedJson))?;
+    Ok(value)
+}
+
+/// serde's message, less what it quotes of values.
+fn unacceptable(path: &str, message: &str) -> ApiError {
+    let quoted = message.split('`').nth(1).unwrap_or_default();
+    let field = if quoted.len() <= 64 { quoted } else { "?" };
+    if message.starts_with("missing field") {
+        ApiError::field(field, "is required")
+    } else if message.starts_with("unknown field") {
+        ApiError::field(field, "is not a field of this request")
+    } else if message.starts_with("duplicate field") {
+        ApiError::field(field, "is there twice")
+    } else if message.starts_with("unknown variant") {
+        let allowed: Vec<_> = message.split('`').skip(3).step_by(2).collect();
+        ApiError::field(path, format!("must be one of: {}", allowed.join(", ")))
+    } else if message.starts_with("invalid type") && path == "." {
+        Code::MalformedJson.into()
+    } else {
+        ApiError::field(path, "has the wrong type or form")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use http_body_util::BodyExt;
+    use proptest::prelude::*;
+    use serde::Deserialize;
+    use warp::http::{HeaderMap, HeaderValue};
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "camelCase")]
+    struct Login {
+        email: String,
+        #[allow(dead_code, reason = "parsed, never read")]
+        password: String,
+        token_transport: Option<crate::domain::Transport>,
+    }
+
+    fn refusal(body: &str) -> String {
+        let error = parse::<Login>(body.as_bytes()).expect_err(body);
+        let body = error.render("").into_body().collect().now_or_never().expect("a body in memory");
+        String::from_utf8(body.expect("a body in memory").to_bytes().to_vec()).expect("text")
+    }
+
+    #[test]
+    fn aut_5_a_body_has_its_fields_once_of_their_types_and_no_others() {
+        assert!(
+            parse::<Login>(br#"{"email":"a","password":"b","tokenTransport":"body"}"#)
+                .is_ok_and(|l| l.email == "a" && l.token_transport.is_some())
+        );
+        for (body, words) in [
+            (r#"{"email":"a"}"#, ["VALIDATION_FAILED", "password", "required"]),
+            (r#"{"email":["a"],"password":"b"}"#, ["VALIDATION_FAILED", "email", "wrong type"]),
+            (r#"{"email":"a","password":"b","role":"admin"}"#, ["VALIDATION_FAILED", "role", "not a field"]),
+            (r#"{"email":"a","email":"c","password":"b"}"#, ["VALIDATION_FAILED", "email", "twice"]),
+            (r#"{"email":"a","password":"b","tokenTransport":"url"}"#, ["tokenTransport", "cookie", "body"]),
+        ] {
+            for word in words {
+                assert!(refusal(body).contains(word), "{body}: {word} not in {}", refusal(body));
+            }
+        }
+    }
+
+    #[test]
+    fn http_8_9_what_is_no_json_is_malformed() {
+        let deep = "[".repeat(100_000);
+        for body in ["", "{", "x", "[]x", "null", "\"a\"", "\u{feff}{}", r#"{"email":"a","password":"b"}x"#, &deep] {
+            assert!(refusal(body).contains("MALFORMED_JSON"), "{:.20}: {}", body, refusal(body));
+        }
+        assert!(parse::<Login>(b"{\"email\":\"\xff\",\"password\":\"b\"}").is_err());
+    }
+
+    #[test]
+    fn aut_15_a_refusal_quotes_no_value() {
+        for body in [
+            r#"{"email":"a","password":123456789}"#,
+            r#"{"email":"a","password":{"hunter2hunter2":1}}"#,
+            r#"{"email":"a","password":"b","tokenTransport":"hunter2hunter2"}"#,
+        ] {
+            assert!(!refusal(body).contains("123456789") && !refusal(body).contains("hunter2"), "{}", refusal(body));
+        }
+    }
+
+    #[test]
+    fn http_4_the_content_type_is_json_once() {
+        let typed = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::CONTENT_TYPE, HeaderValue::from_str(value).expect("a value"));
+            }
+            is_json(&Exchange::new([127, 0, 0, 1].into(), headers, None))
+        };
+        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\"", "application/json;"] {
+            assert!(typed(&[good]), "{good}");
+        }
+        for bad in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonx",
+            "application/json; charset=latin1",
+            "application/json, text/plain",
+        ] {
+            assert!(!typed(&[bad]), "{bad}");
+        }
+        assert!(!typed(&[]));
+        assert!(!typed(&["application/json", "application/json"]));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_parsing_panic(bytes: Vec<u8>) {
+            let _ = parse::<Login>(&bytes);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Cross-origin resource sharing, for listed origins alone (COK-12).
+
+use super::{exchange::Exchange, site::Site};
+use warp::{
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    reply::{Reply, Response},
+};
+
+const METHODS: &str = "GET, POST, PATCH, DELETE";
+const REQUEST_HEADERS: &str = "Authorization, Content-Type, X-CSRF-Token, X-Request-Id";
+const EXPOSED: &str = "X-Token-Expires-In, X-Request-Id, Retry-After";
+/// How long a browser may remember a preflight, in seconds: as long as the shortest of them does.
+const MAX_AGE: &str = "600";
+
+/// The answer to a listed origin's preflight.
+pub fn preflight(site: &Site, exchange: &Exchange, method: &Method) -> Option<Response> {
+    allowed(site, exchange)?;
+    let asks = *method == Method::OPTIONS && exchange.header(&header::ACCESS_CONTROL_REQUEST_METHOD).is_some();
+    asks.then(|| {
+        let mut response = StatusCode::NO_CONTENT.into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(REQUEST_HEADERS));
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE));
+        response
+    })
+}
+
+/// Lets a listed origin read an answer.
+pub fn share(site: &Site, exchange: &Exchange, response: &mut Response) {
+    if let Some(origin) = allowed(site, exchange) {
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+        headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin"));
+    }
+}
+
+fn allowed(site: &Site, exchange: &Exchange) -> Option<HeaderValue> {
+    let origin = exchange.header(&header::ORIGIN).filter(|origin| site.allows(origin))?;
+    HeaderValue::from_str(origin).ok()
+}

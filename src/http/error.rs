@@ -1,0 +1,317 @@
+//! Every answer that is no success: one envelope, a closed set of codes, statuses chosen here alone (I2).
+
+use crate::{
+    service::{self, access_tokens::Rejected, throttle::Limited},
+    store,
+};
+use serde_json::{Map, Value, json};
+use std::{borrow::Cow, fmt, sync::Arc};
+use warp::{
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    reject::Reject,
+    reply::{Reply, Response},
+};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident $status:literal $text:literal $message:literal;)*) => {
+        /// The codes clients branch on.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code { $($(#[$doc])* #[doc = $message] $name,)* }
+
+        impl Code {
+            /// All of them, in the order of their statuses.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The `error` member.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The status it is sent with.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+
+            /// What it says unless there is something more exact to say.
+            #[must_use]
+            pub const fn message(self) -> &'static str {
+                match self { $(Self::$name => $message,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    ValidationFailed 400 "VALIDATION_FAILED" "The request has fields that cannot be accepted";
+    MalformedJson 400 "MALFORMED_JSON" "The body is not valid JSON";
+    InvalidRequest 400 "INVALID_REQUEST" "The request is not well-formed";
+    AmbiguousCredentials 400 "AMBIGUOUS_CREDENTIALS" "Send the refresh token in the cookie or in the body, not both";
+    WeakPassword 400 "WEAK_PASSWORD" "The password is too weak";
+    InvalidRole 400 "INVALID_ROLE" "There is no such role";
+    MissingToken 401 "MISSING_TOKEN" "An access token is required";
+    InvalidFormat 401 "INVALID_FORMAT" "The Authorization header must be: Bearer <token>";
+    InvalidToken 401 "INVALID_TOKEN" "The access token is invalid";
+    TokenExpired 401 "TOKEN_EXPIRED" "The access token has expired";
+    TokenRevoked 401 "TOKEN_REVOKED" "The token has been revoked";
+    MissingRefreshToken 401 "MISSING_REFRESH_TOKEN" "A refresh token is required";
+    InvalidRefreshToken 401 "INVALID_REFRESH_TOKEN" "The refresh token is invalid";
+    RefreshTokenExpired 401 "REFRESH_TOKEN_EXPIRED" "The session has expired; sign in again";
+    TokenReuseDetected 401 "TOKEN_REUSE_DETECTED" "The refresh token was used before; sign in again";
+    InvalidCredentials 401 "INVALID_CREDENTIALS" "E-mail or password is wrong";
+    InvalidSetupToken 401 "INVALID_SETUP_TOKEN" "The set-up link is not good any more; `doorward setup-link` makes a new one";
+    Forbidden 403 "FORBIDDEN" "You may not do this";
+    CsrfFailed 403 "CSRF_FAILED" "The request did not prove that it comes from an allowed page";
+    RegistrationClosed 403 "REGISTRATION_CLOSED" "Registration needs a good invitation or is closed";
+    NotFound 404 "NOT_FOUND" "There is nothing here";
+    MethodNotAllowed 405 "METHOD_NOT_ALLOWED" "This path does not take that method";
+    RequestTimeout 408 "REQUEST_TIMEOUT" "The body did not arrive in time";
+    EmailTaken 409 "EMAIL_TAKEN" "There is an account with this e-mail address";
+    RefreshConflict 409 "REFRESH_CONFLICT" "Another refresh of this session came first; try again with its cookie";
+    LastAdmin 409 "LAST_ADMIN" "Somebody must be left to administer";
+    PayloadTooLarge 413 "PAYLOAD_TOO_LARGE" "The body is larger than 10 KiB";
+    UnsupportedMediaType 415 "UNSUPPORTED_MEDIA_TYPE" "The body must be sent as Content-Type: application/json";
+    RateLimited 429 "RATE_LIMITED" "Too many tries; wait a little";
+    Internal 500 "INTERNAL" "Something went wrong on our side";
+    Overloaded 503 "OVERLOADED" "Too much to do right now; try again in a moment";
+    StorageUnavailable 503 "STORAGE_UNAVAILABLE" "Nothing can be saved right now";
+}
+
+/// A refusal on its way to a client.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    /// What clients branch on.
+    pub code: Code,
+    message: Cow<'static, str>,
+    details: Map<String, Value>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// For the log alone.
+    cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Reject for ApiError {}
+
+impl From<Code> for ApiError {
+    fn from(code: Code) -> Self {
+        let error = Self { code, message: code.message().into(), details: Map::new(), headers: Vec::new(), cause: None };
+        // RFC 6750 §3: a bare challenge when nothing was presented, a reason when something was.
+        match code {
+            Code::MissingToken => error.header(header::WWW_AUTHENTICATE, "Bearer realm=\"doorward\""),
+            Code::InvalidFormat => error.header(header::WWW_AUTHENTICATE, "Bearer realm=\"doorward\", error=\"invalid_request\""),
+            Code::InvalidToken => error.header(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\""),
+            Code::TokenExpired => error.header(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\", error_description=\"expired\""),
+            Code::TokenRevoked => error.header(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\", error_description=\"revoked\""),
+            Code::RefreshConflict | Code::Overloaded => error.retry_after(1),
+            _ => error,
+        }
+    }
+}
+
+impl ApiError {
+    /// A request with one field that cannot be accepted.
+    pub fn field(field: &str, message: impl fmt::Display) -> Self {
+        Self::from(Code::ValidationFailed).with_field(field, message)
+    }
+
+    /// Says what exactly is wrong with a field.
+    pub fn with_field(self, field: &str, message: impl fmt::Display) -> Self {
+        let message = message.to_string();
+        self.detail("fields", json!([{ "field": field, "message": message }]))
+    }
+
+    /// A more exact message; never one that quotes the request.
+    pub fn message(mut self, message: impl Into<Cow<'static, str>>) -> Self {
+        self.message = message.into();
+        self
+    }
+
+    /// A further member of the envelope.
+    pub fn detail(mut self, name: &str, value: Value) -> Self {
+        self.details.insert(name.to_owned(), value);
+        self
+    }
+
+    /// A header of the answer.
+    pub fn header(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
+        if let Ok(value) = value.try_into() {
+            self.headers.push((name, value));
+        }
+        self
+    }
+
+    /// Roles of which one was required.
+    pub fn required_roles(roles: &[&str]) -> Self {
+        let message = format!("This requires one of the roles: {}", roles.join(", "));
+        Self::from(Code::Forbidden)
+            .message(message)
+            .detail("requiredRoles", json!(roles))
+            .header(header::WWW_AUTHENTICATE, "Bearer error=\"insufficient_scope\"")
+    }
+
+    /// The permission that was required (TOK-9).
+    pub fn required_permission(permission: &str) -> Self {
+        Self::from(Code::Forbidden)
+            .message(format!("This requires the permission {permission}"))
+            .detail("requiredPermission", json!(permission))
+            .header(header::WWW_AUTHENTICATE, format!("Bearer error=\"insufficient_scope\", scope=\"{permission}\""))
+    }
+
+    fn retry_after(self, seconds: u64) -> Self {
+        self.detail("retryAfter", json!(seconds)).header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    fn because(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.cause = Some(Arc::new(cause));
+        self
+    }
+
+    /// A response that carries this error to where it is rendered, with the request's id.
+    #[must_use]
+    pub fn carry(self) -> Response {
+        let mut response = Response::default();
+        response.extensions_mut().insert(self);
+        response
+    }
+
+    /// The answer. Logs the cause, which is not part of it.
+    #[must_use]
+    pub fn render(self, request_id: &str) -> Response {
+        if let Some(cause) = &self.cause {
+            tracing::error!(code = self.code.as_str(), cause = %chain(&**cause), "a request failed");
+        }
+        let mut envelope = json!({ "error": self.code.as_str(), "message": self.message, "requestId": request_id });
+        if let Value::Object(members) = &mut envelope {
+            members.extend(self.details);
+        }
+        let mut response = warp::reply::json(&envelope).into_response();
+        *response.status_mut() = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        for (name, value) in self.headers {
+            response.headers_mut().append(name, value);
+        }
+        response
+    }
+}
+
+/// An error and what caused it, all the way down.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+impl From<Rejected> for ApiError {
+    fn from(rejected: Rejected) -> Self {
+        match rejected {
+            Rejected::Invalid => Code::InvalidToken.into(),
+            Rejected::Expired(at) => Self::from(Code::TokenExpired).detail("expiredAt", json!(at)),
+            Rejected::Revoked => Code::TokenRevoked.into(),
+        }
+    }
+}
+
+impl From<service::Error> for ApiError {
+    fn from(error: service::Error) -> Self {
+        use service::Error;
+        match error {
+            Error::InvalidCredentials => Code::InvalidCredentials.into(),
+            Error::WeakPassword(weakness) => {
+                Self::from(Code::WeakPassword).message(format!("The password {weakness}")).with_field("password", weakness)
+            }
+            Error::EmailTaken => Code::EmailTaken.into(),
+            Error::RegistrationClosed => Code::RegistrationClosed.into(),
+            Error::InvalidSetupToken => Code::InvalidSetupToken.into(),
+            Error::InvalidRefreshToken => Code::InvalidRefreshToken.into(),
+            Error::RefreshTokenExpired => Code::RefreshTokenExpired.into(),
+            Error::SessionEnded => Code::TokenRevoked.into(),
+            Error::RefreshTokenReused => Code::TokenReuseDetected.into(),
+            Error::RefreshConflict => Code::RefreshConflict.into(),
+            Error::NotFound => Code::NotFound.into(),
+            Error::LastAdmin => Code::LastAdmin.into(),
+            Error::InvalidRole { allowed } => {
+                let names: Vec<_> = allowed.iter().map(crate::domain::Role::as_str).collect();
+                Self::from(Code::InvalidRole).with_field("role", format!("must be one of: {}", names.join(", ")))
+            }
+            Error::RoleBeyondReach => Self::from(Code::Forbidden).message("The role grants more than your own"),
+            Error::Limited(limited) => limited.into(),
+            Error::Overloaded => Code::Overloaded.into(),
+            Error::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<Limited> for ApiError {
+    /// LIM-11: draft-ietf-httpapi-ratelimit-headers-10.
+    fn from(limited: Limited) -> Self {
+        let Limited { policy, quota, window, retry_after } = limited;
+        let seconds = retry_after.as_secs();
+        Self::from(Code::RateLimited)
+            .retry_after(seconds)
+            .header(HeaderName::from_static("ratelimit-policy"), format!("\"{policy}\";q={quota};w={}", window.as_secs()))
+            .header(HeaderName::from_static("ratelimit"), format!("\"{policy}\";r=0;t={seconds}"))
+    }
+}
+
+impl From<store::Error> for ApiError {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Storage(_) | store::Error::ReadOnly | store::Error::TimedOut => {
+                Self::from(Code::StorageUnavailable).retry_after(10).because(error)
+            }
+            store::Error::Corrupt(_)
+            | store::Error::TooNew { .. }
+            | store::Error::NotOurs
+            | store::Error::InUse(_)
+            | store::Error::Panicked => Self::from(Code::Internal).because(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    async fn text(response: Response) -> String {
+        let body = response.into_body().collect().await.expect("a body in memory").to_bytes();
+        String::from_utf8(body.to_vec()).expect("text")
+    }
+
+    #[tokio::test]
+    async fn the_envelope_has_one_shape_and_keeps_the_cause_to_itself() {
+        let error = ApiError::from(store::Error::Corrupt("users: the cause".into()));
+        let response = error.render("id-1");
+        assert_eq!(response.status(), 500);
+        let body = text(response).await;
+        assert_eq!(body, r#"{"error":"INTERNAL","message":"Something went wrong on our side","requestId":"id-1"}"#);
+    }
+
+    #[test]
+    fn every_code_has_a_name_of_its_own_and_an_error_status() {
+        for (i, code) in Code::ALL.iter().enumerate() {
+            assert!((400..600).contains(&code.status()), "{code:?}");
+            assert!(!Code::ALL[i + 1..].iter().any(|other| other.as_str() == code.as_str()), "{code:?}");
+        }
+        assert!(Code::ALL.is_sorted_by_key(|code| code.status()));
+    }
+
+    #[tokio::test]
+    async fn lim_11_a_limit_says_when_to_come_back() {
+        let limited = Limited {
+            policy: "login",
+            quota: 5,
+            window: std::time::Duration::from_secs(900),
+            retry_after: std::time::Duration::from_secs(7),
+        };
+        let response = ApiError::from(limited).render("x");
+        let header = |name: &str| response.headers()[name].to_str().expect("ASCII").to_owned();
+        assert_eq!(header("retry-after"), "7");
+        assert_eq!(header("ratelimit-policy"), "\"login\";q=5;w=900");
+        assert_eq!(header("ratelimit"), "\"login\";r=0;t=7");
+        assert!(text(response).await.contains("\"retryAfter\":7"));
+    }
+}

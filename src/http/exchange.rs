@@ -1,0 +1,161 @@
+//! What is known of a request before any route is tried, and what is learned on the way.
+
+use crate::domain::{AddressPrefix, Client, UserId};
+use ipnet::IpNet;
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
+use warp::http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// The longest `User-Agent` that is kept, in bytes.
+const MAX_USER_AGENT: usize = 256;
+
+/// One request and its answer. Filters get at it as a request extension; clones share it.
+#[derive(Debug, Clone)]
+pub struct Exchange(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    request_id: String,
+    client: IpAddr,
+    headers: HeaderMap,
+    query: Option<String>,
+    principal: OnceLock<(UserId, u64)>,
+}
+
+impl Exchange {
+    /// Takes over a request's headers and query: filters read them here, without copies.
+    #[must_use]
+    pub fn new(client: IpAddr, headers: HeaderMap, query: Option<String>) -> Self {
+        let request_id = request_id(&headers);
+        Self(Arc::new(Inner { request_id, client, headers, query, principal: OnceLock::new() }))
+    }
+
+    /// The request's id, the client's own if it is a decent one (HDR-5).
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        &self.0.request_id
+    }
+
+    /// The client, as a session remembers it.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        let user_agent = self.header(&header::USER_AGENT).unwrap_or_default();
+        // Visible ASCII: what `to_str` gives. So any cut is between characters.
+        let user_agent = user_agent.get(..MAX_USER_AGENT).unwrap_or(user_agent).to_owned();
+        Client { ip: self.0.client, user_agent }
+    }
+
+    /// The client's address prefix, for logs.
+    #[must_use]
+    pub fn from(&self) -> AddressPrefix {
+        self.0.client.into()
+    }
+
+    /// The value of a header that is there once and is visible ASCII.
+    #[must_use]
+    pub fn header(&self, name: &HeaderName) -> Option<&str> {
+        let mut values = self.0.headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => value.to_str().ok(),
+            _ => None,
+        }
+    }
+
+    /// All values of a header.
+    pub fn headers(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
+        self.0.headers.get_all(name).iter()
+    }
+
+    /// The values of a query parameter, percent-decoded.
+    pub fn query<'a>(&'a self, name: &'a str) -> impl Iterator<Item = String> + 'a {
+        let query = self.0.query.as_deref().unwrap_or_default();
+        url::form_urlencoded::parse(query.as_bytes()).filter(move |(key, _)| key == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// A valid access token was presented.
+    pub fn authenticated(&self, user: UserId, expires_in: u64) {
+        // Set once: a request is authenticated by one guard.
+        let _ = self.0.principal.set((user, expires_in));
+    }
+
+    /// Whole seconds left of the access token, if a valid one was presented (TOK-12).
+    #[must_use]
+    pub fn expires_in(&self) -> Option<u64> {
+        self.0.principal.get().map(|(_, expires_in)| *expires_in)
+    }
+
+    /// Who was authenticated, for logs.
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        self.0.principal.get().map(|(user, _)| *user)
+    }
+}
+
+fn request_id(headers: &HeaderMap) -> String {
+    let decent = |id: &&str| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    match headers.get("x-request-id").and_then(|id| id.to_str().ok()).filter(decent) {
+        Some(id) => id.to_owned(),
+        None => crate::domain::TokenId::random().to_string(),
+    }
+}
+
+/// The client's address: the socket's peer, or what trusted proxies say, read from the right: the
+/// first hop that is not one of them. Whatever is not an address ends the walk (LIM-6).
+#[must_use]
+pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
+    let mut client = peer.to_canonical();
+    let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().map(|line| line.to_str().unwrap_or("?")).collect();
+    let mut hops = lines.iter().flat_map(|line| line.split(',')).rev();
+    while is_trusted(&client) {
+        let Some(Ok(hop)) = hops.next().map(|hop| hop.trim().parse::<IpAddr>()) else { break };
+        client = hop.to_canonical();
+    }
+    client
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_str(value).expect("a value"));
+        }
+        headers
+    }
+
+    #[test]
+    fn lim_6_forwarded_addresses_count_from_trusted_proxies_alone_and_from_the_right() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().expect("a net")];
+        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let client = |peer: &str, lines: &[(&'static str, &str)]| client_address(ip(peer), &headers(lines), &trusted);
+        let xff = "x-forwarded-for";
+        assert_eq!(client("192.0.2.9", &[(xff, "1.1.1.1")]), ip("192.0.2.9"), "an untrusted peer is not believed");
+        assert_eq!(client("10.0.0.1", &[(xff, "1.1.1.1")]), ip("1.1.1.1"));
+        assert_eq!(client("10.0.0.1", &[(xff, "6.6.6.6, 1.1.1.1")]), ip("1.1.1.1"), "what a client wrote itself is on the left");
+        assert_eq!(client("10.0.0.1", &[(xff, "6.6.6.6"), (xff, "1.1.1.1, 10.0.0.2")]), ip("1.1.1.1"), "lines are one list");
+        assert_eq!(client("10.0.0.1", &[(xff, "garbage")]), ip("10.0.0.1"));
+        assert_eq!(client("10.0.0.1", &[(xff, "1.1.1.1, garbage, 10.0.0.2")]), ip("10.0.0.2"));
+        assert_eq!(client("10.0.0.1", &[]), ip("10.0.0.1"));
+        assert_eq!(client("::ffff:10.0.0.1", &[(xff, "::ffff:1.1.1.1")]), ip("1.1.1.1"));
+    }
+
+    #[test]
+    fn hdr_5_a_request_id_is_the_clients_only_if_decent() {
+        assert_eq!(request_id(&headers(&[("x-request-id", "abc-123")])), "abc-123");
+        for bad in ["", "a b", &"x".repeat(65), "a;b", "<x>"] {
+            assert_ne!(request_id(&headers(&[("x-request-id", bad)])), bad);
+        }
+    }
+
+    #[test]
+    fn a_user_agent_is_cut_where_a_character_ends() {
+        let exchange = |agent: &str| Exchange::new([127, 0, 0, 1].into(), headers(&[("user-agent", agent)]), None);
+        assert_eq!(exchange("curl/8").client().user_agent, "curl/8");
+        assert_eq!(exchange(&"x".repeat(1000)).client().user_agent.len(), 256);
+    }
+}

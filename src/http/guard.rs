@@ -1,0 +1,137 @@
+//! Guards: filters that let a request through to its handler, with what they found out about it,
+//! or reject it with an [`ApiError`] and nothing else.
+
+use super::{
+    Web,
+    error::{ApiError, Code},
+    exchange::Exchange,
+};
+use crate::{
+    app::App,
+    domain::{Permission, Role},
+    service::access_tokens::Principal,
+};
+use std::{convert::Infallible, sync::Arc};
+use warp::{Filter, Rejection, http::header};
+
+/// A request that may go on.
+#[derive(Clone)]
+pub struct Call {
+    web: Arc<Web>,
+    /// The request.
+    pub exchange: Exchange,
+}
+
+impl Call {
+    /// The services.
+    pub fn app(&self) -> &App {
+        &self.web.app
+    }
+
+    /// The site.
+    pub fn site(&self) -> &super::site::Site {
+        &self.web.site
+    }
+
+    /// The principal of the bearer token, which must be there.
+    ///
+    /// # Errors
+    /// 401, or 400 for two `Authorization` headers (TOK-7, TOK-8).
+    pub fn authenticate(&self) -> Result<Principal, ApiError> {
+        let mut lines = self.exchange.headers(&header::AUTHORIZATION);
+        let line = lines.next().ok_or(Code::MissingToken)?;
+        if lines.next().is_some() {
+            return Err(ApiError::from(Code::InvalidRequest).message("There are two Authorization headers"));
+        }
+        let (scheme, token) = line.to_str().ok().and_then(|line| line.split_once(' ')).ok_or(Code::InvalidFormat)?;
+        if !scheme.eq_ignore_ascii_case("Bearer") || token.is_empty() || token.contains([' ', '\t', ',']) {
+            return Err(Code::InvalidFormat.into());
+        }
+        let principal = self.app().access.verify(token)?;
+        self.exchange.authenticated(principal.user, principal.expires_in);
+        Ok(principal)
+    }
+}
+
+/// Anyone.
+pub fn anyone(web: Arc<Web>) -> impl Filter<Extract = (Call,), Error = Rejection> + Clone + use<> {
+    warp::ext::get::<Exchange>().map(move |exchange| Call { web: Arc::clone(&web), exchange })
+}
+
+/// Who has a valid access token.
+pub fn authenticated(web: Arc<Web>) -> impl Filter<Extract = (Call, Principal), Error = Rejection> + Clone + use<> {
+    anyone(web)
+        .and_then(|call: Call| async move {
+            let principal = call.authenticate()?;
+            Ok::<_, Rejection>((call, principal))
+        })
+        .untuple_one()
+}
+
+/// Who has a valid access token and a role that permits this.
+pub fn with_permission(
+    web: Arc<Web>,
+    permission: &'static str,
+) -> impl Filter<Extract = (Call, Principal), Error = Rejection> + Clone + use<> {
+    checked(web, move |call, principal| permits(call, principal, permission))
+}
+
+/// Who has a valid access token, one of the roles in `?role=a,b` and the permission in
+/// `?permission=x`, as far as they are asked for. `admin` passes every question for a role.
+pub fn as_asked(web: Arc<Web>) -> impl Filter<Extract = (Call, Principal), Error = Rejection> + Clone + use<> {
+    checked(web, |call, principal| {
+        if let Some(roles) = asked(call, "role")? {
+            let malformed = |_| ApiError::field("role", "must be role names with commas between them");
+            let roles: Vec<Role> = roles.split(',').map(str::parse).collect::<Result<_, _>>().map_err(malformed)?;
+            if !principal.role.is_admin() && !roles.contains(&principal.role) {
+                let names: Vec<_> = roles.iter().map(Role::as_str).collect();
+                return Err(ApiError::required_roles(&names));
+            }
+        }
+        if let Some(permission) = asked(call, "permission")? {
+            let permission = Permission::exact(&permission).map_err(|error| ApiError::field("permission", error))?;
+            permits(call, principal, permission.as_str())?;
+        }
+        Ok(())
+    })
+}
+
+fn checked(
+    web: Arc<Web>,
+    check: impl Fn(&Call, &Principal) -> Result<(), ApiError> + Clone + Send + Sync + 'static,
+) -> impl Filter<Extract = (Call, Principal), Error = Rejection> + Clone {
+    authenticated(web)
+        .and_then(move |call: Call, principal: Principal| {
+            let verdict = check(&call, &principal);
+            async move { verdict.map(|()| (call, principal)).map_err(Rejection::from) }
+        })
+        .untuple_one()
+}
+
+fn permits(call: &Call, principal: &Principal, permission: &str) -> Result<(), ApiError> {
+    if call.app().settings.roles.allows(&principal.role, permission) { Ok(()) } else { Err(ApiError::required_permission(permission)) }
+}
+
+/// The value of a query parameter that may be there once.
+pub fn asked(call: &Call, name: &'static str) -> Result<Option<String>, ApiError> {
+    let mut values = call.exchange.query(name);
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        _ => Err(ApiError::field(name, "is there twice")),
+    }
+}
+
+/// The answer to a rejection: what a guard said, or that the path does not take the method, or that
+/// there is no such path. Total: the finished API has nothing left to reject.
+pub async fn answer(rejection: Rejection) -> Result<warp::reply::Response, Infallible> {
+    let error = match rejection.find::<ApiError>() {
+        Some(error) => error.clone(),
+        None => match super::verb::allowed(&rejection) {
+            // A filter of warp's own that rejects with something else would be a bug of ours.
+            allowed if allowed.is_empty() && !rejection.is_not_found() => Code::Internal.into(),
+            allowed if allowed.is_empty() => Code::NotFound.into(),
+            allowed => ApiError::from(Code::MethodNotAllowed).header(header::ALLOW, allowed.join(", ")),
+        },
+    };
+    Ok(error.carry())
+}

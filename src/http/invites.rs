@@ -1,0 +1,78 @@
+//! Invitations to register.
+
+use super::{Answer, empty, error::ApiError, guard::Call, json};
+use crate::{
+    domain::{Invite, InviteId, Role, Timestamp, UserId},
+    service::{self, access_tokens::Principal},
+};
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use serde_json::json as value;
+use std::time::Duration;
+use warp::http::StatusCode;
+
+/// How long an invitation is good unless `expiresIn` says otherwise, and at most.
+const DEFAULT_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const LONGEST_LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InviteView<'a> {
+    id: InviteId,
+    role: &'a Role,
+    created_by: UserId,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+}
+
+impl<'a> InviteView<'a> {
+    const fn new(invite: &'a Invite, code: Option<&'a str>) -> Self {
+        Self {
+            id: invite.id,
+            role: &invite.role,
+            created_by: invite.created_by,
+            created_at: invite.created_at,
+            expires_at: invite.expires_at,
+            code,
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct NewInvite {
+    role: Option<String>,
+    /// Such as `7d`.
+    expires_in: Option<String>,
+}
+
+/// Makes an invitation and shows its code, this once.
+pub async fn create(call: Call, principal: Principal, body: Option<NewInvite>) -> Answer {
+    let body = body.unwrap_or_default();
+    let allowed = || service::Error::InvalidRole { allowed: call.app().settings.roles.names().cloned().collect() };
+    let role = body.role.map(|role| role.parse().map_err(|_| allowed())).transpose()?;
+    let life = match body.expires_in.as_deref().map(humantime::parse_duration) {
+        None => DEFAULT_LIFE,
+        Some(Ok(life)) if life >= Duration::from_secs(60) && life <= LONGEST_LIFE => life,
+        Some(_) => return Err(ApiError::field("expiresIn", "must be a duration of 1m to 90d, such as 7d")),
+    };
+    let (invite, code) = call.app().accounts.invite(&principal, role, life).await?;
+    let mut response = json(&InviteView::new(&invite, Some(code.expose_secret())));
+    *response.status_mut() = StatusCode::CREATED;
+    Ok(response)
+}
+
+/// The invitations that can still be used, without their codes.
+pub async fn list(call: Call, _: Principal) -> Answer {
+    let invites = call.app().accounts.invites()?;
+    let views: Vec<_> = invites.iter().map(|invite| InviteView::new(invite, None)).collect();
+    Ok(json(&value!({ "invites": views })))
+}
+
+/// Withdraws an invitation.
+pub async fn withdraw(id: InviteId, call: Call, _: Principal) -> Answer {
+    call.app().accounts.withdraw_invite(id).await?;
+    Ok(empty())
+}

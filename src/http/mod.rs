@@ -1,0 +1,173 @@
+//! The API over HTTP: what a request is before any route sees it, the routes, and what every answer
+//! carries. The only place besides `server.rs` that knows warp.
+
+mod assets;
+mod auth;
+mod body;
+mod cookie;
+mod cors;
+pub mod error;
+mod exchange;
+mod guard;
+mod health;
+mod invites;
+pub mod routes;
+mod sessions;
+mod site;
+mod users;
+mod verb;
+
+pub use site::Site;
+
+use crate::app::App;
+use error::{ApiError, Code};
+use exchange::{Exchange, client_address};
+use futures_util::FutureExt;
+use hyper::{body::Incoming, service::Service};
+use serde::Serialize;
+use std::{convert::Infallible, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use tracing::Instrument;
+use warp::{
+    Filter,
+    http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header, request::Parts},
+    reply::{Reply, Response},
+};
+
+/// The services and the site they are served as.
+pub struct Web {
+    /// The services.
+    pub app: Arc<App>,
+    /// The site.
+    pub site: Site,
+}
+
+/// What a handler gives: an answer or a refusal.
+type Answer = Result<Response, ApiError>;
+
+/// A 200 with a JSON body.
+fn json(body: &impl Serialize) -> Response {
+    warp::reply::json(body).into_response()
+}
+
+/// A 204.
+fn empty() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// A refusal travels on as a response and is rendered where the request's id is known.
+fn reply(answer: Answer) -> Response {
+    answer.unwrap_or_else(ApiError::carry)
+}
+
+/// All routes; nothing is left to reject.
+fn everything(web: &Arc<Web>) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + use<> {
+    let routes = routes::api(web).or(routes::health(web)).unify();
+    // Assets last: everything that is not the API's.
+    routes.or(assets::assets(web)).unify().recover(guard::answer).unify()
+}
+
+/// Answers requests of connections from `peer`.
+pub fn service(web: Arc<Web>) -> impl Fn(IpAddr, Request<Incoming>) -> futures_util::future::BoxFuture<'static, Response> + Clone {
+    let routes = hyper_util::service::TowerToHyperService::new(warp::service(everything(&web)));
+    move |peer, request| {
+        let (web, routes) = (Arc::clone(&web), routes.clone());
+        Box::pin(async move {
+            let begun = Instant::now();
+            let (mut parts, body) = request.into_parts();
+            let headers = std::mem::take(&mut parts.headers);
+            let client = client_address(peer, &headers, &web.app.settings.server.trusted_proxies);
+            let exchange = Exchange::new(client, headers, parts.uri.query().map(str::to_owned));
+            let span = tracing::info_span!("request", id = exchange.request_id());
+            answer(&web, &exchange, parts, begun, |parts| routes.call(Request::from_parts(parts, body))).instrument(span).await
+        })
+    }
+}
+
+async fn answer<F: Future<Output = Result<Response, Infallible>>>(
+    web: &Web,
+    exchange: &Exchange,
+    mut parts: Parts,
+    begun: Instant,
+    route: impl FnOnce(Parts) -> F,
+) -> Response {
+    let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+    let mut response = if let Err(error) = acceptable(&parts, exchange) {
+        error.carry()
+    } else if let Some(preflight) = cors::preflight(&web.site, exchange, &method) {
+        preflight
+    } else {
+        parts.extensions.insert(exchange.clone());
+        // One handler's bug is one request's 500 (HTTP-14).
+        match AssertUnwindSafe(route(parts)).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_) => ApiError::from(Code::Internal).carry(),
+        }
+    };
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        response = error.render(exchange.request_id());
+    }
+    finish(&web.site, exchange, &path, &mut response);
+    let status = response.status().as_u16();
+    let user = exchange.user().map(tracing::field::display);
+    tracing::debug!(%method, path, status, user, from = %exchange.from(), micros = begun.elapsed().as_micros(), "answered");
+    response
+}
+
+/// Refuses what is no plain request for one of our paths, before any route looks at it.
+fn acceptable(parts: &Parts, exchange: &Exchange) -> Result<(), ApiError> {
+    let path = parts.uri.path();
+    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+        return Err(ApiError::from(Code::MethodNotAllowed).header(header::ALLOW, "GET, HEAD, POST, PATCH, DELETE"));
+    }
+    // One spelling per path (HTTP-7): no escapes, no empty or dot segments, no slash at the end.
+    let mut segments = path.split('/').skip(1);
+    let plain = path == "/" || path.starts_with('/') && segments.all(|s| !s.is_empty() && s != "." && s != "..");
+    if !plain || path.contains(['%', ';', '\\']) {
+        return Err(Code::NotFound.into());
+    }
+    let hosts = exchange.headers(&header::HOST).count();
+    let names_host =
+        exchange.header(&header::HOST).is_some_and(|host| parts.uri.authority().is_none_or(|a| same_host(&parts.uri, a.as_str(), host)));
+    if hosts > 1 || (hosts == 1 && !names_host) || (hosts == 0 && parts.version >= Version::HTTP_11) {
+        return Err(ApiError::from(Code::InvalidRequest).message("A request needs one Host header that fits its address"));
+    }
+    Ok(())
+}
+
+/// Whether an absolute request address and the `Host` header name the same host (RFC 9112 §3.2.2).
+fn same_host(uri: &Uri, authority: &str, host: &str) -> bool {
+    let default = if uri.scheme_str() == Some("https") { ":443" } else { ":80" };
+    let bare = |name: &str| name.strip_suffix(default).unwrap_or(name).to_ascii_lowercase();
+    bare(authority) == bare(host)
+}
+
+/// Adds what every answer carries (HDR-1..7).
+fn finish(site: &Site, exchange: &Exchange, path: &str, response: &mut Response) {
+    const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+    cors::share(site, exchange, response);
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, API_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        // What an asset said of itself stays.
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    if path.starts_with("/api/") {
+        headers.append(header::VARY, HeaderValue::from_static("Origin, Sec-Fetch-Site"));
+    }
+    if site.secure {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000; includeSubDomains"));
+    }
+    if let Ok(id) = HeaderValue::from_str(exchange.request_id()) {
+        headers.insert(HeaderName::from_static("x-request-id"), id);
+    }
+    if let Some(seconds) = exchange.expires_in() {
+        headers.insert(HeaderName::from_static("x-token-expires-in"), HeaderValue::from(seconds));
+    }
+}

@@ -1,0 +1,127 @@
+//! What the public address decides: cookie mode, own origins, who else is let in. Never a request
+//! header (COK-3).
+
+use super::{
+    error::{ApiError, Code},
+    exchange::Exchange,
+};
+use crate::config::{self, CsrfMode, Settings};
+use std::net::SocketAddr;
+use url::Url;
+use warp::http::{HeaderName, header};
+
+pub const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The site as browsers see it.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The address people type, without a slash at the end.
+    pub url: String,
+    /// Whether cookies are for https alone.
+    pub secure: bool,
+    /// Who must send a CSRF token.
+    pub csrf: CsrfMode,
+    own: Vec<String>,
+    allowed: Vec<String>,
+}
+
+impl Site {
+    /// The site of these settings, listening on `address`.
+    #[must_use]
+    pub fn new(settings: &Settings, address: SocketAddr) -> Self {
+        let configured = &settings.server.public_url;
+        let url = config::origin(if configured.is_empty() { "" } else { configured }).unwrap_or_else(|| format!("http://{address}"));
+        let parsed = Url::parse(&url).ok();
+        let secure = url.starts_with("https:");
+        let mut own = vec![url.clone()];
+        // One machine, three names: whoever types another one than we printed is no stranger.
+        if let Some(parsed) = parsed.filter(|parsed| !secure && config::is_loopback(parsed)) {
+            let port = parsed.port().map_or_else(String::new, |port| format!(":{port}"));
+            own.extend(["localhost", "127.0.0.1", "[::1]"].map(|host| format!("http://{host}{port}")));
+        }
+        Self { url, secure, csrf: settings.csrf.mode, own, allowed: settings.cors.allowed_origins.clone() }
+    }
+
+    /// Whether another site's pages are let in from this origin (COK-12): exact, listed.
+    #[must_use]
+    pub fn allows(&self, origin: &str) -> bool {
+        self.allowed.iter().any(|allowed| allowed == origin)
+    }
+
+    /// Whether any other site's pages are let in.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        !self.allowed.is_empty()
+    }
+
+    /// The origin half of the CSRF check (COK-6): what a browser says of where a request comes from
+    /// must be this site or a listed one. Says whether a browser made it.
+    ///
+    /// # Errors
+    /// 403 `CSRF_FAILED`.
+    pub fn check_origin(&self, exchange: &Exchange) -> Result<bool, ApiError> {
+        let stated = |name: &HeaderName| exchange.headers(name).next().map(|_| exchange.header(name).unwrap_or_default());
+        let (origin, fetch_site) = (stated(&header::ORIGIN), stated(&SEC_FETCH_SITE));
+        let listed = origin.is_some_and(|origin| self.allows(origin));
+        let origin_fits = origin.is_none_or(|origin| listed || self.own.iter().any(|own| own == origin));
+        let site_fits = fetch_site.is_none_or(|site| site == "same-origin" || listed);
+        if origin_fits && site_fits { Ok(origin.or(fetch_site).is_some()) } else { Err(Code::CsrfFailed.into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warp::http::{HeaderMap, HeaderValue};
+
+    fn site(url: &str) -> Site {
+        let mut settings = Settings::default();
+        settings.server.public_url = url.into();
+        settings.cors.allowed_origins = vec!["https://app.example.org".into()];
+        Site::new(&settings, ([127, 0, 0, 1], 3000).into())
+    }
+
+    fn check(site: &Site, lines: &[(&'static str, &str)]) -> Result<bool, Code> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_str(value).expect("a value"));
+        }
+        site.check_origin(&Exchange::new([127, 0, 0, 1].into(), headers, None)).map_err(|error| error.code)
+    }
+
+    #[test]
+    fn cok_6_only_this_site_and_listed_ones_pass() {
+        let site = site("https://login.example.org");
+        assert_eq!(check(&site, &[]), Ok(false), "no browser");
+        assert_eq!(check(&site, &[("origin", "https://login.example.org"), ("sec-fetch-site", "same-origin")]), Ok(true));
+        assert_eq!(check(&site, &[("sec-fetch-site", "same-origin")]), Ok(true));
+        assert_eq!(check(&site, &[("origin", "https://app.example.org"), ("sec-fetch-site", "same-site")]), Ok(true), "listed");
+        for refused in [
+            &[("origin", "https://evil.example")][..],
+            &[("origin", "null")],
+            &[("origin", "http://login.example.org")],
+            &[("origin", "https://login.example.org:8443")],
+            &[("origin", "https://login.example.org.evil.example")],
+            &[("sec-fetch-site", "cross-site")],
+            &[("sec-fetch-site", "same-site")],
+            &[("sec-fetch-site", "none")],
+            &[("origin", "https://login.example.org"), ("sec-fetch-site", "cross-site")],
+            &[("origin", "https://login.example.org"), ("origin", "https://evil.example")],
+        ] {
+            assert_eq!(check(&site, refused), Err(Code::CsrfFailed), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn on_loopback_its_three_names_are_one_site() {
+        let site = site("");
+        assert_eq!(site.url, "http://127.0.0.1:3000");
+        for name in ["http://127.0.0.1:3000", "http://localhost:3000", "http://[::1]:3000"] {
+            assert_eq!(check(&site, &[("origin", name)]), Ok(true), "{name}");
+        }
+        for other in ["http://localhost:3001", "https://localhost:3000", "http://localhost"] {
+            assert_eq!(check(&site, &[("origin", other)]), Err(Code::CsrfFailed), "{other}");
+        }
+        assert!(!site.secure);
+    }
+}

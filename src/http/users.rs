@@ -1,0 +1,127 @@
+//! `/api/users`: who am I, and what admins do with others.
+
+use super::{
+    Answer, empty,
+    error::{ApiError, Code},
+    guard::{Call, asked},
+    json,
+};
+use crate::{
+    domain::{Email, Permission, Role, Timestamp, User, UserId},
+    service::{self, access_tokens::Principal, accounts::Actor},
+};
+use data_encoding::BASE64URL_NOPAD;
+use serde::{Deserialize, Serialize};
+use serde_json::json as value;
+
+/// Users on a page, unless `?limit` says otherwise, and at most (AZ-7).
+const PAGE: usize = 50;
+const MAX_PAGE: usize = 100;
+
+/// A user as they see themselves.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UserView<'a> {
+    id: UserId,
+    email: &'a Email,
+    role: &'a Role,
+    permissions: &'a [Permission],
+    created_at: Timestamp,
+}
+
+impl<'a> UserView<'a> {
+    /// The view of a user whose role permits this.
+    pub const fn new(user: &'a User, permissions: &'a [Permission]) -> Self {
+        Self { id: user.id, email: &user.email, role: &user.role, permissions, created_at: user.created_at }
+    }
+}
+
+/// A user as admins see them.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdminView<'a> {
+    id: UserId,
+    email: &'a Email,
+    role: &'a Role,
+    disabled: bool,
+    created_at: Timestamp,
+}
+
+impl<'a> From<&'a User> for AdminView<'a> {
+    fn from(user: &'a User) -> Self {
+        Self { id: user.id, email: &user.email, role: &user.role, disabled: user.disabled, created_at: user.created_at }
+    }
+}
+
+/// The caller, from the database.
+pub async fn me(call: Call, principal: Principal) -> Answer {
+    let user = call.app().accounts.user(principal.user).map_err(|error| match error {
+        // Deleted since the token was judged.
+        service::Error::NotFound => Code::TokenRevoked.into(),
+        other => ApiError::from(other),
+    })?;
+    let permissions = call.app().settings.roles.permissions(&user.role);
+    Ok(json(&UserView::new(&user, &permissions)))
+}
+
+/// A page of users in order of address.
+pub async fn list(call: Call, _: Principal) -> Answer {
+    let limit = match asked(&call, "limit")? {
+        Some(limit) => {
+            limit.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit)).ok_or_else(|| ApiError::field("limit", "must be 1 to 100"))?
+        }
+        None => PAGE,
+    };
+    let cursor = asked(&call, "cursor")?.map(|cursor| address(&cursor)).transpose()?;
+    let prefix = asked(&call, "query")?.unwrap_or_default().trim().to_lowercase();
+    let (users, more) = call.app().accounts.users(&prefix, cursor.as_ref(), limit)?;
+    let next = users.last().filter(|_| more).map(|last| BASE64URL_NOPAD.encode(last.email.as_str().as_bytes()));
+    let users: Vec<_> = users.iter().map(AdminView::from).collect();
+    Ok(json(&value!({ "users": users, "nextCursor": next })))
+}
+
+/// The address a cursor stands for.
+fn address(cursor: &str) -> Result<Email, ApiError> {
+    let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok();
+    let email = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|text| text.parse().ok());
+    email.ok_or_else(|| ApiError::field("cursor", "must be the nextCursor of a page before"))
+}
+
+/// One user.
+pub async fn show(id: UserId, call: Call, _: Principal) -> Answer {
+    view(&call.app().accounts.user(id)?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewRole {
+    role: String,
+}
+
+/// Gives a user another role.
+pub async fn set_role(id: UserId, call: Call, principal: Principal, body: NewRole) -> Answer {
+    let allowed = || service::Error::InvalidRole { allowed: call.app().settings.roles.names().cloned().collect() };
+    let role = body.role.parse().map_err(|_| allowed())?;
+    view(&call.app().accounts.set_role(Actor::Role(&principal.role), id, role).await?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disabled {
+    disabled: bool,
+}
+
+/// Disables or enables a user.
+pub async fn change(id: UserId, call: Call, principal: Principal, body: Disabled) -> Answer {
+    view(&call.app().accounts.set_disabled(Actor::Role(&principal.role), id, body.disabled).await?)
+}
+
+/// Deletes a user.
+pub async fn delete(id: UserId, call: Call, principal: Principal) -> Answer {
+    call.app().accounts.delete(Actor::Role(&principal.role), id).await?;
+    Ok(empty())
+}
+
+fn view(user: &User) -> Answer {
+    Ok(json(&value!({ "user": AdminView::from(user) })))
+}

@@ -1,0 +1,26 @@
+//! Logs: structured, on stderr, without a secret (LOG-1). Those of our crates' dependencies are
+//! shown from `warn` on, whatever our own level: what they trace is not ours to vouch for.
+
+use crate::config::{Log, LogFormat, LogLevel};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// Starts logging. A second call in a process changes nothing.
+pub fn start(settings: &Log) {
+    let level = match settings.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let filter = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("doorward", level);
+    // A log that cannot be written stops nobody (LOG-4).
+    let layer = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    let registry = tracing_subscriber::registry();
+    let started = match settings.format {
+        LogFormat::Text => registry.with(layer.with_target(false).with_ansi(false).with_filter(filter)).try_init(),
+        LogFormat::Json => registry.with(layer.json().flatten_event(true).with_filter(filter)).try_init(),
+    };
+    drop(started);
+}
