@@ -1,0 +1,493 @@
+//! The real binary on a free port, with its data in a temporary directory, and those who talk to it.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+pub const PASSWORD: &str = "correct horse battery";
+
+/// Cheap hashing, a movable clock, room for many tries: what a test of anything else wants.
+const DEV: [&str; 8] = [
+    "insecure_dev=true",
+    "passwords.scrypt_log_n=4",
+    "passwords.scrypt_p=1",
+    "limits.login_failures=100",
+    "limits.login_failures_per_address=100000",
+    "limits.register_burst=1000000",
+    "limits.refresh_per_minute=1000000",
+    "log.level=debug",
+];
+
+/// A running server. Dropping it kills it.
+pub struct Server {
+    child: Child,
+    pub address: String,
+    pub dir: TempDir,
+    settings: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With these settings (`section.key=value`) over the tests' own.
+    pub fn with(settings: &[&str]) -> Self {
+        Self::with_environment(settings, &[])
+    }
+
+    pub fn with_environment(settings: &[&str], environment: &[(&str, &str)]) -> Self {
+        let settings: Vec<_> = DEV.iter().chain(settings).map(|s| (*s).to_owned()).collect();
+        let environment: Vec<_> = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let dir = tempfile::tempdir().expect("a directory");
+        let (child, address) = launch(dir.path(), &settings, &environment).unwrap_or_else(|log| panic!("no start: {log}"));
+        Self { child, address, dir, settings, environment }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything it has logged since the directory was made.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).expect("a log")
+    }
+
+    /// The token of the set-up link it logged last.
+    pub fn setup_token(&self) -> String {
+        let log = self.log();
+        let (_, rest) = log.rsplit_once("#setup=").expect("a set-up link in the log");
+        rest.split_whitespace().next().expect("a token").to_owned()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("waited");
+    }
+
+    /// SIGTERM, and the exit status.
+    pub fn stop(&mut self) -> ExitStatus {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
+        self.wait(Duration::from_secs(20))
+    }
+
+    /// Waits for it to end by itself.
+    pub fn wait(&mut self, patience: Duration) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("waited") {
+                return status;
+            }
+            assert!(begun.elapsed() < patience, "it did not end in {patience:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Starts again on the same data, after `kill` or `stop`, on another port.
+    pub fn start_again(&mut self) {
+        (self.child, self.address) =
+            launch(self.dir.path(), &self.settings, &self.environment).unwrap_or_else(|log| panic!("no start: {log}"));
+    }
+
+    /// SIGKILL and start again.
+    pub fn crash(&mut self) {
+        self.kill();
+        self.start_again();
+    }
+
+    /// Runs a command on its data, with this on stdin.
+    pub fn command(&self, arguments: &[&str], stdin: &str) -> Output {
+        let mut command = doorward(self.dir.path(), &self.settings, &self.environment);
+        run(command.args(arguments), stdin)
+    }
+
+    /// Runs a command that must succeed, and its JSON.
+    pub fn json(&self, arguments: &[&str], stdin: &str) -> Value {
+        let output = self.command(&[arguments, &["--json"]].concat(), stdin);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// Moves its clock.
+    pub fn advance(&self, span: Duration) {
+        let output = self.command(&["clock", &span.as_secs().to_string()], "");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A command on the data below `dir`, in an environment without anything of ours.
+pub fn doorward(dir: &Path, settings: &[String], environment: &[(String, String)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
+    command.current_dir(dir).arg("--listen").arg("127.0.0.1:0").env_clear().envs(environment.iter().cloned());
+    for setting in settings {
+        command.arg("--set").arg(setting);
+    }
+    command
+}
+
+/// Runs a command to its end with this on stdin.
+pub fn run(command: &mut Command, stdin: &str) -> Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("spawned");
+    // A command that refuses before it reads has closed its end.
+    let _ = child.stdin.take().expect("piped").write_all(stdin.as_bytes());
+    child.wait_with_output().expect("ended")
+}
+
+/// Starts a server below `dir`; it is up when its one line is there. Otherwise what it logged.
+pub fn launch(dir: &Path, settings: &[String], environment: &[(String, String)]) -> Result<(Child, String), String> {
+    let log = File::options().create(true).append(true).open(dir.join("log")).expect("a log file");
+    let mut child = doorward(dir, settings, environment).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("spawned");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    match line.trim().strip_prefix("listening on http://") {
+        Some(address) => Ok((child, address.to_owned())),
+        None => {
+            let status = child.wait().expect("ended");
+            Err(format!("{status}: {}", std::fs::read_to_string(dir.join("log")).expect("a log")))
+        }
+    }
+}
+
+/// An answer, already held against what every answer must be.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The `error` member; empty for a success.
+    pub fn error(&self) -> &str {
+        self.body["error"].as_str().unwrap_or_default()
+    }
+
+    /// Status and `error` at once.
+    pub fn outcome(&self) -> (u16, &str) {
+        (self.status, self.error())
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("ASCII"))
+    }
+
+    pub fn set_cookies(&self) -> Vec<&str> {
+        self.headers.get_all("set-cookie").iter().map(|value| value.to_str().expect("ASCII")).collect()
+    }
+
+    /// A success, or a panic that shows it.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", self.text);
+        self
+    }
+
+    /// A string member.
+    #[track_caller]
+    pub fn text_of(&self, member: &str) -> String {
+        self.body[member].as_str().unwrap_or_else(|| panic!("no {member} in {}", self.text)).to_owned()
+    }
+}
+
+/// Headers an answer may have; anything else leaks or was forgotten here.
+const HEADERS: [&str; 27] = [
+    "content-type",
+    "content-length",
+    "content-security-policy",
+    "x-content-type-options",
+    "referrer-policy",
+    "cache-control",
+    "cross-origin-opener-policy",
+    "cross-origin-resource-policy",
+    "vary",
+    "x-request-id",
+    "date",
+    "set-cookie",
+    "allow",
+    "www-authenticate",
+    "x-token-expires-in",
+    "retry-after",
+    "ratelimit",
+    "ratelimit-policy",
+    "clear-site-data",
+    "etag",
+    "x-auth-user",
+    "x-auth-email",
+    "x-auth-role",
+    "x-auth-permissions",
+    "strict-transport-security",
+    "connection",
+    "access-control-allow-origin",
+];
+
+/// Sends a request and checks what holds for every answer (HDR-1, HDR-3, HDR-5).
+pub async fn send(request: reqwest::RequestBuilder) -> Answer {
+    let (client, request) = request.build_split();
+    let request = request.expect("a request");
+    let (path, is_head) = (request.url().path().to_owned(), request.method() == "HEAD");
+    let response = client.execute(request).await.expect("an answer");
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = response.text().await.expect("a body");
+    for name in headers.keys() {
+        let known = HEADERS.contains(&name.as_str()) || name.as_str().starts_with("access-control-");
+        assert!(known, "{path}: unexpected header {name}");
+    }
+    let one = |name: &str| {
+        let mut values = headers.get_all(name).iter();
+        let value = values.next().unwrap_or_else(|| panic!("{path}: no {name}")).to_str().expect("ASCII");
+        assert!(values.next().is_none(), "{path}: {name} twice");
+        value
+    };
+    let request_id = one("x-request-id").to_owned();
+    assert_eq!(one("x-content-type-options"), "nosniff");
+    assert_eq!(one("referrer-policy"), "no-referrer");
+    assert_eq!(one("cross-origin-opener-policy"), "same-origin");
+    one("content-security-policy");
+    let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    if path.starts_with("/api/") || status >= 400 {
+        assert_eq!(one("cache-control"), "no-store", "{path}");
+        if !is_head && status != 204 {
+            assert_eq!(one("content-type"), "application/json", "{path}");
+            assert!(body.is_object(), "{path}: {text}");
+        }
+    }
+    if status >= 400 && !is_head {
+        assert_eq!(body["requestId"], request_id, "{path}: {text}");
+        assert!(body["error"].as_str().is_some_and(|code| code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')), "{text}");
+        assert!(body["message"].is_string(), "{text}");
+        assert!(!text.contains(PASSWORD), "an error echoes a password");
+    }
+    Answer { status, headers, text, body }
+}
+
+/// Who talks to a server: nobody in particular, a browser-like holder of cookies, or a holder of tokens.
+#[derive(Clone)]
+pub struct Actor {
+    http: reqwest::Client,
+    base: String,
+    /// The cookie jar: name to value.
+    pub cookies: BTreeMap<String, String>,
+    pub access: Option<String>,
+    /// A refresh token that travels in bodies.
+    pub refresh: Option<String>,
+    /// Sent with every request.
+    pub headers: Vec<(String, String)>,
+    pub id: String,
+    pub email: String,
+}
+
+impl Actor {
+    /// Nobody yet.
+    pub fn at(server: &Server) -> Self {
+        Self {
+            http: reqwest::Client::new(),
+            base: format!("http://{}", server.address),
+            cookies: BTreeMap::new(),
+            access: None,
+            refresh: None,
+            headers: Vec::new(),
+            id: String::new(),
+            email: String::new(),
+        }
+    }
+
+    /// The same one, talking to a server that was started again.
+    pub fn moved_to(mut self, server: &Server) -> Self {
+        self.base = format!("http://{}", server.address);
+        self.http = reqwest::Client::new();
+        self
+    }
+
+    /// A registered user whose refresh token is in the cookie.
+    pub async fn registered(server: &Server, email: &str) -> Self {
+        let mut actor = Self::at(server);
+        actor.register(email, "cookie").await.expect(201);
+        actor
+    }
+
+    /// A registered user whose refresh token travels in bodies.
+    pub async fn registered_with_tokens(server: &Server, email: &str) -> Self {
+        let mut actor = Self::at(server);
+        actor.register(email, "body").await.expect(201);
+        actor
+    }
+
+    /// A user of this role, made by an operator and signed in with tokens in bodies.
+    pub async fn with_role(server: &Server, email: &str, role: &str) -> Self {
+        server.json(&["user", "add", email, "--role", role], PASSWORD);
+        let mut actor = Self::at(server);
+        actor.login(email, PASSWORD, "body").await.expect(200);
+        actor
+    }
+
+    /// A browser on the server's own page: says so, and sends its CSRF cookie as a header too.
+    pub fn as_browser(mut self) -> Self {
+        self.headers = vec![("origin".into(), self.base.clone()), ("sec-fetch-site".into(), "same-origin".into())];
+        self
+    }
+
+    pub fn csrf_header(&self) -> Option<(&'static str, String)> {
+        self.cookies.get("csrfToken").map(|token| ("x-csrf-token", token.clone()))
+    }
+
+    /// A request with the actor's headers, but neither cookies nor tokens.
+    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let mut request = self.http.request(method.parse().expect("a method"), format!("{}{path}", self.base));
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        request
+    }
+
+    /// A request with the actor's cookies.
+    pub fn with_cookies(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let line: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let request = self.request(method, path);
+        if line.is_empty() { request } else { request.header("cookie", line.join("; ")) }
+    }
+
+    /// A request with the actor's access token, if there is one.
+    pub fn bearer(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let request = self.request(method, path);
+        match &self.access {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// Takes over cookies and tokens from an answer, as a browser or an app would.
+    pub fn take(&mut self, answer: &Answer) {
+        for line in answer.set_cookies() {
+            let (pair, attributes) = line.split_once(';').expect("attributes");
+            let (name, value) = pair.split_once('=').expect("a value");
+            if attributes.contains("Max-Age=0") {
+                self.cookies.remove(name);
+            } else {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        if let Some(token) = answer.body["accessToken"].as_str() {
+            self.access = Some(token.to_owned());
+        }
+        if let Some(token) = answer.body["refreshToken"].as_str() {
+            self.refresh = Some(token.to_owned());
+        }
+        if let Some(id) = answer.body["user"]["id"].as_str() {
+            id.clone_into(&mut self.id);
+        }
+        if let Some(email) = answer.body["user"]["email"].as_str() {
+            email.clone_into(&mut self.email);
+        }
+    }
+
+    pub async fn register(&mut self, email: &str, transport: &str) -> Answer {
+        let body = json!({ "email": email, "password": PASSWORD, "tokenTransport": transport });
+        let answer = send(self.with_cookies("POST", "/api/auth/register").json(&body)).await;
+        self.take(&answer);
+        answer
+    }
+
+    pub async fn login(&mut self, email: &str, password: &str, transport: &str) -> Answer {
+        let body = json!({ "email": email, "password": password, "tokenTransport": transport });
+        let answer = send(self.with_cookies("POST", "/api/auth/login").json(&body)).await;
+        self.take(&answer);
+        answer
+    }
+
+    /// Refreshes the way its token travels, and keeps what it gets.
+    pub async fn refresh(&mut self) -> Answer {
+        let answer = self.try_refresh().await;
+        self.take(&answer);
+        answer
+    }
+
+    /// Refreshes and keeps nothing: what a parallel tab or a thief does.
+    pub async fn try_refresh(&self) -> Answer {
+        let request = match &self.refresh {
+            Some(token) => self.request("POST", "/api/auth/refresh").json(&json!({ "refreshToken": token })),
+            None => {
+                let request = self.with_cookies("POST", "/api/auth/refresh");
+                match self.csrf_header().filter(|_| !self.headers.is_empty()) {
+                    Some((name, token)) => request.header(name, token),
+                    None => request,
+                }
+            }
+        };
+        send(request).await
+    }
+
+    /// Signs out by whatever it holds.
+    pub async fn logout(&mut self) -> Answer {
+        let request = match &self.refresh {
+            Some(token) => self.bearer("POST", "/api/auth/logout").json(&json!({ "refreshToken": token })),
+            None => {
+                let mut request = self.with_cookies("POST", "/api/auth/logout");
+                if let Some((name, token)) = self.csrf_header().filter(|_| !self.headers.is_empty()) {
+                    request = request.header(name, token);
+                }
+                match &self.access {
+                    Some(token) => request.bearer_auth(token),
+                    None => request,
+                }
+            }
+        };
+        let answer = send(request).await;
+        self.take(&answer);
+        answer
+    }
+
+    pub async fn me(&self) -> Answer {
+        send(self.bearer("GET", "/api/users/me")).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        send(self.bearer("GET", path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        send(self.bearer("POST", path).json(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        send(self.bearer("PATCH", path).json(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        send(self.bearer("DELETE", path)).await
+    }
+
+    pub async fn set_role(&self, id: &str, role: &str) -> Answer {
+        self.patch(&format!("/api/users/{id}/role"), &json!({ "role": role })).await
+    }
+
+    pub async fn change_password(&self, current: &str, new: &str) -> Answer {
+        self.post("/api/auth/password", &json!({ "currentPassword": current, "newPassword": new })).await
+    }
+}
