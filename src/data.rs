@@ -162,7 +162,8 @@ impl DataDir {
 /// Refuses what others than its owner may use.
 fn private(path: &Path, mode: &str) -> Result<(), Failure> {
     let found = fs::metadata(path).map_err(|error| at(path, "cannot be read", &error))?.permissions().mode() & 0o777;
-    if found & 0o077 == 0 {
+    let others = found & 0o077;
+    if others == 0 {
         return Ok(());
     }
     Err(Failure::config(format!(

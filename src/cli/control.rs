@@ -105,6 +105,9 @@ impl From<service::Error> for Refusal {
 }
 
 /// Carries a command out: through the server that runs on the data directory, or here.
+///
+/// # Errors
+/// Why it was not carried out, for the person at the terminal.
 pub fn ask(settings: &Settings, secrets: &OperatorSecrets, request: Request) -> Result<Value, Failure> {
     let socket = DataDir::control_socket(&settings.server.data_dir);
     match BlockingStream::connect(&socket) {
@@ -144,6 +147,9 @@ fn over(stream: &BlockingStream, request: &Request) -> io::Result<Result<Value, 
 }
 
 /// Opens the control socket of a data directory that is ours.
+///
+/// # Errors
+/// When the system says no: for a path longer than a socket's may be, above all.
 pub fn listen(data_dir: &Path) -> Result<UnixListener, Failure> {
     let path = DataDir::control_socket(data_dir);
     // The directory is locked: whatever lies there was left by a server that is gone.

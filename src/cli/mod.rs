@@ -2,7 +2,7 @@
 //! control socket, or do it themselves when none runs; the output is the same (SPEC §1).
 
 mod config;
-pub mod control;
+mod control;
 mod healthcheck;
 mod output;
 mod serve;
@@ -51,7 +51,7 @@ enum Command {
     Token(token::Command),
     /// Ask a running server whether it is well
     Healthcheck(healthcheck::Args),
-    /// Move the clock of a server with insecure_dev = true, for tests
+    /// Move the clock of a server with `insecure_dev` set, for tests
     #[command(hide = true)]
     Clock {
         /// By how many seconds

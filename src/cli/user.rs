@@ -15,7 +15,7 @@ pub enum Command {
     Add {
         /// E-mail address
         email: String,
-        /// Role [default: registration.default_role]
+        /// Role; as `registration.default_role` says if left out
         #[arg(long)]
         role: Option<String>,
     },

@@ -36,7 +36,7 @@ pub struct Flags {
     /// Directory of the database and the keys
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<String>,
-    /// Any setting, such as tokens.access_ttl=5m; repeatable
+    /// Any setting, such as `tokens.access_ttl=5m`; repeatable
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }

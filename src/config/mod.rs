@@ -306,14 +306,14 @@ impl Settings {
     fn check_hashing(&self) -> Result<(), OutOfBounds> {
         let p = &self.passwords;
         let found = format!("scrypt_log_n = {}, scrypt_r = {}, scrypt_p = {}", p.scrypt_log_n, p.scrypt_r, p.scrypt_p);
-        let memory = 128 * u64::from(p.scrypt_r) << p.scrypt_log_n.min(40);
+        let memory = (128 * u64::from(p.scrypt_r)) << p.scrypt_log_n.min(40);
         let allowed = format!("128 * r * 2^log_n at most {MAX_SCRYPT_MEMORY} bytes, r 1 to 32, p 1 to 16");
         let affordable = memory <= MAX_SCRYPT_MEMORY && (1..=32).contains(&p.scrypt_r) && (1..=16).contains(&p.scrypt_p);
         ensure(affordable, "passwords.scrypt_log_n", found.clone(), allowed)?;
         // OWASP's weakest set is N = 2^13, r = 8, p = 10: as much work, counted in N * r * p.
         let work = (u64::from(p.scrypt_r) * u64::from(p.scrypt_p)) << p.scrypt_log_n;
         let allowed = "N * r * p of 2^13 * 8 * 10 at least and N of 2^13 at least, or insecure_dev = true on a developer's machine".into();
-        let strong = work >= 8 * 10 << 13 && p.scrypt_log_n >= 13;
+        let strong = work >= (8 * 10) << 13 && p.scrypt_log_n >= 13;
         ensure(strong || self.insecure_dev, "passwords.scrypt_log_n", found, allowed)
     }
 

@@ -16,7 +16,10 @@ use crate::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json as value;
-use warp::http::{HeaderName, HeaderValue, StatusCode, header};
+use warp::{
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    reply::Response,
+};
 
 const X_CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
@@ -36,7 +39,7 @@ pub async fn register(call: Call, body: Register) -> Answer {
     let arrival = arrival(&call, body.token_transport)?;
     let (email, password) = credentials(&body.email, &body.password)?;
     let grant = call.app().accounts.register(email, password, body.invite.as_ref(), arrival).await?;
-    granted(call.site(), StatusCode::CREATED, &grant, WithUser::Yes)
+    Ok(granted(call.site(), StatusCode::CREATED, &grant, WithUser::Yes))
 }
 
 #[derive(Deserialize)]
@@ -54,7 +57,7 @@ pub async fn setup(call: Call, body: Setup) -> Answer {
     let arrival = arrival(&call, body.token_transport)?;
     let (email, password) = credentials(&body.email, &body.password)?;
     let grant = call.app().accounts.set_up(&body.token, email, password, arrival).await?;
-    granted(call.site(), StatusCode::CREATED, &grant, WithUser::Yes)
+    Ok(granted(call.site(), StatusCode::CREATED, &grant, WithUser::Yes))
 }
 
 #[derive(Deserialize)]
@@ -70,7 +73,7 @@ pub struct Login {
 pub async fn login(call: Call, body: Login) -> Answer {
     let arrival = arrival(&call, body.token_transport)?;
     let grant = call.app().accounts.sign_in(&body.email, &body.password, arrival).await?;
-    granted(call.site(), StatusCode::OK, &grant, WithUser::Yes)
+    Ok(granted(call.site(), StatusCode::OK, &grant, WithUser::Yes))
 }
 
 #[derive(Deserialize)]
@@ -89,7 +92,7 @@ pub async fn refresh(call: Call, body: Option<RefreshToken>) -> Answer {
         Transport::Body => false,
     };
     match call.app().sessions.refresh(&presented, transport, call.exchange.client(), patient).await {
-        Ok(grant) => granted(call.site(), StatusCode::OK, &grant, WithUser::No),
+        Ok(grant) => Ok(granted(call.site(), StatusCode::OK, &grant, WithUser::No)),
         Err(error) => {
             // Never on a lost race: the winner's cookie is already in the jar.
             let is_over =
@@ -159,7 +162,7 @@ pub async fn password(call: Call, principal: Principal, body: PasswordChange) ->
             service::Error::WeakPassword(weakness) => ApiError::from(error).with_field("newPassword", weakness),
             other => other.into(),
         })?;
-    granted(call.site(), StatusCode::OK, &grant, WithUser::No)
+    Ok(granted(call.site(), StatusCode::OK, &grant, WithUser::No))
 }
 
 #[derive(Serialize)]
@@ -269,7 +272,7 @@ enum ByTransport<'a> {
     Body { refresh_token: &'a str, refresh_expires_in: u64 },
 }
 
-fn granted(site: &Site, status: StatusCode, grant: &Grant, with_user: WithUser) -> Answer {
+fn granted(site: &Site, status: StatusCode, grant: &Grant, with_user: WithUser) -> Response {
     let transport = match grant.session.transport {
         Transport::Cookie => ByTransport::Cookie { csrf_token: &grant.csrf_token },
         Transport::Body => {
@@ -289,5 +292,5 @@ fn granted(site: &Site, status: StatusCode, grant: &Grant, with_user: WithUser) 
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }
     }
-    Ok(response)
+    response
 }

@@ -16,7 +16,7 @@ macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident $status:literal $text:literal $message:literal;)*) => {
         /// The codes clients branch on.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Code { $($(#[$doc])* #[doc = $message] $name,)* }
+        pub enum Code { $($(#[$doc])* #[doc = concat!("`", $message, "`")] $name,)* }
 
         impl Code {
             /// All of them, in the order of their statuses.

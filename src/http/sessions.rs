@@ -8,6 +8,7 @@ use crate::{
 use serde::Serialize;
 use serde_json::json as value;
 use std::net::IpAddr;
+use warp::reply::Response;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -21,7 +22,7 @@ struct SessionView<'a> {
     user_agent: &'a str,
 }
 
-fn views(sessions: &[Session], current: SessionId) -> Answer {
+fn views(sessions: &[Session], current: SessionId) -> Response {
     let view = |session: &Session| {
         value!(SessionView {
             id: session.id,
@@ -33,12 +34,12 @@ fn views(sessions: &[Session], current: SessionId) -> Answer {
             user_agent: &session.client.user_agent,
         })
     };
-    Ok(json(&value!({ "sessions": sessions.iter().map(view).collect::<Vec<_>>() })))
+    json(&value!({ "sessions": sessions.iter().map(view).collect::<Vec<_>>() }))
 }
 
 /// The caller's sessions.
 pub async fn list(call: Call, principal: Principal) -> Answer {
-    views(&call.app().sessions.list(principal.user)?, principal.session)
+    Ok(views(&call.app().sessions.list(principal.user)?, principal.session))
 }
 
 /// Ends one of the caller's sessions.
@@ -50,7 +51,7 @@ pub async fn end(id: SessionId, call: Call, principal: Principal) -> Answer {
 /// A user's sessions.
 pub async fn list_of(user: UserId, call: Call, principal: Principal) -> Answer {
     call.app().accounts.user(user)?;
-    views(&call.app().sessions.list(user)?, principal.session)
+    Ok(views(&call.app().sessions.list(user)?, principal.session))
 }
 
 /// Ends all sessions of a user.

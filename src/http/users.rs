@@ -13,6 +13,7 @@ use crate::{
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 use serde_json::json as value;
+use warp::reply::Response;
 
 /// Users on a page, unless `?limit` says otherwise, and at most (AZ-7).
 const PAGE: usize = 50;
@@ -89,7 +90,7 @@ fn address(cursor: &str) -> Result<Email, ApiError> {
 
 /// One user.
 pub async fn show(id: UserId, call: Call, _: Principal) -> Answer {
-    view(&call.app().accounts.user(id)?)
+    Ok(view(&call.app().accounts.user(id)?))
 }
 
 #[derive(Deserialize)]
@@ -102,7 +103,7 @@ pub struct NewRole {
 pub async fn set_role(id: UserId, call: Call, principal: Principal, body: NewRole) -> Answer {
     let allowed = || service::Error::InvalidRole { allowed: call.app().settings.roles.names().cloned().collect() };
     let role = body.role.parse().map_err(|_| allowed())?;
-    view(&call.app().accounts.set_role(Actor::Role(&principal.role), id, role).await?)
+    Ok(view(&call.app().accounts.set_role(Actor::Role(&principal.role), id, role).await?))
 }
 
 #[derive(Deserialize)]
@@ -113,7 +114,7 @@ pub struct Disabled {
 
 /// Disables or enables a user.
 pub async fn change(id: UserId, call: Call, principal: Principal, body: Disabled) -> Answer {
-    view(&call.app().accounts.set_disabled(Actor::Role(&principal.role), id, body.disabled).await?)
+    Ok(view(&call.app().accounts.set_disabled(Actor::Role(&principal.role), id, body.disabled).await?))
 }
 
 /// Deletes a user.
@@ -122,6 +123,6 @@ pub async fn delete(id: UserId, call: Call, principal: Principal) -> Answer {
     Ok(empty())
 }
 
-fn view(user: &User) -> Answer {
-    Ok(json(&value!({ "user": AdminView::from(user) })))
+fn view(user: &User) -> Response {
+    json(&value!({ "user": AdminView::from(user) }))
 }

@@ -1,5 +1,5 @@
 //! The real binary on a free port, with its data in a temporary directory, and those who talk to it.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, clippy::wrong_self_convention, reason = "each test binary uses its part")]
 
 use serde_json::{Value, json};
 use std::{
