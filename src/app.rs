@@ -2,13 +2,14 @@
 
 use crate::{
     config::{OperatorSecrets, Settings},
-    data::DataDir,
+    data::{DataDir, Unlocked},
     domain::Clock,
     failure::Failure,
     service::{
         access_tokens::AccessTokens,
         accounts::{self, Accounts},
         csrf::Csrf,
+        devices::Devices,
         passwords::Passwords,
         refresh_tokens::{OneTimeCodes, RefreshTokens},
         revocation::Revocation,
@@ -49,10 +50,18 @@ impl App {
     /// What is wrong with the data directory, its keyring or its database, with an exit code.
     pub async fn open(settings: Settings, secrets: &OperatorSecrets) -> Result<Self, Failure> {
         let clock = Clock::default();
-        let data_dir = DataDir::open(&settings.server.data_dir)?;
+        let data_dir = DataDir::open(&settings.server.data_dir, settings.server.min_free_mib.saturating_mul(1024 * 1024))?;
         let revocation = Arc::new(Revocation::default());
-        let (keyring, store) = data_dir.unlock(clock.now(), revocation.clone()).await?;
-        revocation.load(store.revocations()?);
+        let now = clock.now();
+        let forget_by = now.plus(AccessTokens::longest_memory(&settings.tokens));
+        let Unlocked { keyring, store, revocations, was_rolled_back } = data_dir.unlock(now, forget_by, revocation.clone()).await?;
+        if was_rolled_back {
+            tracing::warn!(event = "state_rollback", "the database is an older copy: every session in it was ended");
+            // The standings that were loaded are those from before.
+            revocation.load(store.revocations(forget_by)?);
+        } else {
+            revocation.load(revocations);
+        }
         let keyring = keyring.with_operator_secrets(secrets.access.as_ref(), secrets.refresh.as_ref());
         let store = Arc::new(store);
         let throttle = Arc::new(Throttle::new(&settings.limits));
@@ -76,6 +85,7 @@ impl App {
             sessions: sessions.clone(),
             passwords,
             codes: OneTimeCodes::new(&keyring),
+            devices: Devices::new(&keyring),
             throttle: throttle.clone(),
             roles: settings.roles.clone(),
             registration: settings.registration.clone(),

@@ -9,7 +9,8 @@ use crate::{
     domain::Timestamp,
     failure::Failure,
     keyring::Keyring,
-    store::{Observer, Store, engine::sled::Sled},
+    store::{Error, Observer, Revocations, Store, engine::sled::Sled},
+    telemetry,
 };
 use rustix::fs::{FlockOperation, flock};
 use secrecy::{ExposeSecret, SecretString};
@@ -18,22 +19,41 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, mpsc},
+    time::Duration,
 };
+
+/// How long opening may take: a million users take less than a second.
+const OPENING: Duration = Duration::from_secs(30);
+
+/// What a data directory holds.
+pub struct Unlocked {
+    /// The keys.
+    pub keyring: Keyring,
+    /// The store.
+    pub store: Store,
+    /// What is revoked.
+    pub revocations: Revocations,
+    /// Whether the database is an older copy than the last one that was opened here.
+    pub was_rolled_back: bool,
+}
 
 /// A data directory that is ours alone until this is dropped.
 pub struct DataDir {
     path: PathBuf,
     /// Carries the lock.
     handle: File,
+    /// Room on the disk that is kept for revocations, in bytes.
+    min_free: u64,
 }
 
 impl DataDir {
-    /// Opens a data directory, making it when it is missing, and locks it.
+    /// Opens a data directory, making it when it is missing, and locks it. `min_free` bytes of room
+    /// on its disk are kept for revocations.
     ///
     /// # Errors
     /// When others may read it (STO-11), another process has it, or the system says no.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
+    pub fn open(path: &Path, min_free: u64) -> Result<Self, Failure> {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| at(path, "cannot be made", &error))?;
         // Absolute: the working directory is nobody's business later.
         let path = path.canonicalize().map_err(|error| at(path, "cannot be opened", &error))?;
@@ -41,7 +61,7 @@ impl DataDir {
         let handle = File::open(&path).map_err(|error| at(&path, "cannot be opened", &error))?;
         flock(&handle, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| Failure::busy(format!("{}: data directory in use by another doorward", path.display())))?;
-        Ok(Self { path, handle })
+        Ok(Self { path, handle, min_free })
     }
 
     /// Where the control socket of a data directory lies.
@@ -50,19 +70,78 @@ impl DataDir {
         path.join("control.sock")
     }
 
-    /// The keyring and the store, made if this is the first start.
+    /// The keyring, the store and what is revoked in it, made if this is the first start. Revocations
+    /// that cannot be read hold until `forget_by`.
     ///
     /// # Errors
     /// When one is there without the other, does not fit it, or is damaged.
-    pub async fn unlock(&self, now: Timestamp, observer: Arc<dyn Observer>) -> Result<(Keyring, Store), Failure> {
+    pub async fn unlock(&self, now: Timestamp, forget_by: Timestamp, observer: Arc<dyn Observer>) -> Result<Unlocked, Failure> {
         let keyring = if self.file("keyring").exists() { self.read_keyring("keyring")? } else { self.initialise(now).await? };
         self.require_database()?;
-        let engine = self.engine()?;
-        let store = Store::open(Box::new(engine), keyring.instance, observer).map_err(|error| {
-            let failure = Failure::from(error);
-            Failure::with_code(failure.code(), format!("{}: {failure}", self.database().display()))
+        let instance = keyring.instance;
+        let (store, revocations) = self.watched(move |engine| {
+            let store = Store::open(Box::new(engine), instance, Arc::clone(&observer))?;
+            let revocations = store.revocations(forget_by)?;
+            Ok((store, revocations))
         })?;
-        Ok((keyring, store))
+        let was_rolled_back = self.count_start(&store).await?;
+        Ok(Unlocked { keyring, store, revocations, was_rolled_back })
+    }
+
+    /// Counts this start in the database and, after it, beside the keyring. Answers whether the
+    /// database counts fewer than the file: then it is an older copy, in which what was revoked since
+    /// is alive again (STO-14).
+    async fn count_start(&self, store: &Store) -> Result<bool, Failure> {
+        let path = self.file("starts");
+        let before = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
+        let counted = store.count_start(before).await?;
+        let written = (|| {
+            let (temporary, text) = (self.file("starts.new"), counted.starts.to_string());
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)?;
+            self.sync()
+        })();
+        // On a full disk the file stays behind: it then misses a roll-back by as many starts, no more.
+        if let Err(error) = written {
+            tracing::warn!(%error, "this start could not be counted");
+        }
+        Ok(counted.was_rolled_back)
+    }
+
+    /// Opens the database on a thread that is watched: sled hangs or panics on some damage (STO-6).
+    /// A damaged snapshot is moved aside: it is only a summary of what the database has (STO-7).
+    fn watched<T: Send + 'static>(&self, open: impl Fn(Sled) -> Result<T, Error> + Clone + Send + 'static) -> Result<T, Failure> {
+        let attempt = || watch(self.database(), self.min_free, open.clone());
+        let outcome = match attempt() {
+            Err(Error::Corrupt(why)) if self.set_snapshots_aside()? => {
+                tracing::warn!(%why, "the database's snapshot was damaged and is rebuilt");
+                attempt()
+            }
+            outcome => outcome,
+        };
+        outcome.map_err(|error| {
+            let failure = Failure::from(error.clone());
+            let hint =
+                if matches!(error, Error::Corrupt(_)) { ": nothing was changed; bring the data directory back from a backup" } else { "" };
+            Failure::with_code(failure.code(), format!("{}: {failure}{hint}", self.database().display()))
+        })
+    }
+
+    /// Moves sled's snapshots out of its way. Answers whether there were any.
+    fn set_snapshots_aside(&self) -> Result<bool, Failure> {
+        let failed = |error: io::Error| at(&self.path, "cannot be written", &error);
+        let mut found = false;
+        for entry in fs::read_dir(self.database()).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with("snap.") {
+                fs::rename(entry.path(), self.file(&format!("damaged-{name}"))).map_err(failed)?;
+                found = true;
+            }
+        }
+        Ok(found)
     }
 
     async fn initialise(&self, now: Timestamp) -> Result<Keyring, Failure> {
@@ -83,12 +162,12 @@ impl DataDir {
             }
             None => self.write_keyring(now)?,
         };
-        let engine = match self.engine() {
+        let engine = match self.watched(Ok) {
             Ok(engine) => engine,
             // Made by a start that never finished: nothing in it was ever acknowledged.
             Err(failure) if failure.code() == Failure::io("").code() => {
                 fs::rename(self.database(), self.file("db.unfinished")).map_err(|error| at(&self.path, "cannot be written", &error))?;
-                self.engine()?
+                self.watched(Ok)?
             }
             Err(failure) => return Err(failure),
         };
@@ -138,13 +217,6 @@ impl DataDir {
         }
     }
 
-    fn engine(&self) -> Result<Sled, Failure> {
-        Sled::open(&self.database()).map_err(|error| {
-            let failure = Failure::from(error);
-            Failure::with_code(failure.code(), format!("{}: {failure}", self.database().display()))
-        })
-    }
-
     fn database(&self) -> PathBuf {
         self.file("db")
     }
@@ -156,6 +228,27 @@ impl DataDir {
     /// Makes the directory's entries durable.
     fn sync(&self) -> io::Result<()> {
         self.handle.sync_all()
+    }
+}
+
+/// Opens the database and reads it, or says within [`OPENING`] that it cannot be done.
+fn watch<T: Send + 'static>(
+    database: PathBuf,
+    min_free: u64,
+    open: impl FnOnce(Sled) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (reply, answer) = mpsc::channel();
+    let thread = std::thread::Builder::new().name(telemetry::SILENT_THREAD.into()).spawn(move || {
+        let opened = Sled::open(&database, min_free).and_then(open);
+        // Whoever waited may have given up.
+        let _ = reply.send(opened);
+    });
+    thread.map_err(|error| Error::Storage(format!("no thread to open it: {error}").into()))?;
+    match answer.recv_timeout(OPENING) {
+        Ok(opened) => opened,
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(Error::Corrupt(format!("it did not open within {}s", OPENING.as_secs()).into())),
+        // The thread ended without an answer: sled panicked.
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err(Error::Corrupt("it cannot be read".into())),
     }
 }
 

@@ -65,6 +65,7 @@ impl From<store::Error> for Failure {
             store::Error::Storage(_)
             | store::Error::Corrupt(_)
             | store::Error::ReadOnly
+            | store::Error::Full
             | store::Error::TimedOut
             | store::Error::Panicked => Self::io(message),
         }

@@ -5,6 +5,9 @@ use crate::config::{Log, LogFormat, LogLevel};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
+/// The thread whose panics are an answer: a damaged database panics sled while it is opened.
+pub const SILENT_THREAD: &str = "store-open";
+
 /// Starts logging. A second call in a process changes nothing.
 pub fn start(settings: &Log) {
     let level = match settings.level {
@@ -23,4 +26,12 @@ pub fn start(settings: &Log) {
         LogFormat::Json => registry.with(layer.json().flatten_event(true).with_filter(filter)).try_init(),
     };
     drop(started);
+    // One line in the log like everything else, and not what was in hand: that may be a secret.
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        if thread.name() != Some(SILENT_THREAD) {
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            tracing::error!(place, thread = thread.name().unwrap_or_default(), "a bug: a panic was caught");
+        }
+    }));
 }

@@ -48,6 +48,7 @@ pub enum Request {
     UserDelete { user: String },
     SessionList { user: String },
     SessionRevoke { session: Option<String>, user: Option<String> },
+    Check,
     SetupLink,
     Clock { seconds: i64 },
 }
@@ -225,6 +226,10 @@ async fn carry_out(app: &App, site: &Site, request: Request) -> Result<Value, Re
             let user = find(app, &user.unwrap_or_default())?;
             app.sessions.end_all(user.id).await?;
             Ok(json!({ "revoked": user.id }))
+        }
+        Request::Check => {
+            let report = app.store.check().await.map_err(|error| Refusal(error.to_string()))?;
+            serde_json::to_value(report).map_err(|error| Refusal(error.to_string()))
         }
         Request::SetupLink => match accounts.open_setup().await? {
             Some((token, expires_at)) => Ok(json!({ "link": setup_link(site, &token), "expiresAt": expires_at })),

@@ -1,6 +1,7 @@
 //! The command line: one file per noun. Commands that need the data ask a running server through its
 //! control socket, or do it themselves when none runs; the output is the same (SPEC §1).
 
+mod check;
 mod config;
 mod control;
 mod healthcheck;
@@ -41,6 +42,8 @@ enum Command {
     /// Sessions: list, revoke
     #[command(subcommand)]
     Session(session::Command),
+    /// Read the whole database and report everything that is wrong with it
+    Check,
     /// Make a new link for the first admin
     SetupLink,
     /// Settings: check, show
@@ -67,6 +70,7 @@ enum Command {
 pub fn run(cli: Cli) -> Result<(), Failure> {
     // Files of ours are for nobody else, sled's too (STO-11).
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    harden();
     let Cli { flags, json, command } = cli;
     // What needs no settings must work with broken ones.
     let command = match command.unwrap_or(Command::Serve) {
@@ -81,11 +85,20 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::User(command) => user::run(command, json, ask),
         Command::Session(command) => session::run(command, json, ask),
         Command::SetupLink => output::print(json, &ask(Request::SetupLink)?, |answer| println!("{}", output::text(answer, "link"))),
+        Command::Check => check::run(&ask(Request::Check)?, json),
         Command::Config(command) => config::run(&command, &loaded, &secrets, json),
         Command::Token(_) => unreachable!("carried out above"),
         Command::Healthcheck(args) => healthcheck::run(&args, &loaded.settings, json),
         Command::Clock { seconds } => ask(Request::Clock { seconds }).map(drop),
     }
+}
+
+/// Keeps what is in memory out of core files and away from other processes of this user (OPS-4).
+fn harden() {
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    // Neither is given everywhere; what remains is as safe as any other program.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 /// Logs of a command go where a server's do, but only what is wrong.

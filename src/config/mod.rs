@@ -76,6 +76,8 @@ section!(
         data_dir: PathBuf = "data".into(),
         /// Allows http beyond loopback.
         insecure_http: bool = false,
+        /// Room on the disk, in MiB, that only revocations may use (STO-5).
+        min_free_mib: u64 = 64,
         /// Proxies whose `X-Forwarded-For` is believed (LIM-6).
         trusted_proxies: Vec<IpNet> = Vec::new(),
     }
@@ -199,6 +201,8 @@ section!(
         login_failures: u32 = 5,
         /// Failed sign-ins per address.
         login_failures_per_address: u32 = 50,
+        /// Failed sign-ins per account from devices it is not known by (LIM-3).
+        login_failures_per_account: u32 = 100,
         /// In which time they count.
         #[serde(with = "humantime_serde")]
         login_window: Duration = Duration::from_secs(15 * 60),
@@ -292,6 +296,7 @@ impl Settings {
         count("passwords.hash_queue", self.passwords.hash_queue, 1, 100_000)?;
         count("limits.login_failures", self.limits.login_failures as usize, 1, 100)?;
         count("limits.login_failures_per_address", self.limits.login_failures_per_address as usize, 1, 100_000)?;
+        count("limits.login_failures_per_account", self.limits.login_failures_per_account as usize, 1, 100_000)?;
         count("limits.register_burst", self.limits.register_burst as usize, 1, 1_000_000)?;
         count("limits.refresh_per_minute", self.limits.refresh_per_minute as usize, 1, 1_000_000)?;
         for (key, name) in [("tokens.issuer", &t.issuer), ("tokens.audience", &t.audience)] {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::CsrfMode,
     domain::{Email, Password, Permission, Role, SessionId, Transport, UserId},
-    service::{self, access_tokens::Principal, accounts::Arrival, refresh_tokens::Presented, sessions::Grant},
+    service::{self, access_tokens::Principal, accounts::Arrival, devices::Device, refresh_tokens::Presented, sessions::Grant},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -38,8 +38,9 @@ pub struct Register {
 pub async fn register(call: Call, body: Register) -> Answer {
     let arrival = arrival(&call, body.token_transport)?;
     let (email, password) = credentials(&body.email, &body.password)?;
+    let device = arrival.device;
     let grant = call.app().accounts.register(email, password, body.invite.as_ref(), arrival).await?;
-    Ok(granted(call.site(), StatusCode::CREATED, &grant, WithUser::Yes))
+    Ok(signed_in(&call, StatusCode::CREATED, &grant, device))
 }
 
 #[derive(Deserialize)]
@@ -56,8 +57,9 @@ pub struct Setup {
 pub async fn setup(call: Call, body: Setup) -> Answer {
     let arrival = arrival(&call, body.token_transport)?;
     let (email, password) = credentials(&body.email, &body.password)?;
+    let device = arrival.device;
     let grant = call.app().accounts.set_up(&body.token, email, password, arrival).await?;
-    Ok(granted(call.site(), StatusCode::CREATED, &grant, WithUser::Yes))
+    Ok(signed_in(&call, StatusCode::CREATED, &grant, device))
 }
 
 #[derive(Deserialize)]
@@ -72,8 +74,9 @@ pub struct Login {
 /// Signs somebody in. Always a new session; one that was presented ends (REF-13).
 pub async fn login(call: Call, body: Login) -> Answer {
     let arrival = arrival(&call, body.token_transport)?;
+    let device = arrival.device;
     let grant = call.app().accounts.sign_in(&body.email, &body.password, arrival).await?;
-    Ok(granted(call.site(), StatusCode::OK, &grant, WithUser::Yes))
+    Ok(signed_in(&call, StatusCode::OK, &grant, device))
 }
 
 #[derive(Deserialize)]
@@ -207,7 +210,8 @@ fn arrival(call: &Call, transport: Transport) -> Result<Arrival, ApiError> {
     call.site().check_origin(&call.exchange)?;
     let held = call.site().refresh_token(&call.exchange)?;
     let replaces = held.and_then(|token| call.app().sessions.recognise(&token)).map(|presented| presented.session);
-    Ok(Arrival { client: call.exchange.client(), transport, replaces })
+    let device = call.site().device_token(&call.exchange)?.and_then(|token| call.app().accounts.device(&token));
+    Ok(Arrival { client: call.exchange.client(), transport, replaces, device })
 }
 
 fn credentials(email: &str, password: &SecretString) -> Result<(Email, Password), ApiError> {
@@ -270,6 +274,16 @@ enum ByTransport<'a> {
     Cookie { csrf_token: &'a str },
     #[serde(rename_all = "camelCase")]
     Body { refresh_token: &'a str, refresh_expires_in: u64 },
+}
+
+/// The answer to a sign-in: from now on the browser's device is known to the account.
+fn signed_in(call: &Call, status: StatusCode, grant: &Grant, device: Option<Device>) -> Response {
+    let mut response = granted(call.site(), status, grant, WithUser::Yes);
+    if grant.session.transport == Transport::Cookie {
+        let token = call.app().accounts.device_token(grant.user.id, device);
+        response.headers_mut().append(header::SET_COOKIE, call.site().device(&token));
+    }
+    response
 }
 
 fn granted(site: &Site, status: StatusCode, grant: &Grant, with_user: WithUser) -> Response {

@@ -1,13 +1,14 @@
-//! Our two cookies: the refresh token, which no script reads, and the CSRF token, which ours does.
+//! Our cookies: the refresh token and the device token, which no script reads, and the CSRF token,
+//! which ours does.
 
 use super::{
     error::{ApiError, Code},
     exchange::Exchange,
     site::Site,
 };
-use crate::service::sessions::Grant;
+use crate::service::{devices, sessions::Grant};
 use cookie::{Cookie, CookieBuilder, SameSite, time::Duration};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use warp::http::{HeaderValue, header};
 
 /// The path the refresh token is sent to.
@@ -23,6 +24,11 @@ impl Site {
     /// The name of the CSRF token's cookie.
     const fn csrf_cookie(&self) -> &'static str {
         if self.secure { "__Host-csrfToken" } else { "csrfToken" }
+    }
+
+    /// The name of the device token's cookie (LIM-3).
+    const fn device_cookie(&self) -> &'static str {
+        if self.secure { "__Host-device" } else { "device" }
     }
 
     fn cookie(&self, name: &'static str, value: String, seconds: u64) -> CookieBuilder<'static> {
@@ -51,7 +57,21 @@ impl Site {
         self.csrf(token.to_owned(), seconds)
     }
 
-    /// `Set-Cookie` values that remove both.
+    /// The `Set-Cookie` value of a device token.
+    pub fn device(&self, token: &SecretString) -> HeaderValue {
+        let cookie = self.cookie(self.device_cookie(), token.expose_secret().to_owned(), devices::LIFE.as_secs());
+        rendered(cookie.path("/").http_only(true))
+    }
+
+    /// The device token a request's cookie carries.
+    ///
+    /// # Errors
+    /// As [`Site::refresh_token`].
+    pub fn device_token(&self, exchange: &Exchange) -> Result<Option<String>, ApiError> {
+        read(exchange, self.device_cookie())
+    }
+
+    /// `Set-Cookie` values that end a session: the device stays known.
     pub fn cleared(&self) -> [HeaderValue; 2] {
         [self.refresh(String::new(), 0), self.csrf(String::new(), 0)]
     }

@@ -259,7 +259,7 @@ impl From<Limited> for ApiError {
 impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
         match error {
-            store::Error::Storage(_) | store::Error::ReadOnly | store::Error::TimedOut => {
+            store::Error::Storage(_) | store::Error::ReadOnly | store::Error::Full | store::Error::TimedOut => {
                 Self::from(Code::StorageUnavailable).retry_after(10).because(error)
             }
             store::Error::Corrupt(_)

@@ -24,8 +24,15 @@ use error::{ApiError, Code};
 use exchange::{Exchange, client_address};
 use futures_util::FutureExt;
 use hyper::{body::Incoming, service::Service};
+use parking_lot::Mutex;
 use serde::Serialize;
-use std::{convert::Infallible, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tracing::Instrument;
 use warp::{
     Filter,
@@ -66,6 +73,15 @@ fn everything(web: &Arc<Web>) -> impl Filter<Extract = (Response,), Error = Infa
     routes.or(assets::assets(web)).unify().recover(guard::answer).unify()
 }
 
+/// Marks a request whose head gave its body two lengths (HTTP-3).
+#[derive(Debug, Clone, Copy)]
+pub struct TwoLengths;
+
+/// Whether a request says how its body is transferred.
+pub fn has_transfer_encoding(request: &Request<Incoming>) -> bool {
+    request.headers().contains_key(header::TRANSFER_ENCODING)
+}
+
 /// Answers requests of connections from `peer`.
 pub fn service(web: Arc<Web>) -> impl Fn(IpAddr, Request<Incoming>) -> futures_util::future::BoxFuture<'static, Response> + Clone {
     let routes = hyper_util::service::TowerToHyperService::new(warp::service(everything(&web)));
@@ -76,10 +92,24 @@ pub fn service(web: Arc<Web>) -> impl Fn(IpAddr, Request<Incoming>) -> futures_u
             let (mut parts, body) = request.into_parts();
             let headers = std::mem::take(&mut parts.headers);
             let client = client_address(peer, &headers, &web.app.settings.server.trusted_proxies);
+            if client == peer && headers.contains_key("x-forwarded-for") {
+                warn_of_untrusted_proxy(peer);
+            }
             let exchange = Exchange::new(client, headers, parts.uri.query().map(str::to_owned));
             let span = tracing::info_span!("request", id = exchange.request_id());
             answer(&web, &exchange, parts, begun, |parts| routes.call(Request::from_parts(parts, body))).instrument(span).await
         })
+    }
+}
+
+/// Says, once a minute at most, that a proxy is not believed: behind one, all clients would share
+/// its limits.
+fn warn_of_untrusted_proxy(peer: IpAddr) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut last = LAST.lock();
+    if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(60)) {
+        *last = Some(Instant::now());
+        tracing::warn!(%peer, "X-Forwarded-For from a peer that is not trusted is ignored: if it is your proxy, list it in server.trusted_proxies");
     }
 }
 
@@ -119,6 +149,10 @@ fn acceptable(parts: &Parts, exchange: &Exchange) -> Result<(), ApiError> {
     let path = parts.uri.path();
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(ApiError::from(Code::MethodNotAllowed).header(header::ALLOW, "GET, HEAD, POST, PATCH, DELETE"));
+    }
+    if parts.extensions.get::<TwoLengths>().is_some() {
+        let error = ApiError::from(Code::InvalidRequest).message("A body has one length: Content-Length or Transfer-Encoding");
+        return Err(error.header(header::CONNECTION, "close"));
     }
     // One spelling per path (HTTP-7): no escapes, no empty or dot segments, no slash at the end.
     let mut segments = path.split('/').skip(1);

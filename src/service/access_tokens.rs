@@ -14,7 +14,14 @@ use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 /// Longest token, in bytes (TOK-6).
 const MAX_LEN: usize = 4096;
@@ -31,6 +38,8 @@ pub struct AccessTokens {
     settings: config::Tokens,
     clock: Clock,
     revocation: Arc<Revocation>,
+    /// The latest `iat` there was, in seconds: the clock may be set back (OPS-7).
+    latest: AtomicU64,
 }
 
 struct SigningKey {
@@ -123,7 +132,7 @@ impl AccessTokens {
     /// Sets up the keys.
     #[must_use]
     pub fn new(keyring: &Keyring, settings: config::Tokens, clock: Clock, revocation: Arc<Revocation>) -> Self {
-        Self { keys: keyring.access.iter().map(SigningKey::new).collect(), settings, clock, revocation }
+        Self { keys: keyring.access.iter().map(SigningKey::new).collect(), settings, clock, revocation, latest: AtomicU64::new(0) }
     }
 
     /// Issues a token for a session. It never outlives the session.
@@ -132,7 +141,13 @@ impl AccessTokens {
     /// Never: an HMAC key signs anything.
     #[must_use]
     pub fn issue(&self, user: &User, permissions: &[Permission], session: &Session) -> Issued {
-        let iat = self.clock.now().secs();
+        let now = self.clock.now().secs();
+        let latest = self.latest.fetch_max(now, Relaxed);
+        // A clock that was set back must not date tokens before others that are still good.
+        let iat = now.max(latest.saturating_sub(MAX_SKEW));
+        if iat > now {
+            tracing::warn!(seconds = latest - now, "the clock was set back");
+        }
         let exp = (iat + self.settings.access_ttl.as_secs()).min(session.ends_at.secs());
         let claims = Claims {
             iss: &self.settings.issuer,
@@ -162,7 +177,7 @@ impl AccessTokens {
         let leeway = self.settings.clock_tolerance.as_secs();
         let sound = claims.iss == self.settings.issuer
             && claims.aud == self.settings.audience
-            && claims.iat <= now + MAX_SKEW
+            && claims.iat <= now.max(self.latest.load(Relaxed)) + MAX_SKEW
             && claims.nbf <= now + leeway
             && claims.exp.checked_sub(claims.iat).is_some_and(|life| life <= self.settings.access_ttl.as_secs());
         if !sound {
@@ -190,7 +205,13 @@ impl AccessTokens {
     /// Until when a revocation must be remembered: when every token issued so far has expired.
     #[must_use]
     pub fn last_expiry(&self) -> Timestamp {
-        self.clock.now().plus(self.settings.access_ttl + self.settings.clock_tolerance + Duration::from_secs(MAX_SKEW))
+        self.clock.now().plus(Self::longest_memory(&self.settings))
+    }
+
+    /// How long a token issued now can be of use to anybody.
+    #[must_use]
+    pub fn longest_memory(settings: &config::Tokens) -> Duration {
+        settings.access_ttl + settings.clock_tolerance + Duration::from_secs(MAX_SKEW)
     }
 
     /// The key a token names, if the token's size, characters and header are such as we issue. No
@@ -475,6 +496,21 @@ mod tests {
         for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".chars() {
             assert_eq!(desk.tokens.verify(&format!("{rest}{c}")).is_ok(), last.starts_with(c), "{c}");
         }
+    }
+
+    #[test]
+    fn ops_7_a_clock_set_back_or_ahead_makes_no_token_invalid_that_was_just_issued() {
+        let desk = desk();
+        let before = desk.issue();
+        desk.clock.shift(-3_600_000);
+        assert!(desk.tokens.verify(&before).is_ok());
+        let after = desk.issue();
+        assert!(desk.tokens.verify(&after).is_ok());
+        let iat = |token: &str| inspect(token).expect("reads").1["iat"].as_u64().expect("iat");
+        assert!(iat(&after) + 60 >= iat(&before));
+        desk.clock.shift(86_400_000);
+        assert!(matches!(desk.tokens.verify(&after), Err(Rejected::Expired(_))));
+        assert!(desk.tokens.verify(&desk.issue()).is_ok());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::{
     Error,
     access_tokens::Principal,
+    devices::{Device, Devices},
     passwords::{Passwords, Verdict},
     refresh_tokens::OneTimeCodes,
     sessions::{Grant, Sessions},
@@ -28,6 +29,7 @@ pub struct Accounts {
     sessions: Arc<Sessions>,
     passwords: Passwords,
     codes: OneTimeCodes,
+    devices: Devices,
     throttle: Arc<Throttle>,
     roles: Roles,
     registration: config::Registration,
@@ -44,6 +46,8 @@ pub struct Parts {
     pub passwords: Passwords,
     /// Set-up tokens and invitation codes.
     pub codes: OneTimeCodes,
+    /// Device tokens.
+    pub devices: Devices,
     /// The limits.
     pub throttle: Arc<Throttle>,
     /// `[roles]`
@@ -63,6 +67,8 @@ pub struct Arrival {
     pub transport: Transport,
     /// The session its browser holds already, which a new one replaces (REF-13).
     pub replaces: Option<SessionId>,
+    /// The device it says it is.
+    pub device: Option<Device>,
 }
 
 /// On whose behalf an account is changed.
@@ -78,8 +84,8 @@ impl Accounts {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, sessions, passwords, codes, throttle, roles, registration, clock } = parts;
-        Self { store, sessions, passwords, codes, throttle, roles, registration, clock }
+        let Parts { store, sessions, passwords, codes, devices, throttle, roles, registration, clock } = parts;
+        Self { store, sessions, passwords, codes, devices, throttle, roles, registration, clock }
     }
 
     /// Registers a user and signs them in.
@@ -142,8 +148,10 @@ impl Accounts {
     pub async fn sign_in(&self, email: &str, password: &SecretString, arrival: Arrival) -> Result<Grant, Error> {
         let from = AddressPrefix::from(arrival.client.ip);
         let parsed: Option<Email> = email.parse().ok();
-        let attempt = self.throttle.sign_in(AccountKey::of(parsed.as_ref().map_or(email, Email::as_str)), from)?;
+        let account = AccountKey::of(parsed.as_ref().map_or(email, Email::as_str));
         let user = parsed.map(|email| self.store.user_by_email(&email)).transpose()?.flatten();
+        let device = arrival.device.filter(|device| user.as_ref().is_some_and(|user| user.id == device.user));
+        let attempt = self.throttle.sign_in(account, from, device.as_ref())?;
         let stored = user.as_ref().map(|user| user.password_hash.clone());
         let verdict = self.passwords.verify(Password::new(password).ok(), stored).await?;
         if let (Some(user), Verdict::Right { rehashed }) = (user, verdict)
@@ -184,7 +192,7 @@ impl Accounts {
         let user = self.store.user(principal.user)?.ok_or(Error::InvalidCredentials)?;
         let session = self.store.session(principal.session)?.ok_or(Error::SessionEnded)?;
         self.passwords.check(&new, &user.email).map_err(Error::WeakPassword)?;
-        let attempt = self.throttle.sign_in(AccountKey::of(user.email.as_str()), AddressPrefix::from(client.ip))?;
+        let attempt = self.throttle.sign_in(AccountKey::of(user.email.as_str()), AddressPrefix::from(client.ip), None)?;
         match self.passwords.verify(Password::new(current).ok(), Some(user.password_hash.clone())).await? {
             Verdict::Right { .. } => attempt.succeeded(),
             Verdict::Wrong => {
@@ -208,6 +216,18 @@ impl Accounts {
                 None => {}
             }
         }
+    }
+
+    /// The device a token stands for, if it is one of ours.
+    #[must_use]
+    pub fn device(&self, token: &str) -> Option<Device> {
+        self.devices.recognise(token, self.clock.now())
+    }
+
+    /// The token of the device that somebody signed in from.
+    #[must_use]
+    pub fn device_token(&self, user: UserId, known: Option<Device>) -> SecretString {
+        self.devices.issue(user, known, self.clock.now())
     }
 
     /// Adds a user as an operator does: no session, no limit, any role.

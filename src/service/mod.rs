@@ -3,6 +3,7 @@
 pub mod access_tokens;
 pub mod accounts;
 pub mod csrf;
+pub mod devices;
 mod error;
 pub mod hashing;
 mod mac;

@@ -4,6 +4,7 @@
 //! Every try is charged before its work is done, so that parallel tries cannot pass together
 //! (LIM-10), and given back when it turns out honest: successful sign-ins are not counted (SPEC §8).
 
+use super::devices::Device;
 use crate::{
     config,
     domain::{AddressPrefix, SessionId},
@@ -63,6 +64,8 @@ impl AccountKey {
 pub struct Throttle {
     by_account: Arc<Backoff>,
     by_address: Arc<Limit<AddressPrefix>>,
+    /// Failures of an account from everywhere (LIM-3).
+    everywhere: Arc<Limit<AccountKey>>,
     registrations: Limit<AddressPrefix>,
     refreshes: Limit<SessionId>,
 }
@@ -80,19 +83,39 @@ impl Throttle {
                 settings.login_window,
                 settings.login_window / settings.login_failures_per_address,
             )),
+            everywhere: Arc::new(Limit::new(
+                "login-account",
+                settings.login_failures_per_account,
+                minute * settings.login_failures_per_account,
+                minute,
+            )),
             registrations: Limit::new("register", settings.register_burst, minute * settings.register_burst, minute),
             refreshes: Limit::new("refresh", settings.refresh_per_minute, minute, minute / settings.refresh_per_minute),
         }
     }
 
-    /// A password is about to be tried.
+    /// A password is about to be tried. A device the account is known by has tries of its own, so
+    /// that no stranger can use them up.
     ///
     /// # Errors
-    /// [`Limited`], before any work is done (LIM-1, LIM-2).
-    pub fn sign_in(&self, account: AccountKey, from: AddressPrefix) -> Result<Attempt, Limited> {
-        let by_account = self.by_account.attempt((account, from))?;
+    /// [`Limited`], before any work is done (LIM-1, LIM-2, LIM-3).
+    pub fn sign_in(&self, account: AccountKey, from: AddressPrefix, device: Option<&Device>) -> Result<Attempt, Limited> {
+        if let Some(device) = device {
+            return Ok(Attempt { by_account: self.by_account.attempt((account, Origin::Device(device.id)))?, refunds: Vec::new() });
+        }
+        let mut attempt = Attempt { by_account: self.by_account.attempt((account, Origin::Address(from)))?, refunds: Vec::new() };
+        // What was charged is given back when a later limit says no.
         self.by_address.charge(&from)?;
-        Ok(Attempt { by_account, by_address: Some((Arc::clone(&self.by_address), from)) })
+        attempt.refunds.push(Box::new({
+            let limit = Arc::clone(&self.by_address);
+            move || limit.refund(&from)
+        }));
+        self.everywhere.charge(&account)?;
+        attempt.refunds.push(Box::new({
+            let limit = Arc::clone(&self.everywhere);
+            move || limit.refund(&account)
+        }));
+        Ok(attempt)
     }
 
     /// Somebody is about to register (LIM-4).
@@ -115,21 +138,23 @@ impl Throttle {
     pub fn sweep(&self) {
         self.by_account.sweep();
         self.by_address.sweep();
+        self.everywhere.sweep();
         self.registrations.sweep();
         self.refreshes.sweep();
     }
 }
 
-/// A password being tried. Dropped without a word it counts for nothing on the account.
+/// A password being tried. Dropped without a word it counts for nothing.
 pub struct Attempt {
     by_account: Pending,
-    by_address: Option<(Arc<Limit<AddressPrefix>>, AddressPrefix)>,
+    /// What gives back each charge.
+    refunds: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Attempt {
     /// The password was wrong.
     pub fn failed(mut self) {
-        self.by_address = None;
+        self.refunds.clear();
         self.by_account.settle(Outcome::Failed);
     }
 
@@ -141,9 +166,7 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if let Some((limit, from)) = self.by_address.take() {
-            limit.refund(&from);
-        }
+        self.refunds.drain(..).for_each(|refund| refund());
     }
 }
 
@@ -259,7 +282,14 @@ impl<K: Hash + Eq + Clone> ShrinkableKeyedStateStore<K> for Ledger<K> {
     }
 }
 
-type Suspect = (AccountKey, AddressPrefix);
+type Suspect = (AccountKey, Origin);
+
+/// Where a try comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Origin {
+    Address(AddressPrefix),
+    Device([u8; 16]),
+}
 
 /// Failed sign-ins of one account from one address: some are free, then each costs twice the wait of
 /// the one before, up to a minute. governor knows no growing delay.
@@ -385,20 +415,20 @@ mod tests {
         let throttle = throttle();
         let ada = AccountKey::of("ada@example.org");
         for _ in 0..5 {
-            throttle.sign_in(ada, HERE).expect("free").failed();
+            throttle.sign_in(ada, HERE, None).expect("free").failed();
         }
-        let limited = throttle.sign_in(ada, HERE).err().expect("limited");
+        let limited = throttle.sign_in(ada, HERE, None).err().expect("limited");
         assert_eq!((limited.policy, limited.quota, limited.retry_after), ("login", 5, Duration::from_secs(1)));
-        assert!(throttle.sign_in(ada, AddressPrefix::V6(1)).is_ok());
-        assert!(throttle.sign_in(AccountKey::of("eve@example.org"), HERE).is_ok());
+        assert!(throttle.sign_in(ada, AddressPrefix::V6(1), None).is_ok());
+        assert!(throttle.sign_in(AccountKey::of("eve@example.org"), HERE, None).is_ok());
         // LIM-7: another spelling is the same account.
-        assert!(throttle.sign_in(AccountKey::of(" ADA@Example.org "), HERE).is_err());
+        assert!(throttle.sign_in(AccountKey::of(" ADA@Example.org "), HERE, None).is_err());
     }
 
     #[test]
     fn delays_double_up_to_a_minute_and_a_success_ends_them() {
         let backoff = Arc::new(Backoff { free: 5, window: Duration::from_secs(900), entries: Mutex::default() });
-        let suspect = (AccountKey::of("ada"), HERE);
+        let suspect = (AccountKey::of("ada"), Origin::Address(HERE));
         let mut waits = Vec::new();
         for n in 0..13 {
             let pending = backoff.attempt(suspect);
@@ -420,7 +450,7 @@ mod tests {
     fn lim_10_parallel_tries_cannot_pass_together() {
         let throttle = throttle();
         let ada = AccountKey::of("ada@example.org");
-        let tries: Vec<_> = (0..50).map(|_| throttle.sign_in(ada, HERE)).collect();
+        let tries: Vec<_> = (0..50).map(|_| throttle.sign_in(ada, HERE, None)).collect();
         assert_eq!(tries.iter().filter(|t| t.is_ok()).count(), 5);
     }
 
@@ -428,22 +458,41 @@ mod tests {
     fn lim_2_failures_of_an_address_count_over_all_accounts_and_successes_do_not() {
         let throttle = throttle();
         for n in 0..200 {
-            throttle.sign_in(AccountKey::of(&format!("good{n}")), HERE).expect("successes cost nothing").succeeded();
+            throttle.sign_in(AccountKey::of(&format!("good{n}")), HERE, None).expect("successes cost nothing").succeeded();
         }
         for n in 0..50 {
-            throttle.sign_in(AccountKey::of(&format!("bad{n}")), HERE).expect("free").failed();
+            throttle.sign_in(AccountKey::of(&format!("bad{n}")), HERE, None).expect("free").failed();
         }
-        let limited = throttle.sign_in(AccountKey::of("bad50"), HERE).err().expect("limited");
+        let limited = throttle.sign_in(AccountKey::of("bad50"), HERE, None).err().expect("limited");
         assert_eq!((limited.policy, limited.quota), ("login-address", 50));
         assert!(limited.retry_after <= Duration::from_secs(18));
-        assert!(throttle.sign_in(AccountKey::of("bad50"), AddressPrefix::V6(7)).is_ok());
+        assert!(throttle.sign_in(AccountKey::of("bad50"), AddressPrefix::V6(7), None).is_ok());
+    }
+
+    #[test]
+    fn lim_3_strangers_from_everywhere_do_not_hold_up_a_known_device() {
+        let throttle = throttle();
+        let ada = AccountKey::of("ada@example.org");
+        let device = Device { user: crate::domain::UserId::from_bytes([1; 16]), id: [2; 16] };
+        for n in 0..100 {
+            throttle.sign_in(ada, AddressPrefix::V6(n), None).expect("free").failed();
+        }
+        let limited = throttle.sign_in(ada, AddressPrefix::V6(100), None).err().expect("limited");
+        assert_eq!(limited.policy, "login-account");
+        assert!(limited.retry_after <= Duration::from_secs(60));
+        throttle.sign_in(ada, AddressPrefix::V6(101), Some(&device)).expect("known").succeeded();
+        // Its own tries are counted too.
+        for _ in 0..5 {
+            throttle.sign_in(ada, HERE, Some(&device)).expect("free").failed();
+        }
+        assert!(throttle.sign_in(ada, HERE, Some(&device)).is_err());
     }
 
     #[test]
     fn a_try_that_came_to_nothing_counts_for_nothing() {
         let throttle = throttle();
         for _ in 0..200 {
-            drop(throttle.sign_in(AccountKey::of("ada"), HERE).expect("free"));
+            drop(throttle.sign_in(AccountKey::of("ada"), HERE, None).expect("free"));
         }
     }
 

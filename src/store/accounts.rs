@@ -191,7 +191,7 @@ impl Store {
     /// # Errors
     /// The engine's own.
     pub async fn delete_user(&self, id: UserId) -> Result<UserChange, Error> {
-        self.transact(move |t| {
+        self.revoke(move |t| {
             let Some(user) = USERS.get(t.reads(), &id)? else { return Ok(UserChange::NotFound) };
             if user.is_active_admin() && other_admin(t, Some(id))?.is_none() {
                 return Ok(UserChange::LastAdmin);
@@ -224,7 +224,7 @@ impl Store {
 
     /// Changes a user and voids their access tokens, unless nothing changes.
     async fn change_user(&self, id: UserId, mut change: impl FnMut(&mut User) -> Sessions + Send + 'static) -> Result<UserChange, Error> {
-        self.transact(move |t| {
+        self.revoke(move |t| {
             let Some(before) = USERS.get(t.reads(), &id)? else { return Ok(UserChange::NotFound) };
             let mut user = before.clone();
             let sessions = change(&mut user);

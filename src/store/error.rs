@@ -28,6 +28,9 @@ pub enum Error {
     /// Writes were refused since the disk failed.
     #[error("storage is read-only since an earlier failure: free the disk or mend it, then restart")]
     ReadOnly,
+    /// There is hardly any room left on the disk: what is urgent is still done.
+    #[error("the disk is nearly full: free some space; nothing is lost and it goes on by itself")]
+    Full,
     /// A commit took too long; whether it happened is not known.
     #[error("storage did not answer in time")]
     TimedOut,

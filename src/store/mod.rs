@@ -5,6 +5,7 @@
 //! then is memory told ([`Observer`]) and the caller answered, in the order of commits.
 
 mod accounts;
+mod check;
 pub mod engine;
 mod error;
 mod invites;
@@ -16,13 +17,14 @@ mod sessions;
 mod table;
 
 pub use accounts::{Admission, Created, NewAccount, UserChange};
+pub use check::Report;
 pub use error::Error;
 pub use sessions::{Ended, OnReuse, Remember, Rotate, Rotated, SignIn, SignedIn};
 
 use crate::domain::{SessionId, Standing, Timestamp, TokenId, UserId};
-use engine::{Engine, Reads, Work};
+use engine::{Engine, Need, Reads, Work};
 use race::Races;
-use schema::{INSTANCE, Instance, REVOKED_SESSIONS, REVOKED_TOKENS, USERS};
+use schema::{BOOTS, Boots, INSTANCE, Instance, REVOKED_SESSIONS, REVOKED_TOKENS, USERS};
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
@@ -96,6 +98,15 @@ pub struct Revocations {
     pub tokens: Vec<(TokenId, Timestamp)>,
 }
 
+/// How often a database was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Starts {
+    /// This one included.
+    pub starts: u64,
+    /// Whether it had forgotten some.
+    pub was_rolled_back: bool,
+}
+
 impl Store {
     /// Opens the store on an engine that holds the database of `instance`.
     ///
@@ -124,7 +135,7 @@ impl Store {
         impl Observer for Nobody {
             fn committed(&self, _: Change) {}
         }
-        transact(engine, Arc::new(Nobody), move |t| match INSTANCE.get(t.reads(), &())? {
+        transact(engine, Arc::new(Nobody), Need::Ordinary, move |t| match INSTANCE.get(t.reads(), &())? {
             Some(found) if found.id == instance => Ok(()),
             Some(_) => Err(Error::NotOurs),
             None => INSTANCE.put(t.tx, &(), &Instance { schema: schema::VERSION, id: instance, created_at: now }),
@@ -144,36 +155,66 @@ impl Store {
         self.engine.is_writable()
     }
 
-    /// Everything an access token is held against. Reads every user: for the start alone.
+    /// Everything an access token is held against. Reads every user: for the start alone. A damaged
+    /// row fails closed: its user is unknown, its revocation holds until `forget_by` (STO-9).
     ///
     /// # Errors
     /// The engine's own, and [`Error::Corrupt`].
-    pub fn revocations(&self) -> Result<Revocations, Error> {
+    pub fn revocations(&self, forget_by: Timestamp) -> Result<Revocations, Error> {
         let mut all = Revocations::default();
         USERS.scan(self.reads(), &[], None, |id, user| {
             all.users.push((id, user.standing()));
             ControlFlow::Continue(())
         })?;
-        REVOKED_SESSIONS.scan(self.reads(), &[], None, |id, until| {
-            all.sessions.push((id, until));
-            ControlFlow::Continue(())
-        })?;
-        REVOKED_TOKENS.scan(self.reads(), &[], None, |id, until| {
-            all.tokens.push((id, until));
-            ControlFlow::Continue(())
-        })?;
+        // A damaged date leaves what it is of revoked, for as long as that can matter.
+        REVOKED_SESSIONS.inspect(self.reads(), |id, until| all.sessions.extend(id.map(|id| (id, until.unwrap_or(forget_by)))))?;
+        REVOKED_TOKENS.inspect(self.reads(), |id, until| all.tokens.extend(id.map(|id| (id, until.unwrap_or(forget_by)))))?;
         Ok(all)
+    }
+
+    /// Counts a start, of which `before` are known to have been. Tells how many there now are, and
+    /// whether the database has forgotten some: then it is an older copy, and every session in it
+    /// ends and every access token is void, because what was revoked since is unknown (STO-14).
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub async fn count_start(&self, before: u64) -> Result<Starts, Error> {
+        let counted = BOOTS.get(self.reads(), &())?.map_or(0, |boots| boots.0);
+        let was_rolled_back = counted < before;
+        if was_rolled_back {
+            let mut users = Vec::new();
+            USERS.scan(self.reads(), &[], None, |id, _| {
+                users.push(id);
+                ControlFlow::Continue(())
+            })?;
+            for id in users {
+                self.end_all(id).await?;
+            }
+        }
+        let starts = counted.max(before) + 1;
+        self.revoke(move |t| BOOTS.put(t.tx, &(), &Boots(starts))).await?;
+        Ok(Starts { starts, was_rolled_back })
     }
 
     fn reads(&self) -> &dyn Reads {
         self.engine.reads()
     }
 
+    /// Runs a verb and waits until it is durable.
     async fn transact<T: Send + 'static>(
         &self,
         verb: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        transact(&*self.engine, self.observer.clone(), verb).await
+        transact(&*self.engine, self.observer.clone(), Need::Ordinary, verb).await
+    }
+
+    /// The same for a verb that takes something away from somebody: the last to be refused when the
+    /// disk runs full (STO-5).
+    async fn revoke<T: Send + 'static>(
+        &self,
+        verb: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        transact(&*self.engine, self.observer.clone(), Need::Urgent, verb).await
     }
 }
 
@@ -187,10 +228,11 @@ impl Transaction<'_> {
 async fn transact<T: Send + 'static>(
     engine: &dyn Engine,
     observer: Arc<dyn Observer>,
+    need: Need,
     run: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let (reply, answer) = oneshot::channel();
-    engine.submit(Box::new(Verb { run, outcome: None, changes: Vec::new(), observer, reply }));
+    engine.submit(Box::new(Verb { run, need, outcome: None, changes: Vec::new(), observer, reply }));
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(result)) => result,
         // The writer drops a verb only when it is gone itself.
@@ -202,6 +244,7 @@ async fn transact<T: Send + 'static>(
 /// A verb on its way through the engine.
 struct Verb<F, T> {
     run: F,
+    need: Need,
     outcome: Option<T>,
     changes: Vec<Change>,
     observer: Arc<dyn Observer>,
@@ -220,8 +263,12 @@ where
         Ok(())
     }
 
+    fn need(&self) -> Need {
+        self.need
+    }
+
     fn finish(self: Box<Self>, result: Result<(), Error>) {
-        let Self { run, outcome, changes, observer, reply } = *self;
+        let Self { run, outcome, changes, observer, reply, .. } = *self;
         let result = result.and_then(|()| outcome.ok_or(Error::Panicked));
         if result.is_ok() {
             changes.into_iter().for_each(|change| observer.committed(change));

@@ -3,6 +3,7 @@
 //! | table | key | record |
 //! |---|---|---|
 //! | `instance` | – | which installation this is, and the schema |
+//! | `boots` | – | how often it was opened: an older copy is told by it |
 //! | `setup` | – | the open set-up link |
 //! | `users` | user id | the account |
 //! | `users_by_email` | e-mail | user id |
@@ -29,6 +30,7 @@ use std::net::{IpAddr, Ipv6Addr};
 pub const VERSION: u32 = 1;
 
 pub const INSTANCE: Table<(), Instance> = Table::new(b'#', "instance");
+pub const BOOTS: Table<(), Boots> = Table::new(b'b', "boots");
 pub const SETUP: Table<(), Setup> = Table::new(b'!', "setup");
 pub const USERS: Table<UserId, User> = Table::new(b'u', "users");
 pub const USERS_BY_EMAIL: Table<Email, UserId> = Table::new(b'e', "users_by_email");
@@ -47,6 +49,10 @@ pub struct Instance {
     pub id: [u8; 16],
     pub created_at: Timestamp,
 }
+
+/// How often a database was opened (STO-14).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Boots(pub u64);
 
 /// The set-up link that is open, if any: there is at most one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +187,8 @@ record!(
     })
 );
 
+record!(Boots, BootsV1 { boots: u64 }, |b| BootsV1 { boots: b.0 }, |s| Ok(Boots(s.boots)));
+
 record!(UserId, UserIdV1 { id: [u8; 16] }, |id| UserIdV1 { id: *id.as_bytes() }, |s| Ok(UserId::from_bytes(s.id)));
 
 record!(Timestamp, TimestampV1 { millis: u64 }, |t| TimestampV1 { millis: t.millis() }, |s| Ok(Timestamp::from_millis(s.millis)));
@@ -237,6 +245,7 @@ mod tests {
         let at = Timestamp::from_millis(1_700_000_000_123);
         let mut lines = String::new();
         lines += &line("instance", &Instance { schema: 1, id: [7; 16], created_at: at });
+        lines += &line("boots", &Boots(1000));
         lines += &line("setup", &Setup { token_hash: [9; 32], expires_at: at });
         lines += &line(
             "user",

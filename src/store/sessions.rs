@@ -192,7 +192,7 @@ impl Store {
     /// # Errors
     /// The engine's own.
     pub async fn end_session(&self, id: SessionId, owner: Option<UserId>, remember: Remember) -> Result<Ended, Error> {
-        self.transact(move |t| match SESSIONS.get(t.reads(), &id)? {
+        self.revoke(move |t| match SESSIONS.get(t.reads(), &id)? {
             Some(session) if owner.is_none_or(|owner| owner == session.user) => {
                 end(t, &session, remember)?;
                 Ok(Ended::Done)
@@ -207,7 +207,7 @@ impl Store {
     /// # Errors
     /// The engine's own.
     pub async fn sign_out(&self, sessions: Vec<SessionId>, token: Option<(TokenId, Timestamp)>, remember: Remember) -> Result<(), Error> {
-        self.transact(move |t| {
+        self.revoke(move |t| {
             for id in &sessions {
                 if let Some(session) = SESSIONS.get(t.reads(), id)? {
                     end(t, &session, remember)?;
@@ -227,7 +227,7 @@ impl Store {
     /// # Errors
     /// The engine's own.
     pub async fn end_all(&self, user: UserId) -> Result<Ended, Error> {
-        self.transact(move |t| {
+        self.revoke(move |t| {
             if USERS.get(t.reads(), &user)?.is_none() {
                 return Ok(Ended::NotFound);
             }
@@ -255,7 +255,7 @@ impl Store {
             return Ok(false);
         }
         let more = due.len() == SWEEP_STEP;
-        self.transact(move |t| {
+        self.revoke(move |t| {
             for (at, id) in &due {
                 match SESSIONS.get(t.reads(), id)? {
                     Some(session) if session.expires_at <= now => remove(t, &session),
@@ -283,7 +283,7 @@ impl Store {
     pub async fn forget(&self, sessions: &[SessionId], tokens: &[TokenId]) -> Result<(), Error> {
         for step in sessions.chunks(SWEEP_STEP) {
             let step = step.to_vec();
-            self.transact(move |t| {
+            self.revoke(move |t| {
                 step.iter().for_each(|id| REVOKED_SESSIONS.delete(t.tx, id));
                 Ok(())
             })
@@ -291,7 +291,7 @@ impl Store {
         }
         for step in tokens.chunks(SWEEP_STEP) {
             let step = step.to_vec();
-            self.transact(move |t| {
+            self.revoke(move |t| {
                 step.iter().for_each(|id| REVOKED_TOKENS.delete(t.tx, id));
                 Ok(())
             })

@@ -41,6 +41,7 @@ impl<K: Key, R: Record> Table<K, R> {
     }
 
     /// Visits, in key order, the records whose key begins with `prefix` and comes after `after`.
+    /// Damaged rows are reported in the log and left out (STO-9).
     pub fn scan(
         &self,
         reads: &dyn Reads,
@@ -50,21 +51,34 @@ impl<K: Key, R: Record> Table<K, R> {
     ) -> Result<(), Error> {
         let start = [&[self.prefix], prefix].concat();
         let after = after.map(|key| self.key(key));
-        let mut fault = None;
-        reads.scan(&start, after.as_deref(), &mut |key, bytes| {
-            let row = self.open(key, bytes).and_then(|record| {
-                let key = K::read(&key[1..]).ok_or_else(|| Error::corrupt(format_args!("a key of {} is not one", self.name)))?;
-                Ok((key, record))
-            });
-            match row {
-                Ok((key, record)) => visit(key, record),
-                Err(error) => {
-                    fault = Some(error);
-                    ControlFlow::Break(())
-                }
+        reads.scan(&start, after.as_deref(), &mut |key, bytes| match (K::read(&key[1..]), self.open(key, bytes)) {
+            (Some(key), Ok(record)) => visit(key, record),
+            (key, record) => {
+                // One damaged row must not hide all others: what it says is not believed, that is all.
+                let why = record.err().map_or_else(|| format!("{}: a key is not one", self.name), |error| error.to_string());
+                tracing::error!(readable_key = key.is_some(), "{why}; `doorward check` lists every damaged row");
+                ControlFlow::Continue(())
             }
-        })?;
-        fault.map_or(Ok(()), Err)
+        })
+    }
+
+    /// Visits all rows, damaged ones too: with the error instead of the record, and without a key
+    /// when that is not one.
+    pub fn inspect(&self, reads: &dyn Reads, mut visit: impl FnMut(Option<K>, Result<R, Error>)) -> Result<(), Error> {
+        reads.scan(&[self.prefix], None, &mut |key, bytes| {
+            visit(K::read(&key[1..]), self.open(key, bytes));
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// The table's name.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The byte its keys begin with.
+    pub const fn prefix(&self) -> u8 {
+        self.prefix
     }
 
     fn key(&self, key: &K) -> Vec<u8> {

@@ -37,6 +37,15 @@ pub trait Tx {
     fn delete(&mut self, key: Vec<u8>);
 }
 
+/// How badly a piece of work must be done when there is hardly any room left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Refused while there is still room for what is urgent.
+    Ordinary,
+    /// Takes something away from somebody: refused last.
+    Urgent,
+}
+
 /// A piece of work: runs as one transaction and is told when that is durable.
 pub trait Work: Send {
     /// Reads and writes. May be run more than once, so it has no effect but on `tx` and itself (I4).
@@ -44,6 +53,9 @@ pub trait Work: Send {
     /// # Errors
     /// Whatever it returns undoes all it wrote.
     fn run(&mut self, tx: &mut dyn Tx) -> Result<(), Error>;
+
+    /// How badly it must be done.
+    fn need(&self) -> Need;
 
     /// The work is durable, or failed and is undone. Works are finished in the order of their commits.
     fn finish(self: Box<Self>, result: Result<(), Error>);

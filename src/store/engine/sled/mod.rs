@@ -22,11 +22,12 @@ pub struct Sled {
 }
 
 impl Sled {
-    /// Opens the database in `directory`, which sled creates when it is missing.
+    /// Opens the database in `directory`, which sled creates when it is missing. Below `min_free`
+    /// bytes of room it takes only what is urgent.
     ///
     /// # Errors
     /// [`Error::InUse`], [`Error::Storage`], [`Error::Corrupt`].
-    pub fn open(directory: &Path) -> Result<Self, Error> {
+    pub fn open(directory: &Path, min_free: u64) -> Result<Self, Error> {
         let db = sled::Config::new()
             .path(directory)
             .cache_capacity(CACHE_CAPACITY)
@@ -39,7 +40,7 @@ impl Sled {
             })?;
         let tree = db.open_tree(TREE)?;
         let file = File::open(directory.join("db")).map_err(|error| Error::Storage(format!("db: {error}").into()))?;
-        let writer = Writer::start(db, tree.clone(), file)?;
+        let writer = Writer::start(db, tree.clone(), file, min_free)?;
         Ok(Self { tree, writer })
     }
 }

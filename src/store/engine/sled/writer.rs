@@ -4,41 +4,55 @@
 //! flush, `fdatasync` of sled's file, and only then an answer (STO-1).
 
 use super::super::{
-    Work,
+    Need, Work,
     overlay::{self, Staged},
 };
 use crate::store::Error;
 use std::{
     fs::File,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 /// The most works one sync answers for; bounds the memory of a batch and the wait of its first work.
 const GROUP: usize = 256;
 
+/// How often the free space is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// The queue to the writer thread. Dropping it lets the thread finish what is queued, then end.
 pub struct Writer {
     queue: Option<mpsc::Sender<Box<dyn Work>>>,
     thread: Option<JoinHandle<()>>,
-    writable: Arc<AtomicBool>,
+    state: Arc<State>,
+}
+
+/// What all handles know of the disk.
+struct State {
+    /// A write failed: nothing more is written until a restart has read back what reached the disk.
+    failed: AtomicBool,
+    /// There is less room than the low-water mark.
+    full: AtomicBool,
 }
 
 impl Writer {
     /// Starts the thread that owns all writes to `tree`, whose bytes end up in `file`.
-    pub fn start(db: sled::Db, tree: sled::Tree, file: File) -> Result<Self, Error> {
+    /// Below `min_free` bytes of room, only what is urgent is written.
+    pub fn start(db: sled::Db, tree: sled::Tree, file: File, min_free: u64) -> Result<Self, Error> {
         let (queue, works) = mpsc::channel();
-        let writable = Arc::new(AtomicBool::new(true));
-        let disk = Disk { db, tree, file, writable: Arc::clone(&writable) };
+        let state = Arc::new(State { failed: AtomicBool::new(false), full: AtomicBool::new(false) });
+        let mut disk = Disk { db, tree, file, min_free, looked: None, state: Arc::clone(&state) };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || disk.run(&works))
             .map_err(|error| Error::Storage(format!("no thread for the writer: {error}").into()))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), writable })
+        Ok(Self { queue: Some(queue), thread: Some(thread), state })
     }
 
     pub fn submit(&self, work: Box<dyn Work>) {
@@ -52,7 +66,7 @@ impl Writer {
     }
 
     pub fn is_writable(&self) -> bool {
-        self.writable.load(Ordering::Relaxed)
+        !self.state.failed.load(Ordering::Relaxed) && !self.state.full.load(Ordering::Relaxed)
     }
 }
 
@@ -71,15 +85,53 @@ struct Disk {
     db: sled::Db,
     tree: sled::Tree,
     file: File,
-    writable: Arc<AtomicBool>,
+    min_free: u64,
+    /// When the free space was last looked at.
+    looked: Option<Instant>,
+    state: Arc<State>,
 }
 
 impl Disk {
-    fn run(&self, works: &mpsc::Receiver<Box<dyn Work>>) {
-        while let Ok(first) = works.recv() {
+    fn run(&mut self, works: &mpsc::Receiver<Box<dyn Work>>) {
+        loop {
+            // Looked at while idle too: what was full may have been freed (STO-5).
+            let first = match works.recv_timeout(LOOK_EVERY) {
+                Ok(first) => Some(first),
+                Err(mpsc::RecvTimeoutError::Timeout) => None,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            };
+            self.look();
+            let Some(first) = first else { continue };
             let mut group = vec![first];
             group.extend(works.try_iter().take(GROUP - 1));
+            if self.state.full.load(Ordering::Relaxed) {
+                let (urgent, refused): (Vec<_>, Vec<_>) = group.into_iter().partition(|work| work.need() == Need::Urgent);
+                refused.into_iter().for_each(|work| work.finish(Err(Error::Full)));
+                group = urgent;
+            }
             self.commit(group);
+        }
+    }
+
+    /// Compares the free space with the low-water mark.
+    fn look(&mut self) {
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        // A file system that does not tell its room is not full.
+        let free = rustix::fs::fstatvfs(&self.file).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+        let is_full = free < self.min_free;
+        if self.state.full.swap(is_full, Ordering::Relaxed) != is_full {
+            if is_full {
+                tracing::error!(
+                    free,
+                    min_free = self.min_free,
+                    "the disk is nearly full: only revocations are written (server.min_free_mib)"
+                );
+            } else {
+                tracing::info!(free, "there is room on the disk again");
+            }
         }
     }
 
@@ -95,12 +147,13 @@ impl Disk {
     /// Writes a batch and makes it durable. After a failure nothing is known of what reached the
     /// disk, so no further write is tried until a restart has read it back (STO-4).
     fn write(&self, staged: Staged) -> Result<(), Error> {
-        if !self.writable.load(Ordering::Relaxed) {
+        if self.state.failed.load(Ordering::Relaxed) {
             return Err(Error::ReadOnly);
         }
-        let durable = self.write_through(staged);
+        // sled panics on some damage: that is a failed write, not the end of this thread.
+        let durable = catch_unwind(AssertUnwindSafe(|| self.write_through(staged))).unwrap_or(Err(Error::Panicked));
         if let Err(error) = &durable {
-            self.writable.store(false, Ordering::Relaxed);
+            self.state.failed.store(true, Ordering::Relaxed);
             tracing::error!(%error, "storage failed; read-only until a restart");
         }
         durable

@@ -1,0 +1,88 @@
+//! The accept loop: whom we listen to, for how long, and how we stop.
+//!
+//! `warp::serve` has no time-outs and an endless drain, so connections are ours: HTTP/1.1 alone,
+//! with a limit on everything a client could hold on to (HTTP-1, ADR 7).
+
+mod pulse;
+mod slots;
+
+use crate::http::{self, Web};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
+use pulse::{Pulse, Watched, is_ambiguous};
+use slots::Slots;
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+
+/// Largest head, in bytes, and most header lines.
+const MAX_HEAD: usize = 16 * 1024;
+const MAX_HEADERS: usize = 64;
+/// How long what is in flight may take once we stop (OPS-6).
+const DRAIN: Duration = Duration::from_secs(10);
+/// How long to wait after an accept failed for want of something (OPS-8).
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Serves until `stop` is done, then finishes what is in flight.
+pub async fn run(listener: TcpListener, web: Arc<Web>, stop: impl Future<Output = ()>) {
+    let service = http::service(Arc::clone(&web));
+    let mut http = http1::Builder::new();
+    // The watchdog keeps the time: hyper's own timer would count an idle connection as a slow head.
+    http.header_read_timeout(None).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
+    let connections = GracefulShutdown::new();
+    let slots = Arc::new(Slots::default());
+    let is_exempt = |ip: IpAddr| ip.is_loopback() || web.app.settings.server.trusted_proxies.iter().any(|net| net.contains(&ip));
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let (stream, peer) = tokio::select! {
+            () = &mut stop => break,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    slots.make_room();
+                    tokio::time::sleep(BACK_OFF).await;
+                    continue;
+                }
+            },
+        };
+        let (peer, pulse) = (peer.ip().to_canonical(), Pulse::new());
+        let Some(slot) = slots.take((!is_exempt(peer)).then(|| peer.into()), Arc::clone(&pulse)) else { continue };
+        // Answers are small: waiting to fill a segment helps nobody. A socket that refuses is gone already.
+        let _ = stream.set_nodelay(true);
+        let service = service.clone();
+        let connection = http.serve_connection(
+            TokioIo::new(Watched::new(stream, Arc::clone(&pulse))),
+            service_fn({
+                let pulse = Arc::clone(&pulse);
+                move |mut request| {
+                    let (pulse, head) = (Arc::clone(&pulse), pulse.begin());
+                    if http::has_transfer_encoding(&request) && is_ambiguous(&head) {
+                        request.extensions_mut().insert(http::TwoLengths);
+                    }
+                    let answer = service(peer, request);
+                    async move {
+                        let answer = answer.await;
+                        pulse.end();
+                        Ok::<_, Infallible>(answer)
+                    }
+                }
+            }),
+        );
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            tokio::select! {
+                ended = connection => {
+                    if let Err(error) = ended {
+                        tracing::trace!(%error, "a connection ended early");
+                    }
+                }
+                () = pulse.overdue() => {}
+                () = slot.evicted() => {}
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN, connections.shutdown()).await.is_err() {
+        tracing::warn!("some requests were still in flight after {}s", DRAIN.as_secs());
+    }
+}

@@ -1,0 +1,198 @@
+//! What a connection is doing and for how long it may: the stream sees bytes, the service sees
+//! requests, the watchdog sees neither and ends what takes too long.
+
+use parking_lot::Mutex;
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// How long a request's head may take, and a new connection may wait with its first (HTTP-1).
+const HEAD: Duration = Duration::from_secs(5);
+/// How long a connection may idle between requests, or leave an answer unread.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long a request may be worked on: longer than a body and every queue may take together.
+const BUSY: Duration = Duration::from_secs(60);
+/// The most that is kept of a head: as much as hyper takes.
+const MAX_HEAD: usize = 16 * 1024;
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The state of one connection.
+pub struct Pulse {
+    /// Milliseconds since [`START`] in the upper bits, the phase in the lower two.
+    state: AtomicU64,
+    /// The bytes since the last request was taken up.
+    head: Mutex<Vec<u8>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+enum Phase {
+    Idle = 0,
+    Head = 1,
+    Busy = 2,
+}
+
+impl Pulse {
+    /// A connection that was just accepted and must now say something.
+    pub fn new() -> Arc<Self> {
+        let pulse = Self { state: AtomicU64::new(0), head: Mutex::default() };
+        pulse.enter(Phase::Head);
+        Arc::new(pulse)
+    }
+
+    /// A request was taken up. Answers the bytes its head began with, as far as they are known.
+    pub fn begin(&self) -> Vec<u8> {
+        self.enter(Phase::Busy);
+        std::mem::take(&mut self.head.lock())
+    }
+
+    /// Its answer is ready to be sent.
+    pub fn end(&self) {
+        self.enter(Phase::Idle);
+    }
+
+    /// Since when nobody waits for us on this connection; none while a request is worked on.
+    pub fn idle_since(&self) -> Option<Instant> {
+        let (phase, since) = self.read();
+        (phase != Phase::Busy).then_some(since)
+    }
+
+    /// Waits until the connection has taken too long with what it is doing.
+    pub async fn overdue(&self) {
+        loop {
+            let (phase, since) = self.read();
+            let deadline = since
+                + match phase {
+                    Phase::Idle => IDLE,
+                    Phase::Head => HEAD,
+                    Phase::Busy => BUSY,
+                };
+            if Instant::now() >= deadline {
+                return;
+            }
+            tokio::time::sleep_until(deadline.into()).await;
+        }
+    }
+
+    fn received(&self, bytes: &[u8]) {
+        if self.read().0 == Phase::Idle {
+            self.enter(Phase::Head);
+        }
+        let mut head = self.head.lock();
+        let room = MAX_HEAD.saturating_sub(head.len());
+        head.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    fn enter(&self, phase: Phase) {
+        let millis = u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX >> 2);
+        self.state.store((millis << 2) | phase as u64, Relaxed);
+    }
+
+    fn read(&self) -> (Phase, Instant) {
+        let state = self.state.load(Relaxed);
+        let phase = match state & 3 {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            _ => Phase::Busy,
+        };
+        (phase, *START + Duration::from_millis(state >> 2))
+    }
+}
+
+/// Whether a head has both `Transfer-Encoding` and `Content-Length`, which hyper hides: it drops the
+/// length. A proxy in front may have believed the other one (RFC 9112 §6.1, HTTP-3).
+pub fn is_ambiguous(head: &[u8]) -> bool {
+    let mut lengths = [false; 2];
+    for line in head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).take_while(|line| !line.is_empty()) {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        lengths[0] |= name.eq_ignore_ascii_case(b"transfer-encoding");
+        lengths[1] |= name.eq_ignore_ascii_case(b"content-length");
+    }
+    lengths == [true, true]
+}
+
+/// A stream that tells its [`Pulse`] what arrives.
+pub struct Watched {
+    stream: TcpStream,
+    pulse: Arc<Pulse>,
+}
+
+impl Watched {
+    /// Watches a stream.
+    pub const fn new(stream: TcpStream, pulse: Arc<Pulse>) -> Self {
+        Self { stream, pulse }
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let received = &buf.filled()[before..];
+        if !received.is_empty() {
+            self.pulse.received(received);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_3_a_head_with_two_lengths_is_seen_in_any_order_and_its_body_is_not() {
+        let head = |lines: &str| format!("POST / HTTP/1.1\r\nHost: x\r\n{lines}\r\nContent-Length: 9\r\nTransfer-Encoding: no header\r\n");
+        assert!(is_ambiguous(head("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n").as_bytes()));
+        assert!(is_ambiguous(head("content-length: 5\r\nTRANSFER-ENCODING: chunked\r\n").as_bytes()));
+        assert!(!is_ambiguous(head("Transfer-Encoding: chunked\r\n").as_bytes()));
+        assert!(!is_ambiguous(head("Content-Length: 5\r\n").as_bytes()));
+    }
+
+    #[test]
+    fn a_pulse_follows_bytes_and_requests() {
+        let pulse = Pulse::new();
+        assert!(pulse.idle_since().is_some());
+        pulse.received(b"GET /");
+        assert_eq!(pulse.begin(), b"GET /");
+        assert!(pulse.idle_since().is_none(), "worked on");
+        pulse.end();
+        assert_eq!(pulse.read().0, Phase::Idle);
+        pulse.received(b"x");
+        assert_eq!(pulse.read().0, Phase::Head, "the first byte of the next request starts its clock");
+    }
+}
