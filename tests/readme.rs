@@ -1,0 +1,153 @@
+//! What the README says is so: its walk runs as printed, its tables are those of the code.
+
+mod support;
+
+use doorward::http::{
+    error::Code,
+    routes::{Access, ROUTES},
+};
+use serde_json::Value;
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+const README: &str = include_str!("../README.md");
+
+/// Marks the end of a block in what the walk prints.
+const END: &str = "-- end of block --";
+
+/// A server with the settings it is shipped with, but for the port. Dropping it kills it.
+struct AsShipped(Child);
+
+impl Drop for AsShipped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_walk_runs_as_printed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (child, address) = support::launch(dir.path(), &[], &[]).unwrap_or_else(|log| panic!("no start: {log}"));
+    let _server = AsShipped(child);
+    let said = walk(dir.path(), &format!("http://{address}"));
+    let [register, login, me, refresh, admin, role, at_once, verify, logout] = &said[..] else {
+        panic!("the README has {} blocks here, this test knows nine: {said:#?}", said.len());
+    };
+
+    let registered = json(register);
+    assert_eq!(registered["user"]["email"], "ada@example.org");
+    assert_eq!(registered["user"]["role"], "viewer");
+    assert!(registered["csrfToken"].is_string() && registered["refreshToken"].is_null(), "{registered}");
+    assert!(login.contains("NOT verified") && login.contains("at+jwt") && login.contains("viewer"), "{login}");
+    assert_eq!(json(me)["email"], "ada@example.org");
+    let refreshed = json(refresh);
+    assert!(refreshed["accessToken"].is_string() && refreshed["error"].is_null(), "{refreshed}");
+    assert!(admin.contains("admin@example.org") && admin.lines().any(|line| line.split_whitespace().eq(["role", "admin"])), "{admin}");
+    assert_eq!(json(role)["user"]["role"], "editor");
+    assert_eq!(json(at_once)["error"], "TOKEN_REVOKED");
+
+    assert!(verify.starts_with("HTTP/1.1 200 OK"), "{verify}");
+    assert!(verify.contains("x-auth-user: ") && verify.contains("x-auth-role: editor"), "{verify}");
+    assert!(verify.contains("\"requiredRoles\":[\"admin\"]"), "{verify}");
+
+    let answers: Vec<Value> = serde_json::Deserializer::from_str(logout).into_iter().map(|answer| answer.expect("JSON")).collect();
+    let [out, me, refresh] = &answers[..] else { panic!("three answers: {logout}") };
+    assert_eq!(out["message"], "Logged out successfully");
+    assert_eq!(me["error"], "TOKEN_REVOKED");
+    assert_eq!(refresh["error"], "MISSING_REFRESH_TOKEN", "the jar is empty");
+}
+
+/// Runs the blocks of the walk in one shell, and what each printed.
+fn walk(dir: &Path, base: &str) -> Vec<String> {
+    let (_, rest) = README.split_once("\n## A walk with curl\n").expect("the walk");
+    let (section, _) = rest.split_once("\n## ").expect("a section after it");
+    let script: String = blocks(section).map(|block| format!("{block}\necho; echo '{END}'\n")).collect();
+    let binary = Path::new(env!("CARGO_BIN_EXE_doorward")).parent().expect("a directory");
+    let path = std::env::var("PATH").expect("a PATH");
+    let output = Command::new("bash")
+        .args(["-eu", "-o", "pipefail", "-c", &script])
+        .current_dir(dir)
+        .env_clear()
+        .env("PATH", format!("{}:{path}", binary.display()))
+        .env("BASE", base)
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{stdout}\n{stderr}", output.status);
+    stdout.split_terminator(&format!("{END}\n")).map(|said| said.trim().to_owned()).collect()
+}
+
+/// The fenced sh blocks of a section.
+fn blocks(section: &str) -> impl Iterator<Item = &str> {
+    section.split("```sh\n").skip(1).map(|rest| rest.split_once("\n```").expect("the end of a block").0)
+}
+
+#[track_caller]
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// The rows of the table that follows a marker, without its head.
+fn table(marker: &str) -> Vec<&'static str> {
+    let (_, rest) = README.split_once(marker).unwrap_or_else(|| panic!("no {marker} in the README"));
+    rest.lines().skip(1).take_while(|line| line.starts_with('|')).skip(2).collect()
+}
+
+/// A route's path as people write it: `:id`, and `:sid` for a session that is not one's own.
+fn readable(path: &str) -> String {
+    let is_type = |segment: &str| segment.starts_with(|c: char| c.is_ascii_uppercase());
+    let mut names = [":id", ":sid"].into_iter();
+    let segments: Vec<_> =
+        path.split('/').map(|segment| if is_type(segment) { names.next().expect("two ids at most") } else { segment }).collect();
+    segments.join("/")
+}
+
+#[test]
+fn the_api_table_is_the_route_table() {
+    let printed = table("<!-- held against src/http/routes.rs by tests/readme.rs -->");
+    let expected: Vec<String> = ROUTES
+        .iter()
+        .map(|route| {
+            let who = match route.access {
+                Access::Anyone => "anyone".to_owned(),
+                Access::Authenticated => "signed in".to_owned(),
+                Access::Permission(permission) => format!("`{permission}`"),
+            };
+            let facts = format!("| {} | `{}` | {who} | ", route.method, readable(route.path));
+            // What a route does is prose, which stays as it was written.
+            let same = format!("| {} | `{}` |", route.method, readable(route.path));
+            let prose = printed.iter().find(|row| row.starts_with(&same)).and_then(|row| row.split(" | ").nth(3)).unwrap_or("… |");
+            facts + prose
+        })
+        .collect();
+    assert_eq!(printed, expected, "paste this into the README:\n\n{}\n", expected.join("\n"));
+}
+
+#[test]
+fn the_error_table_is_the_list_of_codes() {
+    let printed = table("<!-- held against src/http/error.rs by tests/readme.rs -->");
+    let expected: Vec<String> =
+        Code::ALL.iter().map(|code| format!("| {} | `{}` | {} |", code.status(), code.as_str(), code.message())).collect();
+    assert_eq!(printed, expected, "paste this into the README:\n\n{}\n", expected.join("\n"));
+}
+
+/// A key that is named in the README is one of `config.toml`.
+#[test]
+fn settings_that_are_named_exist() {
+    let settings: toml::Table = include_str!("../config.toml").parse().expect("TOML");
+    let mut named = 0;
+    for quoted in README.split('`').skip(1).step_by(2) {
+        let key = quoted.split([' ', '=']).next().expect("a first word");
+        if let Some((section, name)) = key.split_once('.')
+            && let Some(section) = settings.get(section).and_then(toml::Value::as_table)
+        {
+            assert!(section.contains_key(name), "there is no {key}");
+            named += 1;
+        }
+    }
+    assert!(named >= 10, "the README names settings");
+}
