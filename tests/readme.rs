@@ -1,4 +1,5 @@
-//! What the README says is so: its walk runs as printed, its tables are those of the code.
+//! What the README and `docs/security.md` say is so: the walk runs as printed, the tables are those of
+//! the code, and the tests that are named exist.
 
 mod support;
 
@@ -150,4 +151,37 @@ fn settings_that_are_named_exist() {
         }
     }
     assert!(named >= 10, "the README names settings");
+}
+
+/// `docs/security.md` names tests; each of them is there.
+#[test]
+fn tests_that_are_named_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    for directory in ["src", "tests"] {
+        read_all(&root.join(directory), &mut sources);
+    }
+    let rules = include_str!("../docs/security.md");
+    let rows = rules.lines().filter(|line| line.starts_with("| ")).map(|row| row.split(" | ").collect::<Vec<_>>());
+    let cells = rows.filter(|row| row.len() == 4 && row[0] != "| id").map(|row| row[3]);
+    let mut named = 0;
+    for cell in cells {
+        for name in cell.split('`').skip(1).step_by(2).filter(|name| name.contains('_') && !name.contains([' ', '.', '/'])) {
+            assert!(sources.contains(&format!("fn {name}(")), "docs/security.md names {name}, which is no test");
+            named += 1;
+        }
+    }
+    assert!(named >= 50, "it names tests: {named}");
+}
+
+/// The text of every Rust file below a directory.
+fn read_all(directory: &Path, to: &mut String) {
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            read_all(&path, to);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            to.push_str(&std::fs::read_to_string(&path).expect("text"));
+        }
+    }
 }
