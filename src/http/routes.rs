@@ -82,13 +82,13 @@ macro_rules! routes {
 
 macro_rules! path_text {
     (/) => {
-        "/"
+        ""
     };
     ($segment:literal) => {
-        $segment
+        concat!("/", $segment)
     };
     ($segment:ident) => {
-        stringify!($segment)
+        concat!("/", stringify!($segment))
     };
 }
 
