@@ -65,7 +65,8 @@ fn the_walk_runs_as_printed() {
 fn walk(dir: &Path, base: &str) -> Vec<String> {
     let (_, rest) = README.split_once("\n## A walk with curl\n").expect("the walk");
     let (section, _) = rest.split_once("\n## ").expect("a section after it");
-    let script: String = blocks(section).map(|block| format!("{block}\necho; echo '{END}'\n")).collect();
+    let end = format!("\necho; echo '{END}'\n");
+    let script: String = blocks(section).flat_map(|block| [block, &end]).collect();
     let binary = Path::new(env!("CARGO_BIN_EXE_doorward")).parent().expect("a directory");
     let path = std::env::var("PATH").expect("a PATH");
     let output = Command::new("bash")

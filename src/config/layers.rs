@@ -236,10 +236,10 @@ mod tests {
     fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
         let (file, env, set) = ("[tokens]\naccess_ttl = '1m'", [("DOORWARD_TOKENS_ACCESS_TTL", "2m")], ["tokens.access_ttl=3m"]);
         let ttl = |file, env: &[_], set: &[_]| loaded(file, env, set).expect("loads").settings.tokens.access_ttl;
-        assert_eq!(ttl("", &[], &[]), Duration::from_mins(15));
-        assert_eq!(ttl(file, &[], &[]), Duration::from_mins(1));
-        assert_eq!(ttl(file, &env, &[]), Duration::from_mins(2));
-        assert_eq!(ttl(file, &env, &set), Duration::from_mins(3));
+        assert_eq!(ttl("", &[], &[]), Duration::from_secs(900));
+        assert_eq!(ttl(file, &[], &[]), Duration::from_secs(60));
+        assert_eq!(ttl(file, &env, &[]), Duration::from_secs(120));
+        assert_eq!(ttl(file, &env, &set), Duration::from_secs(180));
         assert_eq!(loaded(file, &env, &set).expect("loads").origin("tokens.access_ttl"), "flag --set tokens.access_ttl");
     }
 
