@@ -71,6 +71,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     // Files of ours are for nobody else, sled's too (STO-11).
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     harden();
+    open_up();
     let Cli { flags, json, command } = cli;
     // What needs no settings must work with broken ones.
     let command = match command.unwrap_or(Command::Serve) {
@@ -91,6 +92,12 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Healthcheck(args) => healthcheck::run(&args, &loaded.settings, json),
         Command::Clock { seconds } => ask(Request::Clock { seconds }).map(drop),
     }
+}
+
+/// Takes as many file handles as the system gives: each connection is one (OPS-8).
+fn open_up() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit });
 }
 
 /// Keeps what is in memory out of core files and away from other processes of this user (OPS-4).

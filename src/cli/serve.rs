@@ -12,7 +12,8 @@ use crate::{
 use std::sync::Arc;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
 };
 
 /// Serves until a signal says stop.
@@ -49,19 +50,33 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     let web = Arc::new(Web { app: Arc::clone(&app), site });
     // The one line on stdout: connections are queued from the bind on, so it can answer.
     println!("listening on http://{address}");
-    let stop = async {
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-        }
+    let (stop, stopping) = oneshot::channel::<()>();
+    let told_twice = async {
+        told(&mut terminate, &mut interrupt).await;
+        tracing::info!("stopping: finishing what is in flight");
+        // The server may have ended by itself.
+        let _ = stop.send(());
+        told(&mut terminate, &mut interrupt).await;
+        tracing::info!("stopping at once");
     };
-    server::run(listener, web, stop).await;
+    tokio::select! {
+        () = server::run(listener, web, async { drop(stopping.await) }) => {}
+        () = told_twice => {}
+    }
     // Every verb that was acknowledged is durable already; the rest of the queue ends with the store.
     let _ = std::fs::remove_file(crate::data::DataDir::control_socket(&settings.server.data_dir));
     Ok(())
 }
 
-fn signals(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+/// Waits for a signal that says stop.
+async fn told(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn signals(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| Failure::new(format!("signals: {error}")))
 }
 
