@@ -3,4 +3,20 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
+mod admin;
+mod authorization;
+mod cookies;
+mod cors;
+mod csrf;
+mod http;
+mod invites;
+mod lifetimes;
+mod logout;
+mod passwords;
+mod races;
+mod refresh;
+mod revocation;
+mod sessions;
+mod tokens;
 mod walk;

@@ -287,6 +287,12 @@ pub async fn send(request: reqwest::RequestBuilder) -> Answer {
     Answer { status, headers, text, body }
 }
 
+/// What an access token claims, unverified.
+pub fn claims(token: &str) -> Value {
+    let part = token.split('.').nth(1).expect("three parts");
+    serde_json::from_slice(&data_encoding::BASE64URL_NOPAD.decode(part.as_bytes()).expect("base64url")).expect("JSON")
+}
+
 /// Who talks to a server: nobody in particular, a browser-like holder of cookies, or a holder of tokens.
 #[derive(Clone)]
 pub struct Actor {
@@ -441,6 +447,16 @@ impl Actor {
             }
         };
         send(request).await
+    }
+
+    /// Presents this refresh token in a body, whoever's it is, and keeps nothing.
+    pub async fn refresh_with(&self, token: &str) -> Answer {
+        send(self.request("POST", "/api/auth/refresh").json(&json!({ "refreshToken": token }))).await
+    }
+
+    /// The refresh token it holds, however that travels.
+    pub fn refresh_token(&self) -> String {
+        self.refresh.clone().unwrap_or_else(|| self.cookies["refreshToken"].clone())
     }
 
     /// Signs out by whatever it holds.

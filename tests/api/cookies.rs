@@ -1,0 +1,171 @@
+//! The two cookies, to the letter.
+
+use crate::support::{Actor, PASSWORD, Server, send};
+use serde_json::json;
+
+const HTTPS: &str = "server.public_url=https://login.example.org";
+
+/// What follows `name=value; ` in the `Set-Cookie` of this name.
+fn attributes(cookies: &[&str], name: &str) -> String {
+    let ours: Vec<_> = cookies.iter().filter(|cookie| cookie.starts_with(&format!("{name}="))).collect();
+    assert_eq!(ours.len(), 1, "{name} in {cookies:?}");
+    let (pair, attributes) = ours[0].split_once("; ").expect("attributes");
+    assert!(ours[0].len() < 4096 && pair.bytes().all(|b| b.is_ascii_graphic() && !b"\",;\\".contains(&b)), "{pair}");
+    attributes.to_owned()
+}
+
+#[tokio::test]
+async fn cok_1_on_loopback_the_attributes_are_exact() {
+    let server = Server::start();
+    let mut alice = Actor::at(&server);
+    let registered = alice.register("alice@example.org", "cookie").await.expect(201);
+    let signed_in = alice.clone().login("alice@example.org", PASSWORD, "cookie").await.expect(200);
+    alice.take(&signed_in);
+    let refreshed = alice.refresh().await.expect(200);
+    for answer in [&registered, &signed_in, &refreshed] {
+        let cookies = answer.set_cookies();
+        assert_eq!(cookies.len(), 2, "{cookies:?}");
+        assert_eq!(attributes(&cookies, "refreshToken"), "HttpOnly; SameSite=Strict; Path=/api/auth; Max-Age=604800");
+        assert_eq!(attributes(&cookies, "csrfToken"), "SameSite=Strict; Path=/; Max-Age=604800");
+        assert!(cookies.iter().any(|cookie| cookie.starts_with(&format!("csrfToken={};", answer.text_of("csrfToken")))));
+    }
+}
+
+#[tokio::test]
+async fn cok_1_behind_https_they_are_secure_and_prefixed() {
+    let server = Server::with(&[HTTPS]);
+    let mut alice = Actor::at(&server);
+    let answer = alice.register("alice@example.org", "cookie").await.expect(201);
+    let cookies = answer.set_cookies();
+    assert_eq!(attributes(&cookies, "__Secure-refreshToken"), "HttpOnly; SameSite=Strict; Secure; Path=/api/auth; Max-Age=604800");
+    assert_eq!(attributes(&cookies, "__Host-csrfToken"), "SameSite=Strict; Secure; Path=/; Max-Age=604800");
+    assert_eq!(answer.header("strict-transport-security"), Some("max-age=31536000; includeSubDomains"), "HDR-4");
+    alice.refresh().await.expect(200);
+
+    // A browser on the page, through a proxy that speaks TLS.
+    let browser = |csrf: Option<&String>| {
+        let request = alice.with_cookies("POST", "/api/auth/refresh").header("origin", "https://login.example.org");
+        let request = request.header("sec-fetch-site", "same-origin");
+        match csrf {
+            Some(token) => request.header("x-csrf-token", token),
+            None => request,
+        }
+    };
+    assert_eq!(send(browser(None)).await.outcome(), (403, "CSRF_FAILED"));
+    let answer = send(browser(Some(&alice.cookies["__Host-csrfToken"]))).await.expect(200);
+    alice.take(&answer);
+    let answer = send(alice.with_cookies("POST", "/api/auth/logout")).await.expect(200);
+    let cookies = answer.set_cookies();
+    assert_eq!(attributes(&cookies, "__Secure-refreshToken"), "HttpOnly; SameSite=Strict; Secure; Path=/api/auth; Max-Age=0");
+    assert_eq!(attributes(&cookies, "__Host-csrfToken"), "SameSite=Strict; Secure; Path=/; Max-Age=0");
+}
+
+#[tokio::test]
+async fn cok_3_no_request_header_changes_the_mode() {
+    let lies = [
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "login.example.org"),
+        ("forwarded", "proto=https;host=evil.example"),
+        ("x-forwarded-ssl", "on"),
+    ];
+    for (settings, prefix, secure) in [(&[][..], "", false), (&[HTTPS][..], "__Secure-", true)] {
+        let server = Server::with(settings);
+        let mut alice = Actor::at(&server);
+        let truths = [("x-forwarded-proto", "http")];
+        let lines: &[(&str, &str)] = if secure { &truths } else { &lies };
+        alice.headers = lines.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let answer = alice.register("alice@example.org", "cookie").await.expect(201);
+        let cookie = attributes(&answer.set_cookies(), &format!("{prefix}refreshToken"));
+        assert_eq!(cookie.contains("Secure"), secure, "{cookie}");
+        assert_eq!(answer.header("strict-transport-security").is_some(), secure, "HDR-4");
+    }
+}
+
+#[tokio::test]
+async fn cok_4_a_cookie_that_is_there_twice_is_refused_and_nothing_is_rotated() {
+    let server = Server::start();
+    let mut alice = Actor::registered(&server, "alice@example.org").await;
+    let mallory = Actor::registered(&server, "mallory@example.org").await;
+    let (own, planted) = (alice.refresh_token(), mallory.refresh_token());
+    for path in ["/api/auth/refresh", "/api/auth/logout"] {
+        for lines in [
+            vec![format!("refreshToken={own}; refreshToken={planted}")],
+            vec![format!("refreshToken={planted}; a=b; refreshToken={own}")],
+            vec![format!("refreshToken={own}"), format!("refreshToken={planted}")],
+            vec![format!("refreshToken={planted}"), format!("refreshToken={own}")],
+            vec![format!("refreshToken={own}; refreshToken=")],
+        ] {
+            let mut request = alice.request("POST", path);
+            for line in &lines {
+                request = request.header("cookie", line);
+            }
+            let answer = send(request).await;
+            assert_eq!(answer.outcome(), (400, "INVALID_REQUEST"), "{lines:?}");
+            assert_eq!(answer.set_cookies().len(), 0);
+        }
+    }
+    alice.refresh().await.expect(200);
+    mallory.try_refresh().await.expect(200);
+}
+
+#[tokio::test]
+async fn cok_5_behind_https_a_cookie_without_its_prefix_is_nobodys() {
+    let server = Server::with(&[HTTPS]);
+    let mut alice = Actor::at(&server);
+    alice.register("alice@example.org", "cookie").await.expect(201);
+    let token = alice.cookies["__Secure-refreshToken"].clone();
+    let tossed = send(alice.request("POST", "/api/auth/refresh").header("cookie", format!("refreshToken={token}"))).await;
+    assert_eq!(tossed.outcome(), (401, "MISSING_REFRESH_TOKEN"));
+    let beside = format!("refreshToken=tossed; __Secure-refreshToken={token}");
+    send(alice.request("POST", "/api/auth/refresh").header("cookie", beside)).await.expect(200);
+}
+
+#[tokio::test]
+async fn no_bytes_in_a_cookie_line_let_anybody_in() {
+    let server = Server::start();
+    let alice = Actor::registered(&server, "alice@example.org").await;
+    let token = alice.refresh_token();
+    for line in [
+        "",
+        ";",
+        "=",
+        "refreshToken",
+        "refreshToken=;",
+        "\"",
+        "refreshToken=\"\"",
+        "a=\u{1f36a}; refreshToken=x",
+        "refreshToken=%00",
+        "refreshToken =x",
+    ] {
+        let answer = send(alice.request("POST", "/api/auth/refresh").header("cookie", line)).await;
+        assert!(matches!(answer.outcome(), (401, "MISSING_REFRESH_TOKEN" | "INVALID_REFRESH_TOKEN")), "{line:?}: {}", answer.text);
+    }
+    for line in [
+        format!("xrefreshToken={token}"),
+        format!("refreshtoken={token}"),
+        format!("refreshToken:{token}"),
+        format!("a=\"; refreshToken={token}x\""),
+    ] {
+        assert_eq!(send(alice.request("POST", "/api/auth/refresh").header("cookie", &line)).await.status, 401, "{line}");
+    }
+    alice.try_refresh().await.expect(200);
+}
+
+#[tokio::test]
+async fn aut_16_signing_in_over_somebody_elses_cookie_switches_cleanly() {
+    let server = Server::start();
+    Actor::registered(&server, "bob@example.org").await;
+    let alice = Actor::registered(&server, "alice@example.org").await;
+    let mut shared = alice.clone();
+    shared.login("bob@example.org", PASSWORD, "cookie").await.expect(200);
+    for _ in 0..2 {
+        assert_eq!(shared.me().await.expect(200).text_of("email"), "bob@example.org");
+        shared.refresh().await.expect(200);
+    }
+    assert_eq!(alice.me().await.outcome(), (401, "TOKEN_REVOKED"), "the replaced session is over");
+    let body = json!({ "email": "bob@example.org", "password": "not this one" });
+    let mut bob = shared.clone();
+    let refused = send(shared.with_cookies("POST", "/api/auth/login").json(&body)).await;
+    assert_eq!((refused.status, refused.set_cookies().len()), (401, 0), "a failed sign-in ends nothing");
+    bob.refresh().await.expect(200);
+}
