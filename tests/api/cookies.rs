@@ -1,6 +1,6 @@
 //! The two cookies, to the letter.
 
-use crate::support::{Actor, PASSWORD, Server, send};
+use crate::support::{Actor, PASSWORD, Server, launch, send};
 use serde_json::json;
 
 const HTTPS: &str = "server.public_url=https://login.example.org";
@@ -62,23 +62,34 @@ async fn cok_1_behind_https_they_are_secure_and_prefixed() {
 
 #[tokio::test]
 async fn cok_3_no_request_header_changes_the_mode() {
-    let lies = [
+    let claims_https: &[(&str, &str)] = &[
         ("x-forwarded-proto", "https"),
         ("x-forwarded-host", "login.example.org"),
-        ("forwarded", "proto=https;host=evil.example"),
+        ("forwarded", "proto=https"),
         ("x-forwarded-ssl", "on"),
     ];
-    for (settings, prefix, secure) in [(&[][..], "", false), (&[HTTPS][..], "__Secure-", true)] {
+    let claims_http: &[(&str, &str)] = &[("x-forwarded-proto", "http"), ("x-forwarded-host", "127.0.0.1"), ("forwarded", "proto=http")];
+    for (settings, claims, name, secure) in
+        [(&[][..], claims_https, "refreshToken", false), (&[HTTPS][..], claims_http, "__Secure-refreshToken", true)]
+    {
         let server = Server::with(settings);
         let mut alice = Actor::at(&server);
-        let truths = [("x-forwarded-proto", "http")];
-        let lines: &[(&str, &str)] = if secure { &truths } else { &lies };
-        alice.headers = lines.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        alice.headers = claims.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let answer = alice.register("alice@example.org", "cookie").await.expect(201);
-        let cookie = attributes(&answer.set_cookies(), &format!("{prefix}refreshToken"));
+        let cookie = attributes(&answer.set_cookies(), name);
         assert_eq!(cookie.contains("Secure"), secure, "{cookie}");
         assert_eq!(answer.header("strict-transport-security").is_some(), secure, "HDR-4");
     }
+}
+
+#[test]
+fn cok_2_plain_http_beyond_this_machine_is_refused_by_the_name_of_the_option() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let refused = launch(dir.path(), &["server.public_url=http://login.example.org".into()], &[]).expect_err("it started");
+    for word in ["78", "server.public_url", "server.insecure_http"] {
+        assert!(refused.contains(word), "{word} is not in: {refused}");
+    }
+    assert!(!dir.path().join("data").exists(), "refused before anything is made");
 }
 
 #[tokio::test]

@@ -42,8 +42,8 @@ async fn http_2_a_body_has_ten_kibibytes_at_most_however_it_is_sent() {
         let body = format!("{login}{}", " ".repeat(len - login.len()));
         let answer = raw(&server, format!("{}{body}", post(&format!("Content-Length: {len}\r\n"))).as_bytes()).await;
         assert_eq!(status(&answer), expected, "{len}: {answer}");
-        let chunks: String =
-            body.as_bytes().chunks(1000).map(|chunk| format!("{:x}\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk))).collect();
+        let chunks = body.as_bytes().chunks(1000).map(|chunk| format!("{:x}\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk)));
+        let chunks = chunks.collect::<Vec<_>>().concat();
         let answer = raw(&server, format!("{}{chunks}0\r\n\r\n", post("Transfer-Encoding: chunked\r\n")).as_bytes()).await;
         assert_eq!(status(&answer), expected, "{len} in chunks: {answer}");
     }

@@ -1,6 +1,7 @@
 //! Refreshes at the same moment: one wins, nobody is punished for losing.
 
 use crate::support::{Actor, Answer, PASSWORD, Server};
+use serde_json::json;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{sync::Barrier, task::JoinSet};
 
@@ -176,4 +177,64 @@ async fn ref_7_no_refresh_slips_past_a_sign_out() {
         assert_eq!(alice.me().await.outcome(), (401, "TOKEN_REVOKED"), "round {round}");
         assert_eq!(alice.try_refresh().await.outcome(), (401, "TOKEN_REVOKED"), "round {round}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn aut_14_no_sign_in_slips_past_being_disabled() {
+    let server = Server::start();
+    let admin = Actor::with_role(&server, "admin@example.org", "admin").await;
+    let alice = Actor::registered_with_tokens(&server, "alice@example.org").await;
+    let path = format!("/api/users/{}", alice.id);
+    for round in 0..50 {
+        let barrier = Arc::new(Barrier::new(2));
+        let (mut arriving, start) = (Actor::at(&server), Arc::clone(&barrier));
+        let arrived = tokio::spawn(async move {
+            start.wait().await;
+            let answer = arriving.login("alice@example.org", PASSWORD, "body").await;
+            (arriving, answer)
+        });
+        barrier.wait().await;
+        // Now before, now during, now after the password is verified.
+        tokio::time::sleep(Duration::from_micros(200 * (round % 20))).await;
+        admin.patch(&path, &json!({ "disabled": true })).await.expect(200);
+        let (arrived, answer) = arrived.await.expect("answered");
+        match answer.outcome() {
+            (200, _) => {
+                assert_eq!(arrived.me().await.outcome(), (401, "TOKEN_REVOKED"), "round {round}");
+                assert_eq!(arrived.try_refresh().await.outcome(), (401, "TOKEN_REVOKED"), "round {round}");
+            }
+            other => assert_eq!(other, (401, "INVALID_CREDENTIALS"), "round {round}"),
+        }
+        admin.patch(&path, &json!({ "disabled": false })).await.expect(200);
+        if answer.status == 200 {
+            assert_eq!(arrived.me().await.outcome(), (401, "TOKEN_REVOKED"), "round {round}: enabled again, dead all the same");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ref_11_of_parallel_password_changes_exactly_one_counts() {
+    let server = Server::start();
+    let alice = Actor::registered_with_tokens(&server, "alice@example.org").await;
+    let (barrier, mut tasks) = (Arc::new(Barrier::new(10)), JoinSet::new());
+    for i in 0..10 {
+        let (alice, barrier) = (alice.clone(), Arc::clone(&barrier));
+        tasks.spawn(async move {
+            barrier.wait().await;
+            let password = format!("a new password {i}");
+            (alice.change_password(PASSWORD, &password).await, password)
+        });
+    }
+    let answers = tasks.join_all().await;
+    let (won, lost): (Vec<_>, Vec<_>) = answers.iter().partition(|(answer, _)| answer.status == 200);
+    assert_eq!(won.len(), 1);
+    assert!(lost.iter().all(|(answer, _)| matches!(answer.outcome(), (401, "INVALID_CREDENTIALS" | "TOKEN_REVOKED"))));
+    for (_, password) in &lost {
+        assert_eq!(Actor::at(&server).login("alice@example.org", password, "body").await.outcome(), (401, "INVALID_CREDENTIALS"));
+    }
+    Actor::at(&server).login("alice@example.org", &won[0].1, "body").await.expect(200);
+    let mut heir = alice.clone();
+    heir.take(&won[0].0);
+    heir.me().await.expect(200);
+    heir.refresh().await.expect(200);
 }

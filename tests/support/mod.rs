@@ -165,12 +165,11 @@ pub fn launch(dir: &Path, settings: &[String], environment: &[(String, String)])
     let mut child = doorward(dir, settings, environment).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("spawned");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
-    match line.trim().strip_prefix("listening on http://") {
-        Some(address) => Ok((child, address.to_owned())),
-        None => {
-            let status = child.wait().expect("ended");
-            Err(format!("{status}: {}", std::fs::read_to_string(dir.join("log")).expect("a log")))
-        }
+    if let Some(address) = line.trim().strip_prefix("listening on http://") {
+        Ok((child, address.to_owned()))
+    } else {
+        let status = child.wait().expect("ended");
+        Err(format!("{status}: {}", std::fs::read_to_string(dir.join("log")).expect("a log")))
     }
 }
 
@@ -354,6 +353,7 @@ impl Actor {
     }
 
     /// A browser on the server's own page: says so, and sends its CSRF cookie as a header too.
+    #[allow(clippy::wrong_self_convention, reason = "it reads as what it becomes")]
     pub fn as_browser(mut self) -> Self {
         self.headers = vec![("origin".into(), self.base.clone()), ("sec-fetch-site".into(), "same-origin".into())];
         self
@@ -436,14 +436,13 @@ impl Actor {
 
     /// Refreshes and keeps nothing: what a parallel tab or a thief does.
     pub async fn try_refresh(&self) -> Answer {
-        let request = match &self.refresh {
-            Some(token) => self.request("POST", "/api/auth/refresh").json(&json!({ "refreshToken": token })),
-            None => {
-                let request = self.with_cookies("POST", "/api/auth/refresh");
-                match self.csrf_header().filter(|_| !self.headers.is_empty()) {
-                    Some((name, token)) => request.header(name, token),
-                    None => request,
-                }
+        let request = if let Some(token) = &self.refresh {
+            self.request("POST", "/api/auth/refresh").json(&json!({ "refreshToken": token }))
+        } else {
+            let request = self.with_cookies("POST", "/api/auth/refresh");
+            match self.csrf_header().filter(|_| !self.headers.is_empty()) {
+                Some((name, token)) => request.header(name, token),
+                None => request,
             }
         };
         send(request).await
@@ -461,17 +460,16 @@ impl Actor {
 
     /// Signs out by whatever it holds.
     pub async fn logout(&mut self) -> Answer {
-        let request = match &self.refresh {
-            Some(token) => self.bearer("POST", "/api/auth/logout").json(&json!({ "refreshToken": token })),
-            None => {
-                let mut request = self.with_cookies("POST", "/api/auth/logout");
-                if let Some((name, token)) = self.csrf_header().filter(|_| !self.headers.is_empty()) {
-                    request = request.header(name, token);
-                }
-                match &self.access {
-                    Some(token) => request.bearer_auth(token),
-                    None => request,
-                }
+        let request = if let Some(token) = &self.refresh {
+            self.bearer("POST", "/api/auth/logout").json(&json!({ "refreshToken": token }))
+        } else {
+            let mut request = self.with_cookies("POST", "/api/auth/logout");
+            if let Some((name, token)) = self.csrf_header().filter(|_| !self.headers.is_empty()) {
+                request = request.header(name, token);
+            }
+            match &self.access {
+                Some(token) => request.bearer_auth(token),
+                None => request,
             }
         };
         let answer = send(request).await;
