@@ -1,0 +1,248 @@
+//! The architecture's invariants (`src/lib.rs`), held against the source as text. Each rule is also
+//! shown a text that breaks it: a rule that cannot fail holds nothing.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// I1: where each dependency may be named.
+const HOMES: [(&str, &[&str]); 7] = [
+    ("sled", &["src/store/engine/sled/"]),
+    ("bincode", &["src/store/record.rs"]),
+    ("scrypt", &["src/service/passwords.rs"]),
+    ("jsonwebtoken", &["src/service/access_tokens.rs"]),
+    ("governor", &["src/service/throttle.rs"]),
+    ("rust_embed", &["src/http/assets.rs"]),
+    ("warp", &["src/http/", "src/server.rs"]),
+];
+
+/// I8: what each module may know of the others. A module knows only such as stand above it here, so
+/// no arrow points up and none goes round.
+const ARROWS: [(&str, &[&str]); 12] = [
+    ("domain", &[]),
+    ("store", &["domain"]),
+    ("failure", &["store"]),
+    ("keyring", &["domain"]),
+    ("config", &["domain", "failure", "keyring", "store"]),
+    ("telemetry", &["config"]),
+    ("service", &["config", "domain", "keyring", "store"]),
+    ("data", &["domain", "failure", "keyring", "store"]),
+    ("app", &["config", "data", "domain", "failure", "service", "store"]),
+    ("http", &["app", "config", "domain", "service", "store"]),
+    ("server", &["http"]),
+    ("cli", &["app", "config", "data", "domain", "failure", "http", "server", "service", "telemetry"]),
+];
+
+/// I2: statuses that are no errors; every other is chosen in `http/error.rs`.
+const SUCCESSES: [&str; 4] = ["OK", "CREATED", "NO_CONTENT", "NOT_MODIFIED"];
+/// Answers that carry state rather than an error envelope.
+const HEALTH: (&str, &str) = ("src/http/health.rs", "SERVICE_UNAVAILABLE");
+
+const LONGEST: usize = 500;
+const NAMELESS: [&str; 5] = ["utils", "util", "helpers", "common", "manager"];
+
+/// What is wrong with a source file.
+fn faults(path: &str, text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut fault = |what: String| faults.push(format!("{path}: {what}"));
+    let lines = text.lines().count();
+    if lines > LONGEST {
+        fault(format!("{lines} lines, allowed: {LONGEST}"));
+    }
+    if path.trim_end_matches(".rs").split('/').any(|part| NAMELESS.contains(&part)) {
+        fault("a name that says nothing".into());
+    }
+    if text.contains(concat!("#[", "ignore")) {
+        fault("an ignored test".into());
+    }
+    let Some(inner) = path.strip_prefix("src/") else { return faults };
+    if path.ends_with("/tests.rs") {
+        return faults;
+    }
+    let code = code(text);
+    if code.contains(concat!(".unwrap", "()")) {
+        fault("unwrap outside tests (I6)".into());
+    }
+    for (name, homes) in HOMES {
+        if names_crate(&code, name) && !homes.iter().any(|home| path.starts_with(home)) {
+            fault(format!("names {name} (I1)"));
+        }
+    }
+    for (at, _) in code.match_indices("StatusCode::") {
+        let status = word(&code[at + "StatusCode::".len()..]);
+        let chosen = SUCCESSES.contains(&status) || (path, status) == HEALTH;
+        if path != "src/http/error.rs" && !(chosen && path.starts_with("src/http/")) {
+            fault(format!("chooses the status {status} (I2)"));
+        }
+    }
+    let module = word(inner);
+    let allowed = ARROWS.iter().find(|(name, _)| *name == module).map(|(_, allowed)| *allowed);
+    match allowed {
+        Some(allowed) => {
+            for known in modules_named(inner, &code) {
+                if known != module && !allowed.contains(&known.as_str()) {
+                    fault(format!("knows {known} (I8)"));
+                }
+            }
+        }
+        None if matches!(module, "lib" | "main") => {}
+        None => fault("a module the table of arrows does not have".into()),
+    }
+    // The engine is beneath the store: of it, it knows the error alone.
+    if path.starts_with("src/store/engine/") {
+        for (at, _) in code.match_indices("crate::") {
+            if !code[at..].starts_with("crate::store::Error") {
+                fault("an engine that knows more than bytes (I8)".into());
+            }
+        }
+    }
+    faults
+}
+
+/// Text without comments, string contents left as they are, and without the tests at its end.
+fn code(text: &str) -> String {
+    let text = text.find("#[cfg(test)]\nmod tests {").map_or(text, |at| &text[..at]);
+    text.lines().map(|line| if line.trim_start().starts_with("//") { "" } else { line }).collect::<Vec<_>>().join("\n")
+}
+
+/// The identifier a text begins with.
+fn word(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    &text[..end]
+}
+
+/// Whether a text names a crate: `name::…` or `use name`, but not `ours::name::…`.
+fn names_crate(code: &str, name: &str) -> bool {
+    code.match_indices(name).any(|(at, _)| {
+        let (before, after) = (&code[..at], &code[at + name.len()..]);
+        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        let of_ours = before.strip_suffix("::").is_some_and(|path| path.ends_with(is_part));
+        let whole = !before.ends_with(is_part) && !after.starts_with(is_part);
+        let used = before.ends_with("use ") || before.ends_with("use ::") || before.ends_with("extern crate ");
+        whole && !of_ours && (after.starts_with("::") || used)
+    })
+}
+
+/// The top-level modules a file names, by `crate::` or by climbing up with `super::`.
+fn modules_named(inner: &str, code: &str) -> Vec<String> {
+    let depth = inner.trim_end_matches("/mod.rs").trim_end_matches(".rs").split('/').count();
+    let climb = "super::".repeat(depth);
+    let mut modules = Vec::new();
+    for root in ["crate::", climb.as_str()] {
+        for (at, _) in code.match_indices(root) {
+            let rest = &code[at + root.len()..];
+            match rest.strip_prefix('{') {
+                Some(group) => modules.extend(members(group).into_iter().map(str::to_owned)),
+                None => modules.push(word(rest).to_owned()),
+            }
+        }
+    }
+    modules
+}
+
+/// The first words of a use group's members, up to its closing brace.
+fn members(group: &str) -> Vec<&str> {
+    let (mut depth, mut begun, mut members) = (0, 0, Vec::new());
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                members.push(word(group[begun..at].trim_start()));
+                begun = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    members.retain(|member| !member.is_empty());
+    members
+}
+
+/// Every Rust file of ours, as its path from the top and its text.
+fn sources() -> Vec<(String, String)> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut open: Vec<PathBuf> = ["src", "tests", "benches"].iter().map(|dir| top.join(dir)).filter(|dir| dir.exists()).collect();
+    let mut sources = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(&path).expect("a directory").map(|entry| entry.expect("an entry").path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(top).expect("below the top").to_str().expect("UTF-8").to_owned();
+            sources.push((name, fs::read_to_string(&path).expect("text")));
+        }
+    }
+    sources
+}
+
+#[test]
+fn i1_i2_i6_i8_the_source_keeps_the_architectures_invariants() {
+    let sources = sources();
+    assert!(sources.len() > 50, "only {} files found", sources.len());
+    let faults: Vec<_> = sources.iter().flat_map(|(path, text)| faults(path, text)).collect();
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn i1_every_dependency_is_named_in_its_home() {
+    // A crate nobody names any more would make its rule hold by itself.
+    let sources = sources();
+    for (name, homes) in HOMES {
+        let named = sources.iter().any(|(path, text)| homes.iter().any(|home| path.starts_with(home)) && names_crate(&code(text), name));
+        assert!(named, "{name} is named nowhere in {homes:?}");
+    }
+}
+
+#[test]
+fn i8_the_table_of_arrows_points_one_way() {
+    for (at, (module, allowed)) in ARROWS.iter().enumerate() {
+        for known in *allowed {
+            assert!(ARROWS[..at].iter().any(|(above, _)| above == known), "{module} may know {known}, which does not stand above it");
+        }
+    }
+}
+
+#[test]
+fn a_planted_violation_is_found() {
+    let long = "\n".repeat(LONGEST + 1);
+    for (path, text, fault) in [
+        ("src/service/accounts.rs", "use sled::Db;", "names sled (I1)"),
+        ("src/service/accounts.rs", "let db: ::sled::Db = x;", "names sled (I1)"),
+        ("src/store/schema.rs", "use {std::fmt, bincode::config};", "names bincode (I1)"),
+        ("src/cli/serve.rs", "fn f() -> impl warp::Filter {}", "names warp (I1)"),
+        ("src/http/auth.rs", "let s = StatusCode::FORBIDDEN;", "chooses the status FORBIDDEN (I2)"),
+        ("src/service/error.rs", "let s = StatusCode::OK;", "chooses the status OK (I2)"),
+        ("src/store/key.rs", "let x = y.unwrap();", "unwrap outside tests (I6)"),
+        ("src/domain/user.rs", "use crate::store::Store;", "knows store (I8)"),
+        ("src/service/sessions.rs", "use crate::{\n    domain::{Role, User},\n    http::Web,\n};", "knows http (I8)"),
+        ("src/store/mod.rs", "use crate::{service::{self, Error}, domain};", "knows service (I8)"),
+        ("src/store/engine/overlay.rs", "use super::super::super::service::Error;", "knows service (I8)"),
+        ("src/keyring.rs", "use super::http::Web;", "knows http (I8)"),
+        ("src/store/engine/sled/mod.rs", "use crate::domain::User;", "an engine that knows more than bytes (I8)"),
+        ("src/queue.rs", "", "a module the table of arrows does not have"),
+        ("src/http/utils.rs", "", "a name that says nothing"),
+        ("tests/common/mod.rs", "", "a name that says nothing"),
+        ("tests/x.rs", concat!("#[", "ignore = \"slow\"]"), "an ignored test"),
+        ("tests/x.rs", &long, "501 lines, allowed: 500"),
+    ] {
+        assert!(faults(path, text).iter().any(|found| found.ends_with(fault)), "{path}: {text:.60}: {:?}", faults(path, text));
+    }
+}
+
+#[test]
+fn what_is_allowed_is_no_fault() {
+    for (path, text) in [
+        ("src/data.rs", "use crate::store::{Store, engine::sled::Sled};"),
+        ("src/store/engine/mod.rs", "pub mod sled;"),
+        ("src/store/engine/sled/writer.rs", "use super::super::{Work, overlay};\nuse crate::store::Error;\nlet db: sled::Db;"),
+        ("src/http/auth.rs", "// StatusCode::FORBIDDEN is for error.rs\nlet s = StatusCode::CREATED;"),
+        ("src/store/key.rs", "fn f() {}\n#[cfg(test)]\nmod tests {\n    fn g() { x.unwrap(); }\n}"),
+        ("src/config/mod.rs", "pub scrypt_log_n: u8,"),
+        ("src/service/sessions.rs", "use crate::{\n    config,\n    domain::{Role, User},\n    store::Store,\n};"),
+    ] {
+        assert_eq!(faults(path, text), Vec::<String>::new(), "{path}");
+    }
+}
