@@ -1,0 +1,171 @@
+//! Who may do what, cell by cell: every path of the table of routes, every method, everyone (AZ-1).
+
+mod support;
+
+use doorward::{
+    domain::UserId,
+    http::routes::{Access, ROUTES},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use support::{Actor, Answer, PASSWORD, Server, send};
+
+const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
+/// What the one verifier says of a bearer that is no good.
+const BEARER_ERRORS: [&str; 5] = ["MISSING_TOKEN", "INVALID_FORMAT", "INVALID_TOKEN", "TOKEN_EXPIRED", "TOKEN_REVOKED"];
+/// Permissions of the default roles, said again here: the table of roles is part of the contract.
+const GRANTED: [(&str, &[&str]); 3] = [
+    ("viewer", &["articles:read"]),
+    ("editor", &["articles:read", "articles:write"]),
+    ("admin", &["articles:read", "articles:write", "users:read", "users:write"]),
+];
+
+/// Somebody who tries every door.
+struct Visitor {
+    actor: Actor,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// Without a token, or with one that is no good: the code that says so.
+    Outsider(&'static str),
+    /// With a good token of this role.
+    Role(&'static str),
+}
+
+/// The methods of each path, as the table writes it, and who may use each.
+fn table() -> BTreeMap<&'static str, BTreeMap<&'static str, Access>> {
+    let mut table = BTreeMap::from([("/health", BTreeMap::from([("GET", Access::Anyone), ("HEAD", Access::Anyone)]))]);
+    for route in ROUTES {
+        let methods: &mut BTreeMap<_, _> = table.entry(route.path).or_default();
+        assert!(methods.insert(route.method, route.access).is_none(), "{} {} is there twice", route.method, route.path);
+        if route.method == "GET" {
+            methods.insert("HEAD", route.access);
+        }
+    }
+    table
+}
+
+async fn visitors(server: &Server) -> Vec<Visitor> {
+    // Admins both: a token that is no good opens nothing, whoever's it was.
+    let expired = Actor::with_role(server, "expired@example.org", "admin").await;
+    server.advance(Duration::from_mins(16));
+    let mut revoked = Actor::with_role(server, "revoked@example.org", "admin").await;
+    let token = revoked.access.clone();
+    revoked.logout().await.expect(200);
+    revoked.access = token;
+    let mut visitors = vec![
+        Visitor { actor: Actor::at(server), kind: Kind::Outsider("MISSING_TOKEN") },
+        Visitor { actor: expired, kind: Kind::Outsider("TOKEN_EXPIRED") },
+        Visitor { actor: revoked, kind: Kind::Outsider("TOKEN_REVOKED") },
+    ];
+    for (role, _) in GRANTED {
+        let actor = Actor::with_role(server, &format!("{role}@example.org"), role).await;
+        visitors.push(Visitor { actor, kind: Kind::Role(role) });
+    }
+    visitors
+}
+
+fn allow_list(answer: &Answer) -> BTreeSet<&str> {
+    answer.header("allow").unwrap_or_default().split(", ").filter(|method| !method.is_empty()).collect()
+}
+
+/// Holds one answer against the table.
+fn check(cell: &str, answer: &Answer, methods: &BTreeMap<&str, Access>, method: &str, kind: Kind) {
+    // A HEAD has the status of its GET and no body to look into.
+    let error = |code: &str| assert!(method == "HEAD" || answer.error() == code, "{cell}: {}", answer.text);
+    assert!(answer.status < 500, "{cell}: {}", answer.text);
+    let Some(access) = methods.get(method) else {
+        assert_eq!(answer.status, 405, "{cell}: {}", answer.text);
+        error("METHOD_NOT_ALLOWED");
+        // TRACE is refused before any route is looked at: it is allowed nowhere.
+        if method != "TRACE" {
+            assert_eq!(allow_list(answer), methods.keys().copied().collect(), "{cell}");
+        }
+        assert!(!allow_list(answer).contains("TRACE"), "{cell}");
+        return;
+    };
+    assert!(answer.header("allow").is_none(), "{cell}: Allow without 405");
+    match (access, kind) {
+        (Access::Anyone, _) => {
+            assert!(!matches!(answer.status, 403 | 405), "{cell}: {}", answer.text);
+            assert!(!BEARER_ERRORS.contains(&answer.error()), "{cell}: a bearer was asked for: {}", answer.text);
+        }
+        (Access::Authenticated | Access::Permission(_), Kind::Outsider(code)) => {
+            assert_eq!(answer.status, 401, "{cell}: {}", answer.text);
+            error(code);
+            let challenge = answer.header("www-authenticate").unwrap_or_default();
+            assert_eq!(challenge.contains("error="), code != "MISSING_TOKEN", "{cell}: TOK-8: {challenge}");
+            assert!(challenge.starts_with("Bearer "), "{cell}: {challenge}");
+            assert!(answer.header("x-token-expires-in").is_none(), "{cell}: TOK-12");
+        }
+        (Access::Permission(permission), Kind::Role(role)) if !grants(role, permission) => {
+            assert_eq!(answer.status, 403, "{cell}: {}", answer.text);
+            error("FORBIDDEN");
+            let scope = format!("scope=\"{permission}\"");
+            assert!(answer.header("www-authenticate").is_some_and(|challenge| challenge.contains(&scope)), "{cell}: TOK-9");
+            assert!(method == "HEAD" || answer.body["requiredPermission"] == *permission, "{cell}: {}", answer.text);
+        }
+        (Access::Authenticated | Access::Permission(_), Kind::Role(_)) => {
+            assert!(!matches!(answer.status, 401 | 403 | 405), "{cell}: {}", answer.text);
+            let left: u64 = answer.header("x-token-expires-in").expect("TOK-12").parse().expect("seconds");
+            assert!(left <= 900, "{cell}: {left}");
+        }
+    }
+}
+
+fn grants(role: &str, permission: &str) -> bool {
+    GRANTED.iter().any(|(name, granted)| *name == role && granted.contains(&permission))
+}
+
+#[tokio::test]
+async fn az_1_rev_2_http_6_every_cell_of_the_access_matrix() {
+    let server = Server::start();
+    let mut cells = 0;
+    for mut visitor in visitors(&server).await {
+        for (path, methods) in table() {
+            for method in METHODS {
+                let id = UserId::random().to_string();
+                let path: Vec<_> = path.split('/').map(|part| if part.ends_with("Id") { &id } else { part }).collect();
+                let path = path.join("/");
+                let cell = format!("{:?} {method} {path}", visitor.kind);
+                let answer = send(visitor.actor.bearer(method, &path)).await;
+                check(&cell, &answer, &methods, method, visitor.kind);
+                cells += 1;
+                // Signing out is open to all and does what it says: sign in again.
+                if let (Kind::Role(_), true) = (visitor.kind, method == "POST" && path.contains("logout")) {
+                    let email = visitor.actor.email.clone();
+                    visitor.actor.login(&email, PASSWORD, "body").await.expect(200);
+                }
+            }
+        }
+    }
+    assert!(cells >= 6 * 8 * 15, "only {cells} cells");
+}
+
+#[tokio::test]
+async fn az_1_http_6_http_7_what_is_not_in_the_table_is_nowhere() {
+    let server = Server::start();
+    let admin = Actor::with_role(&server, "ada@example.org", "admin").await;
+    let id = UserId::random().to_string();
+    let mut paths: Vec<String> =
+        ["/api", "/api/", "/api/auth", "/api/admin", "/api/users/ME", "/health/", "/api/users/me/role"].map(str::to_owned).into();
+    paths.push(format!("/api/users/{}", id.to_uppercase().replace('0', "A")));
+    paths.push(format!("/api/users/{id}0"));
+    for (path, _) in table() {
+        let path = path.split('/').map(|part| if part.ends_with("Id") { &id } else { part }).collect::<Vec<_>>().join("/");
+        paths.extend([format!("{path}/"), format!("/{path}"), format!("{path}/more"), format!("{path};x")]);
+    }
+    for path in paths {
+        for method in METHODS.into_iter().filter(|method| *method != "TRACE") {
+            for actor in [&admin, &Actor::at(&server)] {
+                let answer = send(actor.bearer(method, &path)).await;
+                assert_eq!(answer.status, 404, "{method} {path}: {}", answer.text);
+                assert!(method == "HEAD" || answer.error() == "NOT_FOUND", "{method} {path}: {}", answer.text);
+            }
+        }
+    }
+}
