@@ -149,7 +149,7 @@ impl Store {
                 put_user(t, &user)?;
             }
             begin_session(t, session, *replaces, *remember)?;
-            evict(t, user.id, *max_sessions, *remember)?;
+            evict(t, session, *max_sessions, *remember)?;
             // Ending a session may have raised the version.
             Ok(USERS.get(t.reads(), &user.id)?.map_or(SignedIn::Refused, SignedIn::User))
         })
@@ -374,9 +374,10 @@ pub(super) fn begin_session(
     SESSIONS_BY_SWEEP.put(t.tx, &(session.sweep_at, session.id), &())
 }
 
-/// Ends a user's oldest sessions until at most `max` are left.
-fn evict(t: &mut Transaction<'_>, user: UserId, max: usize, remember: Remember) -> Result<(), Error> {
-    let ids = session_ids(t.reads(), user)?;
+/// Ends the oldest sessions of a user until at most `max` are left. `newest` stays, whatever the
+/// clock says: two may begin in one millisecond, and a clock may be set back (REF-14).
+fn evict(t: &mut Transaction<'_>, newest: &Session, max: usize, remember: Remember) -> Result<(), Error> {
+    let ids = session_ids(t.reads(), newest.user)?;
     if ids.len() <= max {
         return Ok(());
     }
@@ -384,7 +385,7 @@ fn evict(t: &mut Transaction<'_>, user: UserId, max: usize, remember: Remember) 
     for id in &ids {
         sessions.extend(SESSIONS.get(t.reads(), id)?);
     }
-    sessions.sort_by_key(|session| session.created_at);
+    sessions.sort_by_key(|session| (session.id == newest.id, session.created_at));
     for oldest in sessions.iter().take(sessions.len().saturating_sub(max)) {
         end(t, oldest, remember)?;
     }
