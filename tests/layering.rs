@@ -57,7 +57,7 @@ fn faults(path: &str, text: &str) -> Vec<String> {
         fault("an ignored test".into());
     }
     let Some(inner) = path.strip_prefix("src/") else { return faults };
-    if path.ends_with("/tests.rs") {
+    if path.ends_with("/tests.rs") || path.contains("/tests/") {
         return faults;
     }
     let code = code(text);

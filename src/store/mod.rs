@@ -15,6 +15,8 @@ mod record;
 mod schema;
 mod sessions;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use accounts::{Admission, Created, NewAccount, UserChange};
 pub use check::Report;

@@ -1,0 +1,468 @@
+//! What the store should do, said again with maps and without transactions.
+
+use super::{HASH, at, client, engine::Memory, session, user};
+use crate::{
+    domain::{Role, Session, SessionId, Timestamp, Transport, User, UserId},
+    store::{Admission, Created, Ended, NewAccount, OnReuse, Rotate, Rotated, SignIn, SignedIn, Store, UserChange},
+};
+use futures_util::future::join_all;
+use proptest::prelude::*;
+use std::{collections::BTreeMap, time::Duration};
+
+/// A refresh token's life unused, and a session's at most.
+pub const IDLE: Duration = Duration::from_hours(1);
+pub const ABSOLUTE: Duration = Duration::from_hours(3);
+const MAX_SESSIONS: usize = 3;
+
+/// Something to do. Users and sessions are picked by number among those there ever were, so that
+/// the dead are asked for too.
+#[derive(Debug, Clone)]
+pub enum Action {
+    Create {
+        email: u8,
+        admin: bool,
+        with_session: bool,
+    },
+    SignIn {
+        user: u8,
+        stale: bool,
+        replaces: Option<u8>,
+    },
+    /// With the token so many generations back; -1 is one that was never issued.
+    Rotate {
+        session: u8,
+        back: i8,
+        other_transport: bool,
+        windows: Windows,
+        on_reuse: OnReuse,
+    },
+    Race {
+        session: u8,
+        runners: u8,
+    },
+    EndSession {
+        session: u8,
+        owner: Option<u8>,
+    },
+    EndAll {
+        user: u8,
+    },
+    SetRole {
+        user: u8,
+        admin: bool,
+    },
+    SetDisabled {
+        user: u8,
+        disabled: bool,
+    },
+    SetPassword {
+        user: u8,
+    },
+    Delete {
+        user: u8,
+    },
+    Sweep,
+    Wait {
+        seconds: u16,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Windows {
+    conflict: Duration,
+    grace: Duration,
+}
+
+pub fn action() -> impl Strategy<Value = Action> {
+    let windows = (0u64..3, 0u64..3)
+        .prop_map(|(conflict, grace)| Windows { conflict: Duration::from_secs(conflict * 2), grace: Duration::from_secs(grace * 5) });
+    let on_reuse = prop_oneof![Just(OnReuse::User), Just(OnReuse::Session)];
+    prop_oneof![
+        3 => (0u8..5, any::<bool>(), any::<bool>()).prop_map(|(email, admin, with_session)| Action::Create { email, admin, with_session }),
+        4 => (0u8..6, proptest::bool::weighted(0.1), proptest::option::weighted(0.2, 0u8..12))
+            .prop_map(|(user, stale, replaces)| Action::SignIn { user, stale, replaces }),
+        6 => (0u8..12, -1i8..4, proptest::bool::weighted(0.1), windows, on_reuse)
+            .prop_map(|(session, back, other_transport, windows, on_reuse)| Action::Rotate { session, back, other_transport, windows, on_reuse }),
+        3 => (0u8..12, -1i8..1).prop_map(|(session, back)| Action::Rotate {
+            session,
+            back: back.max(0),
+            other_transport: false,
+            windows: Windows { conflict: Duration::ZERO, grace: Duration::ZERO },
+            on_reuse: OnReuse::User,
+        }),
+        2 => (0u8..12, 2u8..6).prop_map(|(session, runners)| Action::Race { session, runners }),
+        2 => (0u8..12, proptest::option::of(0u8..6)).prop_map(|(session, owner)| Action::EndSession { session, owner }),
+        1 => (0u8..6).prop_map(|user| Action::EndAll { user }),
+        2 => (0u8..6, any::<bool>()).prop_map(|(user, admin)| Action::SetRole { user, admin }),
+        2 => (0u8..6, any::<bool>()).prop_map(|(user, disabled)| Action::SetDisabled { user, disabled }),
+        1 => (0u8..6).prop_map(|user| Action::SetPassword { user }),
+        2 => (0u8..6).prop_map(|user| Action::Delete { user }),
+        2 => Just(Action::Sweep),
+        4 => prop_oneof![0u16..8, 600u16..2500].prop_map(|seconds| Action::Wait { seconds }),
+    ]
+}
+
+/// A rotation with nothing forgiven.
+pub fn rotation(session: SessionId, generation: u32, now: Timestamp) -> Rotate {
+    Rotate {
+        session,
+        generation,
+        transport: Transport::Cookie,
+        child_expires_at: now.plus(IDLE),
+        child_hash: [2; 32],
+        hash_key: "h".into(),
+        client: client(),
+        now,
+        conflict_window: Duration::ZERO,
+        grace: Duration::ZERO,
+        on_reuse: OnReuse::User,
+        remember: Some(now.plus(Duration::from_mins(15))),
+    }
+}
+
+struct Account {
+    email: String,
+    admin: bool,
+    disabled: bool,
+    version: u32,
+}
+
+struct Family {
+    user: UserId,
+    generation: u32,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    ends_at: Timestamp,
+    /// When each generation was replaced.
+    replaced: BTreeMap<u32, Timestamp>,
+    replays: u8,
+}
+
+/// The store and the model, side by side.
+pub struct World<'a> {
+    store: &'a Store,
+    memory: Option<&'a Memory>,
+    now: Timestamp,
+    accounts: BTreeMap<UserId, Account>,
+    families: BTreeMap<SessionId, Family>,
+    ever_users: Vec<UserId>,
+    ever_sessions: Vec<(SessionId, UserId)>,
+    had_admin: bool,
+}
+
+impl<'a> World<'a> {
+    pub fn new(store: &'a Store, memory: Option<&'a Memory>) -> Self {
+        let (accounts, families) = (BTreeMap::new(), BTreeMap::new());
+        Self { store, memory, now: at(0), accounts, families, ever_users: vec![], ever_sessions: vec![], had_admin: false }
+    }
+
+    fn user(&self, number: u8) -> UserId {
+        let nobody = UserId::from_bytes([255; 16]);
+        if self.ever_users.is_empty() { nobody } else { self.ever_users[usize::from(number) % self.ever_users.len()] }
+    }
+
+    /// Counted from the latest, so that most are alive.
+    fn session(&self, number: u8) -> SessionId {
+        let nothing = SessionId::from_bytes([254; 16]);
+        self.ever_sessions.iter().rev().nth(usize::from(number)).map_or(nothing, |(id, _)| *id)
+    }
+
+    fn new_session(&mut self, user: UserId) -> Session {
+        let number = u16::try_from(self.ever_sessions.len()).expect("few");
+        let session = session(number, user, self.now);
+        self.ever_sessions.push((session.id, user));
+        session
+    }
+
+    fn begin(&mut self, session: &Session) {
+        let family = Family {
+            user: session.user,
+            generation: 1,
+            created_at: session.created_at,
+            expires_at: session.expires_at,
+            ends_at: session.ends_at,
+            replaced: BTreeMap::new(),
+            replays: 0,
+        };
+        self.families.insert(session.id, family);
+    }
+
+    fn end_all(&mut self, user: UserId) {
+        self.families.retain(|_, family| family.user != user);
+    }
+
+    fn remember(&self) -> Option<Timestamp> {
+        Some(self.now.plus(Duration::from_mins(15)))
+    }
+
+    /// Whether a user is the only one who can administer.
+    fn is_last_admin(&self, id: UserId) -> bool {
+        let active = |account: &Account| account.admin && !account.disabled;
+        self.accounts.get(&id).is_some_and(active) && self.accounts.values().filter(|account| active(account)).count() == 1
+    }
+
+    pub async fn act(&mut self, action: Action) {
+        match action {
+            Action::Create { email, admin, with_session } => self.create(email, admin, with_session).await,
+            Action::SignIn { user, stale, replaces } => self.sign_in(user, stale, replaces).await,
+            Action::Rotate { session, back, other_transport, windows, on_reuse } => {
+                self.rotate(session, back, other_transport, windows, on_reuse).await;
+            }
+            Action::Race { session, runners } => self.race(session, runners).await,
+            Action::EndSession { session, owner } => {
+                let (id, owner) = (self.session(session), owner.map(|number| self.user(number)));
+                let ours = self.families.get(&id).is_some_and(|family| owner.is_none_or(|owner| owner == family.user));
+                let ended = self.store.end_session(id, owner, self.remember()).await.expect("works");
+                assert_eq!(ended == Ended::Done, ours, "AZ-6");
+                if ours {
+                    self.families.remove(&id);
+                }
+            }
+            Action::EndAll { user } => {
+                let id = self.user(user);
+                let ended = self.store.end_all(id).await.expect("works");
+                assert_eq!(ended == Ended::Done, self.accounts.contains_key(&id));
+                self.end_all(id);
+                self.voided(id);
+            }
+            Action::SetRole { user, admin } => {
+                let id = self.user(user);
+                let role: Role = if admin { "admin" } else { "viewer" }.parse().expect("a role");
+                let change = self.store.set_role(id, role).await.expect("works");
+                let refused = !admin && self.is_last_admin(id);
+                self.changed(id, &change, refused, |account| account.admin = admin);
+            }
+            Action::SetDisabled { user, disabled } => {
+                let id = self.user(user);
+                let change = self.store.set_disabled(id, disabled).await.expect("works");
+                let refused = disabled && self.is_last_admin(id);
+                self.changed(id, &change, refused, |account| account.disabled = disabled);
+                if self.accounts.get(&id).is_some_and(|account| account.disabled) {
+                    self.end_all(id);
+                }
+            }
+            Action::SetPassword { user } => {
+                let id = self.user(user);
+                // Another string each time, and the one that sign-ins verify against again.
+                let other = self.store.set_password(id, "$scrypt$other".into()).await.expect("works");
+                self.changed(id, &other, false, |account| account.version += 0);
+                let change = self.store.set_password(id, HASH.into()).await.expect("works");
+                assert_eq!(matches!(change, UserChange::Done(_)), self.accounts.contains_key(&id));
+                if let Some(account) = self.accounts.get_mut(&id) {
+                    account.version += 2;
+                }
+                self.end_all(id);
+            }
+            Action::Delete { user } => {
+                let id = self.user(user);
+                let change = self.store.delete_user(id).await.expect("works");
+                if !self.accounts.contains_key(&id) {
+                    assert_eq!(change, UserChange::NotFound);
+                } else if self.is_last_admin(id) {
+                    assert_eq!(change, UserChange::LastAdmin, "AZ-3");
+                } else {
+                    assert!(matches!(change, UserChange::Done(_)));
+                    self.accounts.remove(&id);
+                    self.end_all(id);
+                }
+            }
+            Action::Sweep => {
+                while self.store.sweep_sessions(self.now).await.expect("works") {}
+                let now = self.now;
+                self.families.retain(|_, family| now < family.expires_at);
+            }
+            Action::Wait { seconds } => self.now = self.now.plus(Duration::from_secs(seconds.into())),
+        }
+    }
+
+    async fn create(&mut self, email: u8, admin: bool, with_session: bool) {
+        let number = u8::try_from(self.ever_users.len()).expect("few");
+        let address = format!("user{email}@example.org");
+        let new = user(number, &address, if admin { "admin" } else { "viewer" });
+        let (id, session) = (new.id, with_session.then(|| self.new_session(new.id)));
+        let taken = self.accounts.values().any(|account| account.email == address);
+        let account = NewAccount {
+            user: new.clone(),
+            session: session.clone(),
+            replaces: None,
+            admission: Admission::Open,
+            remember: self.remember(),
+        };
+        let created = self.store.create_account(account).await.expect("works");
+        self.ever_users.push(id);
+        if taken {
+            assert_eq!(created, Created::EmailTaken, "AUT-3");
+            return;
+        }
+        assert_eq!(created, Created::User(new));
+        self.accounts.insert(id, Account { email: address, admin, disabled: false, version: 1 });
+        if let Some(session) = session {
+            self.begin(&session);
+        }
+    }
+
+    async fn sign_in(&mut self, user: u8, stale: bool, replaces: Option<u8>) {
+        let id = self.user(user);
+        let replaces = replaces.map(|number| self.session(number));
+        let session = self.new_session(id);
+        let sign_in = SignIn {
+            verified_hash: if stale { "$scrypt$of-yesterday" } else { HASH }.into(),
+            rehashed: None,
+            session: session.clone(),
+            replaces,
+            max_sessions: MAX_SESSIONS,
+            remember: self.remember(),
+        };
+        let signed_in = self.store.sign_in(sign_in).await.expect("works");
+        if stale || self.accounts.get(&id).is_none_or(|account| account.disabled) {
+            assert_eq!(signed_in, SignedIn::Refused, "AUT-14");
+            return;
+        }
+        assert!(matches!(signed_in, SignedIn::User(user) if user.id == id));
+        if let Some(replaced) = replaces {
+            self.families.remove(&replaced);
+        }
+        self.begin(&session);
+        // REF-14: the oldest go, and never the one that has just begun.
+        let mut theirs: Vec<_> = self.families.iter().filter(|(_, family)| family.user == id).collect();
+        theirs.sort_by_key(|(family_id, family)| (**family_id == session.id, family.created_at, **family_id));
+        let too_many = theirs.len().saturating_sub(MAX_SESSIONS);
+        let gone: Vec<_> = theirs.into_iter().take(too_many).map(|(id, _)| *id).collect();
+        for id in gone {
+            self.families.remove(&id);
+        }
+    }
+
+    async fn rotate(&mut self, number: u8, back: i8, other_transport: bool, windows: Windows, on_reuse: OnReuse) {
+        let id = self.session(number);
+        let generation = self
+            .families
+            .get(&id)
+            .map_or(1, |family| u32::try_from((i64::from(family.generation) - i64::from(back)).max(1)).expect("at least one"));
+        let ends_at = self.families.get(&id).map_or(self.now, |family| family.ends_at);
+        let transport = if other_transport { Transport::Body } else { Transport::Cookie };
+        let (conflict_window, grace) = (windows.conflict, windows.grace);
+        let child_expires_at = self.now.plus(IDLE).min(ends_at);
+        let rotate = Rotate { transport, child_expires_at, conflict_window, grace, on_reuse, ..rotation(id, generation, self.now) };
+        let rotated = self.store.rotate(rotate).await.expect("works");
+        let now = self.now;
+        let Some(family) = self.families.get_mut(&id) else {
+            assert_eq!(rotated, Rotated::Revoked);
+            return;
+        };
+        let user = family.user;
+        let since = family.replaced.get(&generation).map(|replaced| now.since(*replaced));
+        let within = |window: Duration| since.is_some_and(|since| since < window);
+        if now >= family.expires_at {
+            assert_eq!(rotated, Rotated::Expired, "REF-9");
+            self.families.remove(&id);
+        } else if generation == family.generation && other_transport {
+            assert_eq!(rotated, Rotated::OtherTransport, "REF-12");
+        } else if generation == family.generation {
+            assert!(matches!(rotated, Rotated::Rotated(session, _) if session.generation == generation + 1));
+            family.rotated(now, child_expires_at);
+        } else if generation > family.generation {
+            assert_eq!(rotated, Rotated::Ahead(user), "REF-15");
+            self.families.remove(&id);
+        } else if generation + 1 == family.generation && within(grace) && !other_transport && family.replays < 3 {
+            assert!(matches!(rotated, Rotated::Replayed(session, _) if session.generation == family.generation), "REF-4");
+            family.replays += 1;
+        } else if within(conflict_window) {
+            assert_eq!(rotated, Rotated::Conflict);
+        } else {
+            assert_eq!(rotated, Rotated::Reused(user), "REF-1: an old generation never rotates");
+            self.reused(id, user, on_reuse);
+        }
+    }
+
+    fn reused(&mut self, id: SessionId, user: UserId, on_reuse: OnReuse) {
+        match on_reuse {
+            OnReuse::Session => {
+                self.families.remove(&id);
+            }
+            OnReuse::User => {
+                self.end_all(user);
+                self.voided(user);
+            }
+        }
+    }
+
+    /// REF-3: of n that present one token at once, exactly one gets a child.
+    async fn race(&mut self, number: u8, runners: u8) {
+        let id = self.session(number);
+        let Some(family) = self.families.get(&id).filter(|family| self.now < family.expires_at) else { return };
+        let (generation, user) = (family.generation, family.user);
+        let child_expires_at = self.now.plus(IDLE).min(family.ends_at);
+        let rotate = Rotate { child_expires_at, ..rotation(id, generation, self.now) };
+        if let Some(memory) = self.memory {
+            memory.hold();
+        }
+        let all = join_all((0..runners).map(|_| self.store.rotate(rotate.clone())));
+        let start = async {
+            // By now every one of them waits for its commit.
+            tokio::task::yield_now().await;
+            if let Some(memory) = self.memory {
+                memory.release();
+            }
+        };
+        let (outcomes, ()) = tokio::join!(all, start);
+        let outcomes: Vec<_> = outcomes.into_iter().map(|outcome| outcome.expect("works")).collect();
+        let winners = outcomes.iter().filter(|outcome| matches!(outcome, Rotated::Rotated(..))).count();
+        let losers = outcomes.iter().filter(|outcome| **outcome == Rotated::Conflict).count();
+        assert_eq!(winners, 1, "{outcomes:?}");
+        self.families.get_mut(&id).expect("there").rotated(self.now, child_expires_at);
+        if self.memory.is_some() {
+            // All had arrived before the one commit: nobody came late.
+            assert_eq!(losers, outcomes.len() - 1, "{outcomes:?}");
+        } else if outcomes.contains(&Rotated::Reused(user)) {
+            // On a real engine some may have arrived after the winner's commit.
+            self.reused(id, user, OnReuse::User);
+        }
+    }
+
+    fn voided(&mut self, id: UserId) {
+        if let Some(account) = self.accounts.get_mut(&id) {
+            account.version += 1;
+        }
+    }
+
+    fn changed(&mut self, id: UserId, change: &UserChange, refused: bool, apply: impl FnOnce(&mut Account)) {
+        let Some(account) = self.accounts.get_mut(&id) else {
+            assert_eq!(*change, UserChange::NotFound);
+            return;
+        };
+        if refused {
+            assert_eq!(*change, UserChange::LastAdmin, "AZ-3");
+            return;
+        }
+        assert!(matches!(change, UserChange::Done(_)), "{change:?}");
+        let before = (account.admin, account.disabled);
+        apply(account);
+        if before != (account.admin, account.disabled) {
+            account.version += 1;
+        }
+    }
+
+    /// The database holds what the model does, and no less than one admin once there was one.
+    pub fn agrees(&mut self, users: &BTreeMap<UserId, User>, sessions: &BTreeMap<SessionId, Session>) {
+        let stored: Vec<_> = users.values().map(|u| (u.id, u.email.to_string(), u.role.is_admin(), u.disabled, u.version)).collect();
+        let model: Vec<_> = self.accounts.iter().map(|(id, a)| (*id, a.email.clone(), a.admin, a.disabled, a.version)).collect();
+        assert_eq!(stored, model);
+        let stored: Vec<_> = sessions.values().map(|s| (s.id, s.user, s.generation, s.expires_at, s.replays)).collect();
+        let model: Vec<_> = self.families.iter().map(|(id, f)| (*id, f.user, f.generation, f.expires_at, f.replays)).collect();
+        assert_eq!(stored, model);
+        let has_admin = users.values().any(User::is_active_admin);
+        self.had_admin |= has_admin;
+        assert_eq!(has_admin, self.had_admin, "AZ-3: nobody is left to administer");
+        assert_eq!(self.store.has_admin().expect("works"), has_admin);
+    }
+}
+
+impl Family {
+    fn rotated(&mut self, now: Timestamp, expires_at: Timestamp) {
+        self.replaced.insert(self.generation, now);
+        self.generation += 1;
+        self.expires_at = expires_at;
+        self.replays = 0;
+    }
+}
