@@ -7,10 +7,9 @@
 
 use crate::{
     domain::Timestamp,
-    failure::Failure,
+    failure::{self, Failure},
     keyring::Keyring,
     store::{Error, Observer, Revocations, Store, engine::sled::Sled},
-    telemetry,
 };
 use rustix::fs::{FlockOperation, flock};
 use secrecy::{ExposeSecret, SecretString};
@@ -238,7 +237,7 @@ fn watch<T: Send + 'static>(
     open: impl FnOnce(Sled) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let (reply, answer) = mpsc::channel();
-    let thread = std::thread::Builder::new().name(telemetry::SILENT_THREAD.into()).spawn(move || {
+    let thread = std::thread::Builder::new().name(failure::SILENT_THREAD.into()).spawn(move || {
         let opened = Sled::open(&database, min_free).and_then(open);
         // Whoever waited may have given up.
         let _ = reply.send(opened);

@@ -3,6 +3,9 @@
 use crate::store;
 use std::fmt;
 
+/// The thread whose panics are an answer: a damaged database panics sled while it is opened.
+pub const SILENT_THREAD: &str = "store-open";
+
 /// A failure to start or to carry out a command: what, where, how to mend it, and the exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {

@@ -1,12 +1,12 @@
 //! Logs: structured, on stderr, without a secret (LOG-1). Those of our crates' dependencies are
 //! shown from `warn` on, whatever our own level: what they trace is not ours to vouch for.
 
-use crate::config::{Log, LogFormat, LogLevel};
+use crate::{
+    config::{Log, LogFormat, LogLevel},
+    failure,
+};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
-
-/// The thread whose panics are an answer: a damaged database panics sled while it is opened.
-pub const SILENT_THREAD: &str = "store-open";
 
 /// Starts logging. A second call in a process changes nothing.
 pub fn start(settings: &Log) {
@@ -29,7 +29,7 @@ pub fn start(settings: &Log) {
     // One line in the log like everything else, and not what was in hand: that may be a secret.
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
-        if thread.name() != Some(SILENT_THREAD) {
+        if thread.name() != Some(failure::SILENT_THREAD) {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
             tracing::error!(place, thread = thread.name().unwrap_or_default(), "a bug: a panic was caught");
         }

@@ -4,7 +4,11 @@
 //! Every try is charged before its work is done, so that parallel tries cannot pass together
 //! (LIM-10), and given back when it turns out honest: successful sign-ins are not counted (SPEC §8).
 
-use super::devices::Device;
+pub use super::backoff::AccountKey;
+use super::{
+    backoff::{Backoff, Origin, Outcome, Pending},
+    devices::Device,
+};
 use crate::{
     config,
     domain::{AddressPrefix, SessionId},
@@ -17,19 +21,10 @@ use governor::{
     state::{StateStore, keyed::ShrinkableKeyedStateStore},
 };
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    num::NonZeroU32,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, hash::Hash, num::NonZeroU32, sync::Arc, time::Duration};
 
 /// The most keys one limit remembers; all beyond share one (LIM-8).
-const MAX_KEYS: usize = 100_000;
-/// The longest wait after yet another failed sign-in.
-const MAX_DELAY: Duration = Duration::from_secs(60);
+pub(super) const MAX_KEYS: usize = 100_000;
 
 /// A try that is one too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,22 +37,6 @@ pub struct Limited {
     pub window: Duration,
     /// When to try again; at least a second.
     pub retry_after: Duration,
-}
-
-/// An account as the throttle knows it: a hash of the name that was typed, whether it exists or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct AccountKey([u8; 16]);
-
-impl AccountKey {
-    /// The key of a name in the form it is looked up in (LIM-7).
-    ///
-    /// # Panics
-    /// Never: a digest is longer than a key.
-    #[must_use]
-    pub fn of(name: &str) -> Self {
-        let digest = Sha256::digest(name.trim().to_lowercase());
-        Self(*digest.first_chunk().expect("a digest has 32 bytes"))
-    }
 }
 
 /// All limits.
@@ -76,7 +55,7 @@ impl Throttle {
     pub fn new(settings: &config::Limits) -> Self {
         let minute = Duration::from_secs(60);
         Self {
-            by_account: Arc::new(Backoff { free: settings.login_failures, window: settings.login_window, entries: Mutex::default() }),
+            by_account: Arc::new(Backoff::new(settings.login_failures, settings.login_window)),
             by_address: Arc::new(Limit::new(
                 "login-address",
                 settings.login_failures_per_address,
@@ -282,121 +261,8 @@ impl<K: Hash + Eq + Clone> ShrinkableKeyedStateStore<K> for Ledger<K> {
     }
 }
 
-type Suspect = (AccountKey, Origin);
-
-/// Where a try comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Origin {
-    Address(AddressPrefix),
-    Device([u8; 16]),
-}
-
-/// Failed sign-ins of one account from one address: some are free, then each costs twice the wait of
-/// the one before, up to a minute. governor knows no growing delay.
-struct Backoff {
-    free: u32,
-    window: Duration,
-    entries: Mutex<HashMap<Suspect, Entry>>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    failures: u32,
-    pending: u32,
-    /// No try before this.
-    next: Instant,
-    /// When the last failure was.
-    last: Instant,
-}
-
-/// A charged try whose outcome is open.
-struct Pending {
-    backoff: Arc<Backoff>,
-    suspect: Suspect,
-    settled: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    Succeeded,
-    Failed,
-    Unknown,
-}
-
-impl Backoff {
-    fn attempt(self: &Arc<Self>, suspect: Suspect) -> Result<Pending, Limited> {
-        let now = Instant::now();
-        let mut entries = self.entries.lock();
-        if entries.len() >= MAX_KEYS && !entries.contains_key(&suspect) {
-            return Err(self.limited(MAX_DELAY));
-        }
-        let entry = entries.entry(suspect).or_insert(Entry { failures: 0, pending: 0, next: now, last: now });
-        if entry.pending == 0 && now.duration_since(entry.last) >= self.window {
-            entry.failures = 0;
-            entry.next = now;
-        }
-        if now < entry.next {
-            return Err(self.limited(entry.next - now));
-        }
-        // Open tries may fail yet: beyond the free ones there is one at a time.
-        if entry.pending > 0 && entry.failures + entry.pending >= self.free {
-            return Err(self.limited(Duration::from_secs(1)));
-        }
-        entry.pending += 1;
-        Ok(Pending { backoff: Arc::clone(self), suspect, settled: false })
-    }
-
-    fn settle(&self, suspect: &Suspect, outcome: Outcome) {
-        let mut entries = self.entries.lock();
-        let Some(entry) = entries.get_mut(suspect) else { return };
-        entry.pending = entry.pending.saturating_sub(1);
-        match outcome {
-            Outcome::Succeeded => entry.failures = 0,
-            Outcome::Failed => {
-                entry.failures += 1;
-                entry.last = Instant::now();
-                if let Some(beyond) = entry.failures.checked_sub(self.free) {
-                    entry.next = entry.last + Duration::from_secs(1 << beyond.min(16)).min(MAX_DELAY);
-                }
-            }
-            Outcome::Unknown => {}
-        }
-        if entry.failures == 0 && entry.pending == 0 {
-            entries.remove(suspect);
-        }
-    }
-
-    fn limited(&self, wait: Duration) -> Limited {
-        Limited { policy: "login", quota: self.free, window: self.window, retry_after: whole_seconds(wait) }
-    }
-
-    fn sweep(&self) {
-        let now = Instant::now();
-        let mut entries = self.entries.lock();
-        entries.retain(|_, entry| entry.pending > 0 || now.duration_since(entry.last) < self.window);
-        if entries.len() * 4 < entries.capacity() {
-            entries.shrink_to_fit();
-        }
-    }
-}
-
-impl Pending {
-    fn settle(&mut self, outcome: Outcome) {
-        self.settled = true;
-        self.backoff.settle(&self.suspect, outcome);
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.settle(Outcome::Unknown);
-        }
-    }
-}
-
 /// Rounded up, and at least one: what `Retry-After` can say.
-fn whole_seconds(wait: Duration) -> Duration {
+pub(super) fn whole_seconds(wait: Duration) -> Duration {
     Duration::from_secs((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
 }
 
@@ -423,27 +289,6 @@ mod tests {
         assert!(throttle.sign_in(AccountKey::of("eve@example.org"), HERE, None).is_ok());
         // LIM-7: another spelling is the same account.
         assert!(throttle.sign_in(AccountKey::of(" ADA@Example.org "), HERE, None).is_err());
-    }
-
-    #[test]
-    fn delays_double_up_to_a_minute_and_a_success_ends_them() {
-        let backoff = Arc::new(Backoff { free: 5, window: Duration::from_secs(900), entries: Mutex::default() });
-        let suspect = (AccountKey::of("ada"), Origin::Address(HERE));
-        let mut waits = Vec::new();
-        for n in 0..13 {
-            let pending = backoff.attempt(suspect);
-            if n >= 5 {
-                waits.push(pending.err().expect("must wait").retry_after.as_secs());
-                backoff.entries.lock().get_mut(&suspect).expect("known").next = Instant::now();
-                backoff.attempt(suspect).unwrap_or_else(|_| panic!("waited")).settle(Outcome::Failed);
-            } else {
-                pending.unwrap_or_else(|_| panic!("free")).settle(Outcome::Failed);
-            }
-        }
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
-        backoff.entries.lock().get_mut(&suspect).expect("known").next = Instant::now();
-        backoff.attempt(suspect).unwrap_or_else(|_| panic!("waited")).settle(Outcome::Succeeded);
-        assert!(backoff.entries.lock().is_empty());
     }
 
     #[test]

@@ -153,7 +153,7 @@ fn strays(reads: &dyn Reads) -> usize {
 
 /// The database and what memory was told of it agree (I7, REV-3).
 fn told_the_truth(store: &Store, told: &Told) {
-    let loaded = store.revocations().expect("readable");
+    let loaded = store.revocations(Timestamp::default()).expect("readable");
     assert_eq!(loaded.users.into_iter().collect::<BTreeMap<_, _>>(), *told.users.lock().expect("no panic"));
     let remembered: BTreeSet<_> = loaded.sessions.into_iter().map(|(id, _)| id).collect();
     assert_eq!(remembered, *told.ended.lock().expect("no panic"));
@@ -198,7 +198,7 @@ proptest! {
     #[test]
     fn the_store_on_sled_does_what_its_model_does(script in proptest::collection::vec(model::action(), 1..40)) {
         let dir = tempfile::tempdir().expect("a directory");
-        let sled = super::engine::sled::Sled::open(&dir.path().join("db")).expect("opens");
+        let sled = super::engine::sled::Sled::open(&dir.path().join("db"), 0).expect("opens");
         runtime().block_on(follow(Box::new(sled), None, script));
     }
 }

@@ -186,7 +186,7 @@ async fn ref_12_a_token_travels_one_way() {
     let mut browser = Actor::at(&server);
     let answer = browser.register("alice@example.org", "cookie").await.expect(201);
     assert!(answer.body.get("refreshToken").is_none() && answer.body["csrfToken"].is_string(), "{}", answer.text);
-    assert_eq!(answer.set_cookies().len(), 2);
+    assert_eq!(answer.set_cookies().len(), 3);
     assert!(!answer.text.contains(&browser.refresh_token()));
     let answer = browser.refresh().await.expect(200);
     assert!(answer.body.get("refreshToken").is_none() && !answer.text.contains(&browser.refresh_token()), "{}", answer.text);

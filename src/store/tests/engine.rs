@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Clones share the rows.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Memory(Arc<Inner>);
 
 #[derive(Default)]
@@ -30,12 +30,6 @@ struct Faults {
     /// Operations that still succeed; `None`: all do.
     left: Option<usize>,
     commit_failed: bool,
-}
-
-impl Default for Memory {
-    fn default() -> Self {
-        Self(Arc::default())
-    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use std::{collections::BTreeMap, time::Duration};
 
 /// A refresh token's life unused, and a session's at most.
-pub const IDLE: Duration = Duration::from_hours(1);
-pub const ABSOLUTE: Duration = Duration::from_hours(3);
+pub const IDLE: Duration = Duration::from_secs(3600);
+pub const ABSOLUTE: Duration = Duration::from_secs(3 * 3600);
 const MAX_SESSIONS: usize = 3;
 
 /// Something to do. Users and sessions are picked by number among those there ever were, so that
@@ -116,7 +116,7 @@ pub fn rotation(session: SessionId, generation: u32, now: Timestamp) -> Rotate {
         conflict_window: Duration::ZERO,
         grace: Duration::ZERO,
         on_reuse: OnReuse::User,
-        remember: Some(now.plus(Duration::from_mins(15))),
+        remember: Some(now.plus(Duration::from_secs(900))),
     }
 }
 
@@ -191,8 +191,8 @@ impl<'a> World<'a> {
         self.families.retain(|_, family| family.user != user);
     }
 
-    fn remember(&self) -> Option<Timestamp> {
-        Some(self.now.plus(Duration::from_mins(15)))
+    fn remember(&self) -> Timestamp {
+        self.now.plus(Duration::from_secs(900))
     }
 
     /// Whether a user is the only one who can administer.
@@ -212,7 +212,7 @@ impl<'a> World<'a> {
             Action::EndSession { session, owner } => {
                 let (id, owner) = (self.session(session), owner.map(|number| self.user(number)));
                 let ours = self.families.get(&id).is_some_and(|family| owner.is_none_or(|owner| owner == family.user));
-                let ended = self.store.end_session(id, owner, self.remember()).await.expect("works");
+                let ended = self.store.end_session(id, owner, Some(self.remember())).await.expect("works");
                 assert_eq!(ended == Ended::Done, ours, "AZ-6");
                 if ours {
                     self.families.remove(&id);
@@ -286,7 +286,7 @@ impl<'a> World<'a> {
             session: session.clone(),
             replaces: None,
             admission: Admission::Open,
-            remember: self.remember(),
+            remember: Some(self.remember()),
         };
         let created = self.store.create_account(account).await.expect("works");
         self.ever_users.push(id);
@@ -311,7 +311,7 @@ impl<'a> World<'a> {
             session: session.clone(),
             replaces,
             max_sessions: MAX_SESSIONS,
-            remember: self.remember(),
+            remember: Some(self.remember()),
         };
         let signed_in = self.store.sign_in(sign_in).await.expect("works");
         if stale || self.accounts.get(&id).is_none_or(|account| account.disabled) {

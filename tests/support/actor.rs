@@ -1,0 +1,219 @@
+//! Those who talk to a server.
+
+use super::{Answer, PASSWORD, Server, send};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Who talks to a server: nobody in particular, a browser-like holder of cookies, or a holder of tokens.
+#[derive(Clone)]
+pub struct Actor {
+    http: reqwest::Client,
+    base: String,
+    /// The cookie jar: name to value.
+    pub cookies: BTreeMap<String, String>,
+    pub access: Option<String>,
+    /// A refresh token that travels in bodies.
+    pub refresh: Option<String>,
+    /// Sent with every request.
+    pub headers: Vec<(String, String)>,
+    pub id: String,
+    pub email: String,
+}
+
+impl Actor {
+    /// Nobody yet.
+    pub fn at(server: &Server) -> Self {
+        Self {
+            http: reqwest::Client::new(),
+            base: format!("http://{}", server.address),
+            cookies: BTreeMap::new(),
+            access: None,
+            refresh: None,
+            headers: Vec::new(),
+            id: String::new(),
+            email: String::new(),
+        }
+    }
+
+    /// The same one, talking to a server that was started again.
+    pub fn moved_to(mut self, server: &Server) -> Self {
+        self.base = format!("http://{}", server.address);
+        self.http = reqwest::Client::new();
+        self
+    }
+
+    /// A registered user whose refresh token is in the cookie.
+    pub async fn registered(server: &Server, email: &str) -> Self {
+        let mut actor = Self::at(server);
+        actor.register(email, "cookie").await.expect(201);
+        actor
+    }
+
+    /// A registered user whose refresh token travels in bodies.
+    pub async fn registered_with_tokens(server: &Server, email: &str) -> Self {
+        let mut actor = Self::at(server);
+        actor.register(email, "body").await.expect(201);
+        actor
+    }
+
+    /// A user of this role, made by an operator and signed in with tokens in bodies.
+    pub async fn with_role(server: &Server, email: &str, role: &str) -> Self {
+        server.json(&["user", "add", email, "--role", role], PASSWORD);
+        let mut actor = Self::at(server);
+        actor.login(email, PASSWORD, "body").await.expect(200);
+        actor
+    }
+
+    /// A browser on the server's own page: says so, and sends its CSRF cookie as a header too.
+    #[allow(clippy::wrong_self_convention, reason = "it reads as what it becomes")]
+    pub fn as_browser(mut self) -> Self {
+        self.headers = vec![("origin".into(), self.base.clone()), ("sec-fetch-site".into(), "same-origin".into())];
+        self
+    }
+
+    pub fn csrf_header(&self) -> Option<(&'static str, String)> {
+        self.cookies.get("csrfToken").map(|token| ("x-csrf-token", token.clone()))
+    }
+
+    /// A request with the actor's headers, but neither cookies nor tokens.
+    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let mut request = self.http.request(method.parse().expect("a method"), format!("{}{path}", self.base));
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        request
+    }
+
+    /// A request with the actor's cookies.
+    pub fn with_cookies(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let line: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let request = self.request(method, path);
+        if line.is_empty() { request } else { request.header("cookie", line.join("; ")) }
+    }
+
+    /// A request with the actor's access token, if there is one.
+    pub fn bearer(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let request = self.request(method, path);
+        match &self.access {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// Takes over cookies and tokens from an answer, as a browser or an app would.
+    pub fn take(&mut self, answer: &Answer) {
+        for line in answer.set_cookies() {
+            let (pair, attributes) = line.split_once(';').expect("attributes");
+            let (name, value) = pair.split_once('=').expect("a value");
+            if attributes.contains("Max-Age=0") {
+                self.cookies.remove(name);
+            } else {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        if let Some(token) = answer.body["accessToken"].as_str() {
+            self.access = Some(token.to_owned());
+        }
+        if let Some(token) = answer.body["refreshToken"].as_str() {
+            self.refresh = Some(token.to_owned());
+        }
+        if let Some(id) = answer.body["user"]["id"].as_str() {
+            id.clone_into(&mut self.id);
+        }
+        if let Some(email) = answer.body["user"]["email"].as_str() {
+            email.clone_into(&mut self.email);
+        }
+    }
+
+    pub async fn register(&mut self, email: &str, transport: &str) -> Answer {
+        let body = json!({ "email": email, "password": PASSWORD, "tokenTransport": transport });
+        let answer = send(self.with_cookies("POST", "/api/auth/register").json(&body)).await;
+        self.take(&answer);
+        answer
+    }
+
+    pub async fn login(&mut self, email: &str, password: &str, transport: &str) -> Answer {
+        let body = json!({ "email": email, "password": password, "tokenTransport": transport });
+        let answer = send(self.with_cookies("POST", "/api/auth/login").json(&body)).await;
+        self.take(&answer);
+        answer
+    }
+
+    /// Refreshes the way its token travels, and keeps what it gets.
+    pub async fn refresh(&mut self) -> Answer {
+        let answer = self.try_refresh().await;
+        self.take(&answer);
+        answer
+    }
+
+    /// Refreshes and keeps nothing: what a parallel tab or a thief does.
+    pub async fn try_refresh(&self) -> Answer {
+        let request = if let Some(token) = &self.refresh {
+            self.request("POST", "/api/auth/refresh").json(&json!({ "refreshToken": token }))
+        } else {
+            let request = self.with_cookies("POST", "/api/auth/refresh");
+            match self.csrf_header().filter(|_| !self.headers.is_empty()) {
+                Some((name, token)) => request.header(name, token),
+                None => request,
+            }
+        };
+        send(request).await
+    }
+
+    /// Presents this refresh token in a body, whoever's it is, and keeps nothing.
+    pub async fn refresh_with(&self, token: &str) -> Answer {
+        send(self.request("POST", "/api/auth/refresh").json(&json!({ "refreshToken": token }))).await
+    }
+
+    /// The refresh token it holds, however that travels.
+    pub fn refresh_token(&self) -> String {
+        self.refresh.clone().unwrap_or_else(|| self.cookies["refreshToken"].clone())
+    }
+
+    /// Signs out by whatever it holds.
+    pub async fn logout(&mut self) -> Answer {
+        let request = if let Some(token) = &self.refresh {
+            self.bearer("POST", "/api/auth/logout").json(&json!({ "refreshToken": token }))
+        } else {
+            let mut request = self.with_cookies("POST", "/api/auth/logout");
+            if let Some((name, token)) = self.csrf_header().filter(|_| !self.headers.is_empty()) {
+                request = request.header(name, token);
+            }
+            match &self.access {
+                Some(token) => request.bearer_auth(token),
+                None => request,
+            }
+        };
+        let answer = send(request).await;
+        self.take(&answer);
+        answer
+    }
+
+    pub async fn me(&self) -> Answer {
+        send(self.bearer("GET", "/api/users/me")).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        send(self.bearer("GET", path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        send(self.bearer("POST", path).json(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        send(self.bearer("PATCH", path).json(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        send(self.bearer("DELETE", path)).await
+    }
+
+    pub async fn set_role(&self, id: &str, role: &str) -> Answer {
+        self.patch(&format!("/api/users/{id}/role"), &json!({ "role": role })).await
+    }
+
+    pub async fn change_password(&self, current: &str, new: &str) -> Answer {
+        self.post("/api/auth/password", &json!({ "currentPassword": current, "newPassword": new })).await
+    }
+}
