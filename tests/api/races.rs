@@ -25,6 +25,7 @@ async fn stampede(actor: &Actor) -> Vec<Answer> {
 async fn ref_3_of_parallel_refreshes_exactly_one_wins() {
     let server = Server::start();
     Actor::registered_with_tokens(&server, "alice@example.org").await;
+    let mut lost_races = 0;
     for round in 0..ROUNDS {
         let mut alice = Actor::at(&server);
         alice.login("alice@example.org", PASSWORD, "body").await.expect(200);
@@ -34,7 +35,10 @@ async fn ref_3_of_parallel_refreshes_exactly_one_wins() {
         for answer in &answers {
             match answer.outcome() {
                 (200, _) => assert!(children.insert(answer.text_of("refreshToken")), "round {round}: two winners of one child"),
-                (409, "REFRESH_CONFLICT") => assert_eq!(answer.header("retry-after"), Some("1")),
+                (409, "REFRESH_CONFLICT") => {
+                    lost_races += 1;
+                    assert_eq!((answer.header("retry-after"), answer.set_cookies().len()), (Some("1"), 0));
+                }
                 (401, "TOKEN_REUSE_DETECTED" | "TOKEN_REVOKED") => caught = true,
                 other => panic!("round {round}: {other:?}"),
             }
@@ -43,6 +47,8 @@ async fn ref_3_of_parallel_refreshes_exactly_one_wins() {
         let child = alice.refresh_with(children.iter().next().expect("one")).await;
         assert_eq!(child.status, if caught { 401 } else { 200 }, "round {round}: caught {caught}, {}", child.text);
     }
+    // Of a thousand some arrived before the winner's commit: no thieves, browsers or not.
+    assert!(lost_races > 0, "nobody ever just lost a race");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -181,11 +187,12 @@ async fn ref_7_no_refresh_slips_past_a_sign_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aut_14_no_sign_in_slips_past_being_disabled() {
-    let server = Server::start();
+    // A hash slow enough that disabling happens while it is computed.
+    let server = Server::with(&["passwords.scrypt_log_n=13"]);
     let admin = Actor::with_role(&server, "admin@example.org", "admin").await;
     let alice = Actor::registered_with_tokens(&server, "alice@example.org").await;
     let path = format!("/api/users/{}", alice.id);
-    for round in 0..50 {
+    for round in 0..30 {
         let barrier = Arc::new(Barrier::new(2));
         let (mut arriving, start) = (Actor::at(&server), Arc::clone(&barrier));
         let arrived = tokio::spawn(async move {
@@ -195,20 +202,19 @@ async fn aut_14_no_sign_in_slips_past_being_disabled() {
         });
         barrier.wait().await;
         // Now before, now during, now after the password is verified.
-        tokio::time::sleep(Duration::from_micros(200 * (round % 20))).await;
+        tokio::time::sleep(Duration::from_millis(2 * (round % 15))).await;
         admin.patch(&path, &json!({ "disabled": true })).await.expect(200);
         let (arrived, answer) = arrived.await.expect("answered");
-        match answer.outcome() {
-            (200, _) => {
-                assert_eq!(arrived.me().await.outcome(), (401, "TOKEN_REVOKED"), "round {round}");
-                assert_eq!(arrived.try_refresh().await.outcome(), (401, "TOKEN_REVOKED"), "round {round}");
-            }
-            other => assert_eq!(other, (401, "INVALID_CREDENTIALS"), "round {round}"),
+        assert!(matches!(answer.outcome(), (200, "") | (401, "INVALID_CREDENTIALS")), "round {round}: {}", answer.text);
+        // While disabled, or enabled again: dead all the same.
+        if round % 2 == 0 {
+            admin.patch(&path, &json!({ "disabled": false })).await.expect(200);
+        }
+        if answer.status == 200 {
+            assert_eq!(arrived.me().await.outcome(), (401, "TOKEN_REVOKED"), "round {round}");
+            assert_eq!(arrived.try_refresh().await.outcome(), (401, "TOKEN_REVOKED"), "round {round}");
         }
         admin.patch(&path, &json!({ "disabled": false })).await.expect(200);
-        if answer.status == 200 {
-            assert_eq!(arrived.me().await.outcome(), (401, "TOKEN_REVOKED"), "round {round}: enabled again, dead all the same");
-        }
     }
 }
 
