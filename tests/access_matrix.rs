@@ -52,7 +52,7 @@ fn table() -> BTreeMap<&'static str, BTreeMap<&'static str, Access>> {
 async fn visitors(server: &Server) -> Vec<Visitor> {
     // Admins both: a token that is no good opens nothing, whoever's it was.
     let expired = Actor::with_role(server, "expired@example.org", "admin").await;
-    server.advance(Duration::from_mins(16));
+    server.advance(Duration::from_secs(16 * 60));
     let mut revoked = Actor::with_role(server, "revoked@example.org", "admin").await;
     let token = revoked.access.clone();
     revoked.logout().await.expect(200);
