@@ -115,9 +115,16 @@ pub fn load(flags: &Flags, environment: impl Iterator<Item = (String, String)>) 
             overlay(key, text, Origin::Flag(flag.into()))?;
         }
     }
-    let settings: Settings = serde_path_to_error::deserialize(Value::Table(merged)).map_err(|error| {
-        let key = error.path().to_string();
-        refusal(&origins, &key, &error.into_inner().to_string().replace('\n', " "))
+    let settings: Settings = serde_path_to_error::deserialize(Value::Table(merged.clone())).map_err(|error| {
+        let path = error.path().to_string();
+        // One item of a list is the list's fault: that is what came from somewhere.
+        let key = path.split('[').next().unwrap_or_default();
+        let why = error.into_inner().to_string().replace('\n', " ");
+        let found = key.split_once('.').and_then(|(section, key)| merged.get(section)?.get(key));
+        match found.map(ToString::to_string) {
+            Some(found) if !why.contains(found.trim_matches('"')) => refusal(&origins, key, &format!("found {found}: {}", why.trim())),
+            _ => refusal(&origins, key, why.trim()),
+        }
     })?;
     settings
         .check()
