@@ -14,6 +14,8 @@ mod invites;
 pub mod routes;
 mod sessions;
 mod site;
+#[cfg(test)]
+mod tests;
 mod users;
 mod verb;
 
