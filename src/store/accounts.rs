@@ -55,7 +55,12 @@ pub enum UserChange {
     NotFound,
     /// It would have left nobody to administer (AZ-3).
     LastAdmin,
+    /// Whoever asked may not manage this user (AZ-4).
+    NotPermitted,
 }
+
+/// Whether a user as they are when the change is made may be changed by whoever asks for it.
+pub type Permit = Box<dyn Fn(&User) -> bool + Send>;
 
 /// Whether a change to a user ends their sessions.
 enum Sessions {
@@ -154,8 +159,8 @@ impl Store {
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn set_role(&self, id: UserId, role: Role) -> Result<UserChange, Error> {
-        self.change_user(id, move |user| {
+    pub async fn set_role(&self, permit: Permit, id: UserId, role: Role) -> Result<UserChange, Error> {
+        self.change_user(permit, id, move |user| {
             user.role = role.clone();
             Sessions::GoOn
         })
@@ -166,8 +171,8 @@ impl Store {
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn set_disabled(&self, id: UserId, disabled: bool) -> Result<UserChange, Error> {
-        self.change_user(id, move |user| {
+    pub async fn set_disabled(&self, permit: Permit, id: UserId, disabled: bool) -> Result<UserChange, Error> {
+        self.change_user(permit, id, move |user| {
             user.disabled = disabled;
             if disabled { Sessions::End } else { Sessions::GoOn }
         })
@@ -179,7 +184,7 @@ impl Store {
     /// # Errors
     /// The engine's own.
     pub async fn set_password(&self, id: UserId, password_hash: String) -> Result<UserChange, Error> {
-        self.change_user(id, move |user| {
+        self.change_user(Box::new(|_| true), id, move |user| {
             user.password_hash.clone_from(&password_hash);
             Sessions::End
         })
@@ -190,9 +195,12 @@ impl Store {
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn delete_user(&self, id: UserId) -> Result<UserChange, Error> {
+    pub async fn delete_user(&self, permit: Permit, id: UserId) -> Result<UserChange, Error> {
         self.revoke(move |t| {
             let Some(user) = USERS.get(t.reads(), &id)? else { return Ok(UserChange::NotFound) };
+            if !permit(&user) {
+                return Ok(UserChange::NotPermitted);
+            }
             if user.is_active_admin() && other_admin(t, Some(id))?.is_none() {
                 return Ok(UserChange::LastAdmin);
             }
@@ -223,9 +231,17 @@ impl Store {
     }
 
     /// Changes a user and voids their access tokens, unless nothing changes.
-    async fn change_user(&self, id: UserId, mut change: impl FnMut(&mut User) -> Sessions + Send + 'static) -> Result<UserChange, Error> {
+    async fn change_user(
+        &self,
+        permit: Permit,
+        id: UserId,
+        mut change: impl FnMut(&mut User) -> Sessions + Send + 'static,
+    ) -> Result<UserChange, Error> {
         self.revoke(move |t| {
             let Some(before) = USERS.get(t.reads(), &id)? else { return Ok(UserChange::NotFound) };
+            if !permit(&before) {
+                return Ok(UserChange::NotPermitted);
+            }
             let mut user = before.clone();
             let sessions = change(&mut user);
             if before.is_active_admin() && !user.is_active_admin() && other_admin(t, Some(id))?.is_none() {

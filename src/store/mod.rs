@@ -18,7 +18,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use accounts::{Admission, Created, NewAccount, UserChange};
+pub use accounts::{Admission, Created, NewAccount, Permit, UserChange};
 pub use check::Report;
 pub use error::Error;
 pub use sessions::{Ended, OnReuse, Remember, Rotate, Rotated, SignIn, SignedIn};

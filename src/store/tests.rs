@@ -234,9 +234,9 @@ async fn every_verb(store: &Store, told: &Told, mut after: impl FnMut(&str, Resu
     let change = store.change_password(HASH.into(), "$scrypt$new".into(), model::rotation(fifth, 2, at(31)));
     after("change_password", change.await.map(drop));
     after("reuse", store.rotate(model::rotation(fifth, 1, at(40))).await.map(drop));
-    after("set_role", store.set_role(ben.id, Role::admin()).await.map(drop));
-    after("set_disabled", store.set_disabled(ada.id, true).await.map(drop));
-    after("enable", store.set_disabled(ada.id, false).await.map(drop));
+    after("set_role", store.set_role(Box::new(|_| true), ben.id, Role::admin()).await.map(drop));
+    after("set_disabled", store.set_disabled(Box::new(|_| true), ada.id, true).await.map(drop));
+    after("enable", store.set_disabled(Box::new(|_| true), ada.id, false).await.map(drop));
     after("set_password", store.set_password(ben.id, HASH.into()).await.map(drop));
     after("sign_in again", store.sign_in(sign_in(6, &ben, None)).await.map(drop));
     let token = TokenId::from_bytes([3; 16]);
@@ -253,7 +253,7 @@ async fn every_verb(store: &Store, told: &Told, mut after: impl FnMut(&str, Resu
     after("forget sessions", forgotten);
     after("forget tokens", store.forget(&[], &[token]).await);
     after("end_all", store.end_all(ada.id).await.map(drop));
-    after("delete_user", store.delete_user(ada.id).await.map(drop));
+    after("delete_user", store.delete_user(Box::new(|_| true), ada.id).await.map(drop));
 }
 
 /// STO-1, STO-3, STO-4: whichever operation fails, a verb did all or nothing and said which, and

@@ -228,13 +228,13 @@ impl<'a> World<'a> {
             Action::SetRole { user, admin } => {
                 let id = self.user(user);
                 let role: Role = if admin { "admin" } else { "viewer" }.parse().expect("a role");
-                let change = self.store.set_role(id, role).await.expect("works");
+                let change = self.store.set_role(Box::new(|_| true), id, role).await.expect("works");
                 let refused = !admin && self.is_last_admin(id);
                 self.changed(id, &change, refused, |account| account.admin = admin);
             }
             Action::SetDisabled { user, disabled } => {
                 let id = self.user(user);
-                let change = self.store.set_disabled(id, disabled).await.expect("works");
+                let change = self.store.set_disabled(Box::new(|_| true), id, disabled).await.expect("works");
                 let refused = disabled && self.is_last_admin(id);
                 self.changed(id, &change, refused, |account| account.disabled = disabled);
                 if self.accounts.get(&id).is_some_and(|account| account.disabled) {
@@ -255,7 +255,7 @@ impl<'a> World<'a> {
             }
             Action::Delete { user } => {
                 let id = self.user(user);
-                let change = self.store.delete_user(id).await.expect("works");
+                let change = self.store.delete_user(Box::new(|_| true), id).await.expect("works");
                 if !self.accounts.contains_key(&id) {
                     assert_eq!(change, UserChange::NotFound);
                 } else if self.is_last_admin(id) {
