@@ -18,7 +18,8 @@ const README: &str = include_str!("../README.md");
 /// Marks the end of a block in what the walk prints.
 const END: &str = "-- end of block --";
 
-/// A server with the settings it is shipped with, but for the port. Dropping it kills it.
+/// A server with the settings it is shipped with, but for the port and for patience with a busy
+/// machine, where hashing comes last. Dropping it kills it.
 struct AsShipped(Child);
 
 impl Drop for AsShipped {
@@ -31,7 +32,8 @@ impl Drop for AsShipped {
 #[test]
 fn the_walk_runs_as_printed() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (child, address) = support::launch(dir.path(), &[], &[]).unwrap_or_else(|log| panic!("no start: {log}"));
+    let (child, address) =
+        support::launch(dir.path(), &["passwords.hash_wait=1m".into()], &[]).unwrap_or_else(|log| panic!("no start: {log}"));
     let _server = AsShipped(child);
     let said = walk(dir.path(), &format!("http://{address}"));
     let [register, login, me, refresh, admin, role, at_once, verify, logout] = &said[..] else {
