@@ -137,6 +137,12 @@ async fn answer<F: Future<Output = Result<Response, Infallible>>>(
         }
     };
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        // What an attack looks like from here (LOG-3); the services report what they decide themselves.
+        match error.code {
+            Code::RateLimited => tracing::info!(event = "rate_limited", path, from = %exchange.from()),
+            Code::CsrfFailed => tracing::warn!(event = "csrf_failed", path, from = %exchange.from()),
+            _ => {}
+        }
         response = error.render(exchange.request_id());
     }
     finish(&web.site, exchange, &path, &mut response);
