@@ -1,0 +1,363 @@
+//! The wire itself: heads and bodies that come slowly, twice, too long or broken, and connections
+//! without end. The share of one address prefix is held in `server/slots.rs`: all of loopback is exempt.
+
+use crate::support::{Actor, PASSWORD, Server, send};
+use rustix::process::{Pid, Resource, Rlimit};
+use std::time::{Duration, Instant};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+    time::timeout,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+async fn connect(server: &Server) -> TcpStream {
+    TcpStream::connect(&server.address).await.expect("connected")
+}
+
+/// What arrives until the server closes, which it must in this time.
+async fn rest(stream: &mut TcpStream, patience: Duration) -> String {
+    let mut bytes = Vec::new();
+    // A reset closes as well as an end.
+    let _ = timeout(patience, stream.read_to_end(&mut bytes)).await.unwrap_or_else(|_| panic!("still open after {patience:?}"));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Sends bytes as they are and reads until the server closes.
+async fn raw(server: &Server, bytes: &[u8]) -> String {
+    let mut stream = connect(server).await;
+    // The server may close before it has read all.
+    let _ = stream.write_all(bytes).await;
+    rest(&mut stream, 10 * SECOND).await
+}
+
+/// One answer of a connection that stays open.
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let whole = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |n| n.parse().expect("a length"));
+        (body.len() >= length).then(|| text.clone().into_owned())
+    };
+    loop {
+        if let Some(answer) = whole(&bytes) {
+            return answer;
+        }
+        let read = timeout(10 * SECOND, stream.read_buf(&mut bytes)).await.expect("in time").expect("read");
+        assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&bytes));
+    }
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("no status in {answer:?}"))
+}
+
+fn get_health(server: &Server) -> Vec<u8> {
+    format!("GET /health HTTP/1.1\r\nHost: {}\r\n\r\n", server.address).into_bytes()
+}
+
+/// The head of a sign-in, with these lines more.
+fn post(server: &Server, lines: &str) -> String {
+    format!("POST /api/auth/login HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{lines}\r\n", server.address)
+}
+
+/// Sends a byte every half second until the server closes: what it said, and when.
+async fn drip(server: &Server, first: &str) -> (String, Duration) {
+    let mut stream = connect(server).await;
+    stream.write_all(first.as_bytes()).await.expect("sent");
+    let begun = Instant::now();
+    let (mut reader, mut writer) = stream.split();
+    let mut said = Vec::new();
+    let dripping = async {
+        while writer.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(SECOND / 2).await;
+        }
+    };
+    // Reading ends when the server closes; dripping into a closed socket ends too, then or a byte later.
+    let reading = timeout(30 * SECOND, reader.read_to_end(&mut said));
+    tokio::pin!(dripping, reading);
+    tokio::select! {
+        read = &mut reading => { let _ = read.expect("closed"); }
+        () = &mut dripping => { let _ = reading.await.expect("closed"); }
+    }
+    (String::from_utf8_lossy(&said).into_owned(), begun.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_1_slow_heads_bodies_and_silence_have_their_time_and_no_more() {
+    let server = Server::start();
+    let slow_head = drip(&server, "GET /health HTTP/1.1\r\nX-Slow: ");
+    let slow_body = post(&server, "Content-Length: 5000\r\n");
+    let slow_body = drip(&server, &slow_body);
+    let slow_chunk = post(&server, "Transfer-Encoding: chunked\r\n\r\n1000");
+    let slow_chunk = drip(&server, slow_chunk.trim_end());
+    let silent = async {
+        let begun = Instant::now();
+        let said = rest(&mut connect(&server).await, 30 * SECOND).await;
+        (said, begun.elapsed())
+    };
+    let idle = async {
+        let mut stream = connect(&server).await;
+        let mut heads = Vec::new();
+        for pause in [Duration::ZERO, 8 * SECOND] {
+            tokio::time::sleep(pause).await;
+            stream.write_all(&get_health(&server)).await.expect("sent");
+            heads.push(status(&answer(&mut stream).await));
+        }
+        let begun = Instant::now();
+        let said = rest(&mut stream, 70 * SECOND).await;
+        (heads, said, begun.elapsed())
+    };
+    let ((head, head_took), (body, body_took), (chunk, chunk_took), (silent, silent_took), (heads, said, idled)) =
+        tokio::join!(slow_head, slow_body, slow_chunk, silent, idle);
+    println!("head {head_took:?}, body {body_took:?}, chunk {chunk_took:?}, silent {silent_took:?}, idle {idled:?}");
+    assert!(!head.contains(" 200 ") && head_took > 4 * SECOND && head_took <= 6 * SECOND, "{head_took:?}: {head}");
+    for (said, took) in [(body, body_took), (chunk, chunk_took)] {
+        assert_eq!(status(&said), 408, "{said}");
+        assert!(said.contains("REQUEST_TIMEOUT") && took > 9 * SECOND && took <= 11 * SECOND, "{took:?}: {said}");
+    }
+    assert!(silent.is_empty() && silent_took <= 6 * SECOND, "{silent_took:?}: {silent}");
+    assert_eq!(heads, [200, 200], "a connection may idle between requests");
+    assert!(said.is_empty() && idled > 50 * SECOND && idled <= 65 * SECOND, "{idled:?}: {said}");
+}
+
+#[tokio::test]
+async fn http_1_a_head_is_of_limited_size_and_of_http_1() {
+    let server = Server::start();
+    let head = |lines: &str| format!("GET /health HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{lines}\r\n", server.address);
+    for (lines, expected) in [
+        (format!("X-Long: {}\r\n", "x".repeat(20 * 1024)), 431),
+        ("X-Many: x\r\n".repeat(65), 431),
+        ("X-Many: x\r\n".repeat(60), 200),
+        (format!("X-Long: {}\r\n", "x".repeat(10 * 1024)), 200),
+    ] {
+        let answer = raw(&server, head(&lines).as_bytes()).await;
+        assert_eq!(status(&answer), expected, "{:.200}", answer);
+    }
+    // HTTP/2 without asking (RFC 9113 §3.3), and a first line without end.
+    let preface = raw(&server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    assert!(preface.is_empty() || status(&preface) == 400, "{preface}");
+    let endless = raw(&server, format!("GET /{}", "x".repeat(64 * 1024)).as_bytes()).await;
+    assert!(endless.is_empty() || matches!(status(&endless), 400 | 414 | 431), "{endless}");
+    let upgrade = raw(&server, head("Upgrade: h2c\r\nHTTP2-Settings: AAAA\r\n").as_bytes()).await;
+    assert_eq!(status(&upgrade), 200, "an upgrade is ignored: {upgrade}");
+}
+
+/// Raises how many files this process may have open.
+fn allow_files(count: u64) {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let current = limit.maximum.map_or(count, |maximum| maximum.min(count)).max(limit.current.unwrap_or(count));
+    assert!(current >= count, "this machine allows {current} open files");
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: limit.maximum }).expect("raised");
+}
+
+/// A fresh, honest client's answer, in time.
+async fn is_well(server: &Server, patience: Duration) {
+    let begun = Instant::now();
+    let health = timeout(patience, send(Actor::at(server).request("GET", "/health"))).await.expect("an answer in time");
+    assert_eq!(health.status, 200);
+    println!("/health after {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_1_two_thousand_idle_or_slow_clients_keep_nobody_out() {
+    allow_files(4096);
+    let server = Server::start();
+    for (kind, said) in [("silent", &b""[..]), ("slow", b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nX-Slow: "), ("idle", &get_health(&server))]
+    {
+        let mut swarm = Vec::new();
+        for _ in 0..2000 {
+            let mut stream = connect(&server).await;
+            // Whoever had to make room already is gone.
+            let _ = stream.write_all(said).await;
+            swarm.push(stream);
+        }
+        is_well(&server, 2 * SECOND).await;
+        is_well(&server, 2 * SECOND).await;
+        // Those that never finish a head are gone by themselves.
+        if kind != "idle" {
+            for stream in &mut swarm {
+                rest(stream, 10 * SECOND).await;
+            }
+        }
+    }
+    is_well(&server, 2 * SECOND).await;
+}
+
+/// Resident memory now, in KiB.
+fn resident(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+#[tokio::test]
+async fn http_2_chunks_without_end_are_refused_and_take_no_memory() {
+    let server = Server::start();
+    is_well(&server, 10 * SECOND).await;
+    let before = resident(&server);
+    for _ in 0..20 {
+        let mut stream = connect(&server).await;
+        stream.write_all(post(&server, "Transfer-Encoding: chunked\r\n").as_bytes()).await.expect("sent");
+        let chunk = [b"10000\r\n", &[b' '; 0x1_0000][..], b"\r\n"].concat();
+        let (mut reader, mut writer) = stream.split();
+        let mut said = Vec::new();
+        let sending = async {
+            let mut sent = 0;
+            while sent < 64 << 20 && writer.write_all(&chunk).await.is_ok() {
+                sent += chunk.len();
+            }
+            sent
+        };
+        let (sent, _) = timeout(20 * SECOND, async { tokio::join!(sending, reader.read_to_end(&mut said)) }).await.expect("closed");
+        assert!(sent < 16 << 20, "{sent} bytes were taken");
+        // The reset that ends the flood may overtake the answer.
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.is_empty() || (status(&said) == 413 && said.contains("PAYLOAD_TOO_LARGE")), "{said}");
+    }
+    let after = resident(&server);
+    println!("resident before {before} KiB, after {after} KiB");
+    assert!(after < before + 16 * 1024, "from {before} to {after} KiB");
+    // Without a flood behind it the answer arrives.
+    let mut stream = connect(&server).await;
+    let head = post(&server, "Transfer-Encoding: chunked\r\n");
+    stream.write_all(format!("{head}2801\r\n{}\r\n", " ".repeat(0x2801)).as_bytes()).await.expect("sent");
+    assert_eq!(status(&rest(&mut stream, 10 * SECOND).await), 413);
+}
+
+#[tokio::test]
+async fn http_3_a_body_of_unclear_length_is_refused_and_nothing_behind_it_is_read() {
+    let server = Server::start();
+    let smuggled = format!("GET /api/users/me HTTP/1.1\r\nHost: {}\r\nX-Request-Id: smuggled\r\n\r\n", server.address);
+    let chunked = "2\r\n{}\r\n0\r\n\r\n";
+    let first = String::from_utf8(get_health(&server)).expect("ASCII");
+    for (lines, body) in [
+        ("Transfer-Encoding: chunked\r\nContent-Length: 2\r\n", chunked),
+        ("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", chunked),
+        ("content-length:2\r\ntransfer-encoding:chunked\r\n", chunked),
+        ("Content-Length: 2\r\nContent-Length: 3\r\n", "{}"),
+        ("Content-Length: 2, 3\r\n", "{}"),
+        ("Content-Length: +2\r\n", "{}"),
+        ("Content-Length: 0x2\r\n", "{}"),
+        ("Content-Length: -2\r\n", "{}"),
+        ("X-Folded: a\r\n b\r\nContent-Length: 2\r\n", "{}"),
+        ("Content-Length : 2\r\n", "{}"),
+        (" Content-Length: 2\r\n", "{}"),
+        ("X-Nul: a\0b\r\nContent-Length: 2\r\n", "{}"),
+        ("Transfer-Encoding: gzip\r\n", chunked),
+        ("Transfer-Encoding: chunked, identity\r\n", chunked),
+        ("Transfer-Encoding: xchunked\r\n", chunked),
+        ("Transfer-Encoding\x0b: chunked\r\n", chunked),
+    ] {
+        let request = format!("{}{body}{smuggled}", post(&server, lines));
+        let answers = raw(&server, request.as_bytes()).await;
+        assert_eq!((status(&answers), answers.matches("HTTP/1.1 ").count()), (400, 1), "{lines:?}: {answers}");
+        // Behind another request in the same packet, and behind a body that arrives on its own.
+        let answers = raw(&server, format!("{first}{request}").as_bytes()).await;
+        let (_, second) = answers.split_once("}HTTP/1.1 ").unwrap_or_else(|| panic!("{lines:?}: {answers}"));
+        assert!(second.starts_with("400 ") && !second.contains("HTTP/1.1 "), "{lines:?} behind another: {answers}");
+        let mut stream = connect(&server).await;
+        stream.write_all(post(&server, "Content-Length: 6\r\n").as_bytes()).await.expect("sent");
+        tokio::task::yield_now().await;
+        stream.write_all(b"{}\n\r\n\n").await.expect("sent");
+        assert_eq!(status(&answer(&mut stream).await), 400);
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let answers = rest(&mut stream, 10 * SECOND).await;
+        assert_eq!((status(&answers), answers.matches("HTTP/1.1 ").count()), (400, 1), "{lines:?} behind a body: {answers}");
+    }
+    // One clear length is fine wherever it stands.
+    let good = format!("{first}{}{chunked}{}", post(&server, "Transfer-Encoding: chunked\r\n"), post(&server, "Content-Length: 2\r\nConnection: close\r\n"));
+    let answers = raw(&server, format!("{good}{{}}").as_bytes()).await;
+    assert_eq!(answers.matches("VALIDATION_FAILED").count(), 2, "{answers}");
+    assert!(!server.log().contains("smuggled"), "{}", server.log());
+}
+
+#[tokio::test]
+async fn http_5_6_hosts_and_methods_that_are_no_business_of_ours() {
+    let server = Server::start();
+    let host = &server.address;
+    for (request, expected) in [
+        ("GET /health HTTP/1.1\r\n".to_owned(), 400),
+        (format!("GET /health HTTP/1.1\r\nHost: {host}\r\nHost: evil.example\r\n"), 400),
+        (format!("GET http://evil.example/health HTTP/1.1\r\nHost: {host}\r\n"), 400),
+        (format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n"), 405),
+        ("CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n".to_owned(), 405),
+        (format!("TRACE /health HTTP/1.1\r\nHost: {host}\r\nX-Secret: canary\r\n"), 405),
+        (format!("OPTIONS * HTTP/1.1\r\nHost: {host}\r\n"), 404),
+    ] {
+        let answer = raw(&server, format!("{request}Connection: close\r\n\r\n").as_bytes()).await;
+        assert_eq!(status(&answer), expected, "{request}: {answer}");
+        assert!(!answer.contains("canary") && answer.contains("x-request-id"), "{request}: {answer}");
+        assert_eq!(expected == 405, answer.contains("\nallow: "), "{request}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn http_10_a_body_is_asked_for_only_when_it_will_be_read() {
+    let server = Server::start();
+    let body = format!("{{\"email\":\"nobody@example.org\",\"password\":\"{PASSWORD}\"}}");
+    let head = |lines: &str| post(&server, &format!("Connection: close\r\nExpect: 100-continue\r\n{lines}"));
+    let refused = raw(&server, head("Content-Length: 99999\r\n").as_bytes()).await;
+    assert_eq!(status(&refused), 413, "{refused}");
+    let refused = raw(&server, head("Content-Length: 10\r\nContent-Type: text/plain\r\n").as_bytes()).await;
+    assert_eq!(status(&refused), 415, "{refused}");
+    let mut stream = connect(&server).await;
+    stream.write_all(head(&format!("Content-Length: {}\r\n", body.len())).as_bytes()).await.expect("sent");
+    assert_eq!(status(&answer(&mut stream).await), 100);
+    stream.write_all(body.as_bytes()).await.expect("sent");
+    assert_eq!(status(&rest(&mut stream, 10 * SECOND).await), 401);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_11_nobodys_request_is_answered_as_somebody_elses() {
+    let server = Server::start();
+    let mut actors = Vec::new();
+    for name in ["alice", "bob", "carol"] {
+        actors.push(Actor::registered(&server, &format!("{name}@example.org")).await);
+    }
+    let mut tasks = JoinSet::new();
+    for n in 0..10 {
+        let (mut stream, actors, address) = (connect(&server).await, actors.clone(), server.address.clone());
+        tasks.spawn(async move {
+            for round in 0..50 {
+                let who = actors.get((round * (n + 1)) % 4);
+                let bearer = who.and_then(|actor| actor.access.as_ref()).map(|token| format!("Authorization: Bearer {token}\r\n"));
+                let request = format!("GET /api/users/me HTTP/1.1\r\nHost: {address}\r\n{}\r\n", bearer.unwrap_or_default());
+                stream.write_all(request.as_bytes()).await.expect("sent");
+                let answer = answer(&mut stream).await;
+                match who {
+                    Some(actor) => assert!(status(&answer) == 200 && answer.contains(&actor.email), "{answer}"),
+                    None => assert!(status(&answer) == 401 && answer.contains("MISSING_TOKEN"), "{answer}"),
+                }
+            }
+        });
+    }
+    tasks.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ops_8_out_of_files_it_backs_off_and_recovers() {
+    let mut server = Server::start();
+    let pid = i32::try_from(server.pid()).ok().and_then(Pid::from_raw);
+    rustix::process::prlimit(pid, Resource::Nofile, Rlimit { current: Some(64), maximum: Some(64) }).expect("limited");
+    let mut crowd = Vec::new();
+    for _ in 0..200 {
+        let mut stream = connect(&server).await;
+        let _ = stream.write_all(b"GET /health HTTP/1.1\r\nX-Slow: ").await;
+        crowd.push(stream);
+    }
+    // Within the crowd's own time to finish their heads, at the latest.
+    is_well(&server, 15 * SECOND).await;
+    drop(crowd);
+    is_well(&server, 15 * SECOND).await;
+    Actor::registered(&server, "alice@example.org").await.me().await.expect(200);
+    let log = server.log();
+    let failures = log.matches("could not be accepted").count();
+    println!("{failures} accepts failed");
+    assert!(failures > 0, "it was never out of files: {log}");
+    assert!(failures < 1000, "{failures} accepts failed: it does not back off");
+    assert!(server.stop().success());
+}
