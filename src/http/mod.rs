@@ -93,8 +93,9 @@ pub fn service(web: Arc<Web>) -> impl Fn(IpAddr, Request<Incoming>) -> futures_u
             let begun = Instant::now();
             let (mut parts, body) = request.into_parts();
             let headers = std::mem::take(&mut parts.headers);
-            let client = client_address(peer, &headers, &web.app.settings.server.trusted_proxies);
-            if client == peer && headers.contains_key("x-forwarded-for") {
+            let trusted = &web.app.settings.server.trusted_proxies;
+            let client = client_address(peer, &headers, trusted);
+            if headers.contains_key("x-forwarded-for") && !trusted.iter().any(|net| net.contains(&peer)) {
                 warn_of_untrusted_proxy(peer);
             }
             let exchange = Exchange::new(client, headers, parts.uri.query().map(str::to_owned));
