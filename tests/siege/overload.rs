@@ -1,0 +1,149 @@
+//! More sign-ins than there are threads to hash for (LIM-9), with the hashing of production.
+
+use crate::support::{Actor, PASSWORD, Server, send};
+use serde_json::json;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    sync::Barrier,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+
+const THREADS: u64 = 2;
+/// What a hash takes while it is computed: 128 * r * N bytes, in KiB.
+const TABLE: u64 = 128 * 8 * (1 << 15) / 1024;
+const MARGIN: u64 = 64 * 1024;
+const CLIENTS: usize = 200;
+
+/// A line of `/proc/PID/status`, in KiB.
+fn memory(server: &Server, line: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("a process");
+    let found = status.lines().find_map(|text| text.strip_prefix(line)).expect("its memory");
+    found.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+fn percentile(times: &mut [Duration], percent: usize) -> Duration {
+    times.sort_unstable();
+    times[(times.len() * percent / 100).min(times.len() - 1)]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lim_9_two_hundred_sign_ins_at_once_are_served_or_refused_and_others_notice_nothing() {
+    let server = Server::with(&["passwords.scrypt_log_n=15", "passwords.scrypt_p=3", "passwords.hash_threads=2", "log.level=info"]);
+    let base = memory(&server, "VmRSS");
+    let alice = Actor::registered(&server, "alice@example.org").await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    // A hundred requests a second that hash nothing, sent whether the last was answered or not.
+    let bystander = tokio::spawn({
+        let (alice, is_over) = (alice.clone(), Arc::clone(&is_over));
+        async move {
+            let (mut ticks, mut tasks) = (interval(Duration::from_millis(10)), JoinSet::new());
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+            while !is_over.load(Relaxed) {
+                ticks.tick().await;
+                let alice = alice.clone();
+                tasks.spawn(async move {
+                    let begun = Instant::now();
+                    alice.me().await.expect(200);
+                    begun.elapsed()
+                });
+            }
+            tasks.join_all().await
+        }
+    });
+    let (barrier, mut tasks) = (Arc::new(Barrier::new(CLIENTS)), JoinSet::new());
+    for n in 0..CLIENTS {
+        let (client, barrier) = (Actor::at(&server), Arc::clone(&barrier));
+        let body = json!({ "email": format!("user{n}@example.org"), "password": PASSWORD });
+        tasks.spawn(async move {
+            barrier.wait().await;
+            let begun = Instant::now();
+            (send(client.request("POST", "/api/auth/login").json(&body)).await, begun.elapsed())
+        });
+    }
+    let answers = tasks.join_all().await;
+    is_over.store(true, Relaxed);
+    let mut bystander = bystander.await.expect("answered");
+    let peak = memory(&server, "VmHWM");
+
+    let (tried, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|(answer, _)| answer.status == 401);
+    for (answer, _) in &refused {
+        assert_eq!(answer.outcome(), (503, "OVERLOADED"));
+        assert!(answer.header("retry-after").and_then(|wait| wait.parse::<u64>().ok()).is_some_and(|wait| wait >= 1));
+    }
+    // Who found no place hears it at once; who had one and waited in vain, after `hash_wait`.
+    let (mut at_once, in_vain): (Vec<_>, Vec<_>) = refused.iter().map(|(_, took)| *took).partition(|took| *took < Duration::from_secs(9));
+    let (p50, p99) = (percentile(&mut bystander, 50), percentile(&mut bystander, 99));
+    println!("base {base} KiB, peak {peak} KiB, allowed {} KiB", base + THREADS * TABLE + MARGIN);
+    println!("{} tried, {} refused at once, {} after waiting", tried.len(), at_once.len(), in_vain.len());
+    println!("refused after {:?} (p50), {:?} (most)", percentile(&mut at_once, 50), percentile(&mut at_once, 100));
+    println!("{} requests of a bystander: p50 {p50:?}, p99 {p99:?}", bystander.len());
+    assert!(peak < base + THREADS * TABLE + MARGIN, "peak {peak} KiB over a base of {base} KiB");
+    assert!(tried.len() >= 2, "nobody was served");
+    assert!(at_once.len() >= CLIENTS / 2, "{} refused at once", at_once.len());
+    assert!(percentile(&mut at_once, 100) < Duration::from_secs(1), "the slowest refusal took {:?}", percentile(&mut at_once, 100));
+    assert!(in_vain.iter().all(|took| *took < Duration::from_secs(12)), "{in_vain:?}");
+    // 50 ms on a machine of its own; a shared one gets room, and the figure is printed.
+    assert!(bystander.len() >= 100 && p99 < Duration::from_millis(250), "p99 {p99:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_hangs_up_while_waiting_to_be_hashed_for_gives_the_place_back() {
+    // One thread that takes a second or more for a hash: a queue of twenty would take as many.
+    let settings = [
+        "passwords.scrypt_log_n=16",
+        "passwords.scrypt_p=8",
+        "passwords.hash_threads=1",
+        "passwords.hash_queue=20",
+        "passwords.hash_wait=60s",
+    ];
+    let server = Server::with(&settings);
+    let body = json!({ "email": "nobody@example.org", "password": PASSWORD });
+    let begun = Instant::now();
+    assert_eq!(send(Actor::at(&server).request("POST", "/api/auth/login").json(&body)).await.status, 401);
+    let one_hash = begun.elapsed();
+    let text = body.to_string();
+    let request = format!(
+        "POST /api/auth/login HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{text}",
+        server.address,
+        text.len()
+    );
+    let mut crowd = Vec::new();
+    for _ in 0..21 {
+        let mut stream = TcpStream::connect(&server.address).await.expect("connected");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        crowd.push(stream);
+    }
+    // Full: one more is told so, once all of the crowd have been read.
+    let probe = || Actor::at(&server).request("POST", "/api/auth/login").timeout(one_hash / 4).json(&body).send();
+    let full = tokio::time::timeout(one_hash * 10, async {
+        loop {
+            let begun = Instant::now();
+            // One that is not refused waits, gives up and gives its place back.
+            if probe().await.is_ok_and(|answer| answer.status() == 503) {
+                return begun.elapsed();
+            }
+        }
+    });
+    println!("a hash takes {one_hash:?}; refused after {:?}", full.await.expect("it never fills up"));
+    drop(crowd);
+    let begun = Instant::now();
+    let answer = loop {
+        let answer = send(Actor::at(&server).request("POST", "/api/auth/login").json(&body)).await;
+        if answer.status != 503 {
+            break answer;
+        }
+        assert!(begun.elapsed() < one_hash * 5, "still full {:?} after all hung up", begun.elapsed());
+    };
+    println!("served {:?} after all hung up", begun.elapsed());
+    assert_eq!(answer.status, 401);
+    assert!(begun.elapsed() < one_hash * 8, "{:?}: somebody was hashed for who had gone", begun.elapsed());
+}
