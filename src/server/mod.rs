@@ -9,7 +9,7 @@ mod slots;
 use crate::http::{self, Web};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
-use pulse::{Pulse, Watched, is_ambiguous};
+use pulse::{Pulse, Watched};
 use slots::Slots;
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -55,8 +55,8 @@ pub async fn run(listener: TcpListener, web: Arc<Web>, stop: impl Future<Output 
             service_fn({
                 let pulse = Arc::clone(&pulse);
                 move |mut request| {
-                    let (pulse, head) = (Arc::clone(&pulse), pulse.begin());
-                    if http::has_transfer_encoding(&request) && is_ambiguous(&head) {
+                    let pulse = Arc::clone(&pulse);
+                    if pulse.begin(&format!("{} {}", request.method(), request.uri()), http::has_transfer_encoding(&request)) {
                         request.extensions_mut().insert(http::TwoLengths);
                     }
                     let answer = service(peer, request);

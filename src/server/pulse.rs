@@ -23,8 +23,9 @@ const HEAD: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(60);
 /// How long a request may be worked on: longer than a body and every queue may take together.
 const BUSY: Duration = Duration::from_secs(60);
-/// The most that is kept of a head: as much as hyper takes.
-const MAX_HEAD: usize = 16 * 1024;
+/// The most that is kept of what arrived: hyper holds at most a head's 16 KiB and one read of as
+/// many, so the head it parses is always among these.
+const RECENT: usize = 32 * 1024;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -32,8 +33,8 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 pub struct Pulse {
     /// Milliseconds since [`START`] in the upper bits, the phase in the lower two.
     state: AtomicU64,
-    /// The bytes since the last request was taken up.
-    head: Mutex<Vec<u8>>,
+    /// The bytes behind the head of the last request: its body, and what was sent ahead.
+    recent: Mutex<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,15 +48,27 @@ enum Phase {
 impl Pulse {
     /// A connection that was just accepted and must now say something.
     pub fn new() -> Arc<Self> {
-        let pulse = Self { state: AtomicU64::new(0), head: Mutex::default() };
+        let pulse = Self { state: AtomicU64::new(0), recent: Mutex::default() };
         pulse.enter(Phase::Head);
         Arc::new(pulse)
     }
 
-    /// A request was taken up. Answers the bytes its head began with, as far as they are known.
-    pub fn begin(&self) -> Vec<u8> {
+    /// A request was taken up whose first line begins like this. Answers whether its head gave its
+    /// body two lengths; a chunked one whose head is not found counts as such. What was sent ahead
+    /// of it or behind it may look like a head as well: any that is ambiguous counts.
+    pub fn begin(&self, line: &str, is_chunked: bool) -> bool {
         self.enter(Phase::Busy);
-        std::mem::take(&mut self.head.lock())
+        let mut recent = self.recent.lock();
+        let mut heads = recent.windows(line.len()).enumerate().filter(|(_, bytes)| *bytes == line.as_bytes()).map(|(at, _)| at);
+        let Some(first) = heads.next() else {
+            recent.clear();
+            return is_chunked;
+        };
+        let ambiguous = is_chunked && std::iter::once(first).chain(heads).any(|at| is_ambiguous(&recent[at..]));
+        let end = first + recent[first..].windows(3).position(|w| w == b"\n\r\n" || w.starts_with(b"\n\n")).unwrap_or(line.len());
+        recent.drain(..end);
+        recent.shrink_to(RECENT / 8);
+        ambiguous
     }
 
     /// Its answer is ready to be sent.
@@ -90,9 +103,11 @@ impl Pulse {
         if self.read().0 == Phase::Idle {
             self.enter(Phase::Head);
         }
-        let mut head = self.head.lock();
-        let room = MAX_HEAD.saturating_sub(head.len());
-        head.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let mut recent = self.recent.lock();
+        recent.extend_from_slice(bytes);
+        if let Some(excess) = recent.len().checked_sub(RECENT) {
+            recent.drain(..excess);
+        }
     }
 
     fn enter(&self, phase: Phase) {
@@ -113,7 +128,7 @@ impl Pulse {
 
 /// Whether a head has both `Transfer-Encoding` and `Content-Length`, which hyper hides: it drops the
 /// length. A proxy in front may have believed the other one (RFC 9112 §6.1, HTTP-3).
-pub fn is_ambiguous(head: &[u8]) -> bool {
+fn is_ambiguous(head: &[u8]) -> bool {
     let mut lengths = [false; 2];
     for line in head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).take_while(|line| !line.is_empty()) {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
@@ -187,12 +202,35 @@ mod tests {
     fn a_pulse_follows_bytes_and_requests() {
         let pulse = Pulse::new();
         assert!(pulse.idle_since().is_some());
-        pulse.received(b"GET /");
-        assert_eq!(pulse.begin(), b"GET /");
+        pulse.received(b"GET / HTTP/1.1\r\n\r\n");
+        assert!(!pulse.begin("GET /", false));
         assert!(pulse.idle_since().is_none(), "worked on");
         pulse.end();
         assert_eq!(pulse.read().0, Phase::Idle);
         pulse.received(b"x");
         assert_eq!(pulse.read().0, Phase::Head, "the first byte of the next request starts its clock");
+    }
+
+    #[test]
+    fn http_3_two_lengths_are_seen_behind_other_requests_and_bodies() {
+        let good = "POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let bad = "POST /x HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let get = "GET /y HTTP/1.1\r\n\r\n";
+        let second = |sent: &[&str]| {
+            let pulse = Pulse::new();
+            sent.iter().for_each(|bytes| pulse.received(bytes.as_bytes()));
+            assert!(!pulse.begin("GET /y", false));
+            pulse.begin("POST /x", true)
+        };
+        assert!(!second(&[get, good]));
+        assert!(!second(&[&format!("{get}{good}")]), "sent ahead");
+        assert!(second(&[&format!("{get}{bad}")]));
+        assert!(second(&[get, "a body\n\r\n\n", bad]));
+        assert!(second(&[get, good, bad]), "what is in the body is not told from a head");
+        assert!(second(&[get]), "not found is not fine");
+        assert!(second(&[get, &"x".repeat(RECENT), &bad[..20], &bad[20..]]), "behind more than is kept");
+        let pulse = Pulse::new();
+        (0..100).for_each(|_| pulse.received(&[b'x'; 16 * 1024]));
+        assert_eq!(pulse.recent.lock().len(), RECENT, "no more is kept");
     }
 }
