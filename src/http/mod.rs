@@ -130,12 +130,7 @@ async fn answer<F: Future<Output = Result<Response, Infallible>>>(
         preflight
     } else {
         parts.extensions.insert(exchange.clone());
-        // One handler's bug is one request's 500 (HTTP-14).
-        match AssertUnwindSafe(route(parts)).catch_unwind().await {
-            Ok(Ok(response)) => response,
-            Ok(Err(never)) => match never {},
-            Err(_) => ApiError::from(Code::Internal).carry(),
-        }
+        contained(async { route(parts).await }).await
     };
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         // What an attack looks like from here (LOG-3); the services report what they decide themselves.
@@ -151,6 +146,15 @@ async fn answer<F: Future<Output = Result<Response, Infallible>>>(
     let user = exchange.user().map(tracing::field::display);
     tracing::debug!(%method, path, status, user, from = %exchange.from(), micros = begun.elapsed().as_micros(), "answered");
     response
+}
+
+/// One handler's bug is one request's 500 (HTTP-14).
+async fn contained(answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
+    match AssertUnwindSafe(answer).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(_) => ApiError::from(Code::Internal).carry(),
+    }
 }
 
 /// Refuses what is no plain request for one of our paths, before any route looks at it.
@@ -212,5 +216,19 @@ fn finish(site: &Site, exchange: &Exchange, path: &str, response: &mut Response)
     }
     if let Some(seconds) = exchange.expires_in() {
         headers.insert(HeaderName::from_static("x-token-expires-in"), HeaderValue::from(seconds));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn http_14_a_panic_is_one_requests_500() {
+        let mut response = contained(async { panic!("a bug") }).await;
+        let error = response.extensions_mut().remove::<ApiError>().expect("an error");
+        assert_eq!(error.render("id-1").status(), 500);
+        let fine = contained(async { Ok(json(&"fine")) }).await;
+        assert_eq!(fine.status(), 200);
     }
 }
