@@ -287,4 +287,24 @@ mod tests {
         refused("", &[], &["tokens"], &["--set tokens", "KEY=VALUE"]);
         refused("", &[], &["server.public_url=http://box.lan"], &["--set server.public_url", "box.lan", "insecure_http"]);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_file_variable_or_flag_makes_reading_the_settings_panic(
+            file in "(\\[[a-z.]{0,8}\\]\n|[a-z_]{1,14} ?= ?['\"\\[{0-9a-z:/.,}\\]-]{0,12}\n|\\PC{0,20}){0,5}",
+            key in proptest::sample::select(vec!["SERVER_LISTEN", "TOKENS_ACCESS_TTL", "SERVER_PUBLIC_URL", "ROLES_VIEWER", "LIMITS_LOGIN_FAILURES"]),
+            value in "[0-9a-z:/.,\\[\\]*-]{0,20}|\\PC{0,20}",
+        ) {
+            // Refused or taken, but told: with the exit code for settings.
+            let name = format!("DOORWARD_{key}");
+            for outcome in [
+                loaded(&file, &[], &[]),
+                loaded("", &[(&name, &value)], &[]),
+                loaded("", &[], &[&format!("{}={value}", key.to_lowercase().replacen('_', ".", 1))]),
+                loaded("", &[], &[&value]),
+            ] {
+                proptest::prop_assert!(outcome.map_or_else(|failure| failure.code() == 78, |_| true));
+            }
+        }
+    }
 }

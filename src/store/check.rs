@@ -138,3 +138,90 @@ impl Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{Client, Role, Session, SessionId, Timestamp, Transport, User, UserId},
+        store::{Admission, Change, Created, NewAccount, Observer, Transaction, engine::sled::Sled},
+    };
+    use std::sync::Arc;
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn committed(&self, _: Change) {}
+    }
+
+    const AT: Timestamp = Timestamp::from_secs(1_700_000_000);
+    const USER: UserId = UserId::from_bytes([1; 16]);
+    const SESSION: SessionId = SessionId::from_bytes([2; 16]);
+
+    fn email() -> crate::domain::Email {
+        "ada@example.org".parse().expect("an address")
+    }
+
+    /// A store with an admin who is signed in.
+    async fn store(dir: &std::path::Path) -> Store {
+        let engine = Sled::open(dir, 0).expect("an engine");
+        Store::initialise(&engine, [7; 16], AT).await.expect("initialised");
+        let store = Store::open(Box::new(engine), [7; 16], Arc::new(Nobody)).expect("a store");
+        let user = User {
+            id: USER,
+            email: email(),
+            password_hash: "$scrypt$".into(),
+            role: Role::admin(),
+            disabled: false,
+            version: 0,
+            created_at: AT,
+        };
+        let end = AT.plus(std::time::Duration::from_secs(60));
+        let session = Session {
+            id: SESSION,
+            user: USER,
+            transport: Transport::Body,
+            generation: 0,
+            token_hash: [3; 32],
+            hash_key: "h".into(),
+            token_key: "t".into(),
+            created_at: AT,
+            refreshed_at: AT,
+            expires_at: end,
+            ends_at: end,
+            sweep_at: end,
+            replaced_at: vec![],
+            replays: 0,
+            client: Client { ip: [127, 0, 0, 1].into(), user_agent: String::new() },
+        };
+        let new = NewAccount { user, session: Some(session), replaces: None, admission: Admission::Open, remember: None };
+        assert!(matches!(store.create_account(new).await.expect("durable"), Created::User(_)));
+        store
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_away_or_changed_behind_its_back_is_found() {
+        type Harm = fn(&mut Transaction<'_>) -> Result<(), Error>;
+        let harms: [(Harm, &str); 9] = [
+            (|t| Ok(USERS_BY_EMAIL.delete(t.tx, &email())), "is not found by its address"),
+            (|t| Ok(ACTIVE_ADMINS.delete(t.tx, &USER)), "is counted among the admins wrongly"),
+            (|t| Ok(SESSIONS_BY_USER.delete(t.tx, &(USER, SESSION))), "is not found by its user"),
+            (|t| Ok(SESSIONS.delete(t.tx, &SESSION)), "leads to no session"),
+            (|t| Ok(USERS.delete(t.tx, &USER)), "has no user"),
+            (|t| USERS_BY_EMAIL.put(t.tx, &"eve@example.org".parse().expect("an address"), &USER), "leads to no user of that address"),
+            (|t| ACTIVE_ADMINS.put(t.tx, &UserId::from_bytes([9; 16]), &()), "is no admin"),
+            (|t| Ok(t.tx.put([&[USERS.prefix()][..], USER.as_bytes()].concat(), vec![1, 2, 3, 4, 5, 6])), "checksum"),
+            (|t| Ok(t.tx.put(vec![0xfe, 1], vec![1])), "a row of no table: fe01"),
+        ];
+        for (harm, expected) in harms {
+            let dir = tempfile::tempdir().expect("a directory");
+            let store = store(dir.path()).await;
+            let sound = store.check().await.expect("checked");
+            assert_eq!(sound.violations, Vec::<String>::new());
+            assert_eq!(sound.counts["users"], 1);
+            store.revoke(harm).await.expect("harmed");
+            let report = store.check().await.expect("checked");
+            assert!(report.violations.iter().any(|violation| violation.contains(expected)), "{expected}: {:?}", report.violations);
+        }
+    }
+}

@@ -313,4 +313,24 @@ mod tests {
         let error = open::<Timestamp>(KEY, &bytes).expect_err("version 2 is unknown");
         assert!(error.to_string().contains("version 2"), "{error}");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn sto_9_no_bytes_under_a_right_checksum_make_reading_a_record_panic(
+            version in 0_u8..4,
+            payload in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+        ) {
+            let mut bytes = vec![version];
+            bytes.extend(payload);
+            bytes.extend(crc32fast::hash(&[KEY, &bytes].concat()).to_le_bytes());
+            let _ = open::<Instance>(KEY, &bytes);
+            let _ = open::<Boots>(KEY, &bytes);
+            let _ = open::<Setup>(KEY, &bytes);
+            let _ = open::<User>(KEY, &bytes);
+            let _ = open::<Session>(KEY, &bytes);
+            let _ = open::<Timestamp>(KEY, &bytes);
+            let _ = open::<UserId>(KEY, &bytes);
+            let _ = open::<()>(KEY, &bytes);
+        }
+    }
 }

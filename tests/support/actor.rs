@@ -23,9 +23,14 @@ pub struct Actor {
 impl Actor {
     /// Nobody yet.
     pub fn at(server: &Server) -> Self {
+        Self::at_address(&server.address)
+    }
+
+    /// Nobody yet, at a server that was started in another way.
+    pub fn at_address(address: &str) -> Self {
         Self {
             http: reqwest::Client::new(),
-            base: format!("http://{}", server.address),
+            base: format!("http://{address}"),
             cookies: BTreeMap::new(),
             access: None,
             refresh: None,
