@@ -148,7 +148,8 @@ impl AccessTokens {
         if iat > now {
             tracing::warn!(seconds = latest - now, "the clock was set back");
         }
-        let exp = (iat + self.settings.access_ttl.as_secs()).min(session.ends_at.secs());
+        // What is left of the session is counted by the clock the session is dated by.
+        let exp = iat + self.settings.access_ttl.as_secs().min(session.ends_at.secs().saturating_sub(now));
         let claims = Claims {
             iss: &self.settings.issuer,
             aud: &self.settings.audience,
@@ -205,7 +206,9 @@ impl AccessTokens {
     /// Until when a revocation must be remembered: when every token issued so far has expired.
     #[must_use]
     pub fn last_expiry(&self) -> Timestamp {
-        self.clock.now().plus(Self::longest_memory(&self.settings))
+        // After the clock was set back, tokens are dated ahead of it.
+        let latest = self.clock.now().max(Timestamp::from_secs(self.latest.load(Relaxed)));
+        latest.plus(Self::longest_memory(&self.settings))
     }
 
     /// How long a token issued now can be of use to anybody.

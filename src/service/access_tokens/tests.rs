@@ -251,6 +251,20 @@ fn ops_7_a_clock_set_back_or_ahead_makes_no_token_invalid_that_was_just_issued()
 }
 
 #[test]
+fn ops_7_rev_3_after_a_clock_was_set_back_revocations_are_remembered_as_long_as_tokens_live() {
+    let mut desk = desk();
+    desk.issue();
+    desk.session.ends_at = desk.clock.now().plus(Duration::from_secs(86_400));
+    for back in [-3_600_000, -40 * 86_400_000] {
+        desk.clock.shift(back);
+        let token = desk.issue();
+        assert!(desk.tokens.verify(&token).is_ok(), "born valid");
+        let exp = inspect(&token).expect("reads").1["exp"].as_u64().expect("exp");
+        assert!(desk.tokens.last_expiry() >= Timestamp::from_secs(exp));
+    }
+}
+
+#[test]
 fn tok_11_two_tokens_in_one_second_differ() {
     let desk = desk();
     assert_ne!(desk.issue(), desk.issue());
