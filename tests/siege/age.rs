@@ -84,7 +84,7 @@ async fn sto_15_what_has_expired_is_swept() {
         counts["setup"] = 0.into();
         counts
     };
-    for _ in 0..20 {
+    for _ in 0..10 {
         Actor::at(&server).login("admin@example.org", PASSWORD, "body").await.expect(200);
     }
     admin.post("/api/invites", &serde_json::json!({ "expiresIn": "1h" })).await.expect(201);

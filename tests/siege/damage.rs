@@ -73,7 +73,16 @@ enum Start {
 }
 
 fn settings() -> Vec<String> {
-    ["insecure_dev=true", "passwords.scrypt_log_n=4", "passwords.scrypt_p=1", "log.level=info"].map(str::to_owned).to_vec()
+    [
+        "insecure_dev=true",
+        "passwords.scrypt_log_n=4",
+        "passwords.scrypt_p=1",
+        "limits.login_failures=100",
+        "limits.login_failures_per_address=100000",
+        "log.level=info",
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 /// Starts within 35 s, or ends within 35 s.

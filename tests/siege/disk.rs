@@ -1,6 +1,6 @@
 //! Disks that run full, and directories that are taken.
 
-use crate::support::{Actor, PASSWORD, Server, launch, send};
+use crate::support::{Actor, PASSWORD, Server, launch};
 use serde_json::Value;
 use std::{
     fs::File,
@@ -60,8 +60,8 @@ impl Drop for SmallDisk {
 }
 
 async fn health(anyone: &Actor) -> (u16, Value) {
-    let answer = send(anyone.request("GET", "/health")).await;
-    (answer.status, answer.body["status"].clone())
+    let answer = anyone.request("GET", "/health").send().await.expect("an answer");
+    (answer.status().as_u16(), answer.json::<Value>().await.expect("JSON")["status"].clone())
 }
 
 #[tokio::test]
