@@ -19,11 +19,14 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How long opening may take: a million users take less than a second.
 const OPENING: Duration = Duration::from_secs(30);
+
+/// How long sled may take to let go of a database that was closed.
+const LETTING_GO: Duration = Duration::from_secs(5);
 
 /// What a data directory holds.
 pub struct Unlocked {
@@ -113,7 +116,14 @@ impl DataDir {
     /// A damaged snapshot is moved aside: it is only a summary of what the database has (STO-7).
     fn watched<T: Send + 'static>(&self, open: impl Fn(Sled) -> Result<T, Error> + Clone + Send + 'static) -> Result<T, Failure> {
         let attempt = || watch(self.database(), self.min_free, open.clone());
-        let outcome = match attempt() {
+        let begun = Instant::now();
+        let mut outcome = attempt();
+        // The directory is ours, so it is a handle of our own that sled's threads have not let go of yet.
+        while matches!(outcome, Err(Error::InUse(_))) && begun.elapsed() < LETTING_GO {
+            std::thread::sleep(Duration::from_millis(10));
+            outcome = attempt();
+        }
+        let outcome = match outcome {
             Err(Error::Corrupt(why)) if self.set_snapshots_aside()? => {
                 tracing::warn!(%why, "the database's snapshot was damaged and is rebuilt");
                 attempt()
