@@ -99,7 +99,7 @@ async fn walk(server: &Server, secrets: &mut Secrets) {
     }
     let bodies = [
         format!("{{\"email\":\"{new_password}\",\"password\":\"{wrong_password}\""),
-        format!("{{\"email\":\"{new_password}\",\"password\":\"{wrong_password}\",\"{admin_password}\":1}}"),
+        format!("{{\"email\":\"{new_password}\",\"password\":\"{wrong_password}\",\"extra\":\"{admin_password}\"}}"),
         format!("{{\"email\":[\"{new_password}\"],\"password\":\"{wrong_password}\"}}"),
         format!("{{\"refreshToken\":\"{token}\"}}"),
     ];
