@@ -218,17 +218,3 @@ fn finish(site: &Site, exchange: &Exchange, path: &str, response: &mut Response)
         headers.insert(HeaderName::from_static("x-token-expires-in"), HeaderValue::from(seconds));
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn http_14_a_panic_is_one_requests_500() {
-        let mut response = contained(async { panic!("a bug") }).await;
-        let error = response.extensions_mut().remove::<ApiError>().expect("an error");
-        assert_eq!(error.render("id-1").status(), 500);
-        let fine = contained(async { Ok(json(&"fine")) }).await;
-        assert_eq!(fine.status(), 200);
-    }
-}

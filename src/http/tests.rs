@@ -115,3 +115,12 @@ async fn http_2_http_4_a_body_is_typed_counted_and_read_before_it_is_believed() 
         assert_eq!(code(&through(may.clone(), "POST", "/", content_type, body).await), of_may, "{content_type:?} {shown}");
     }
 }
+
+#[tokio::test]
+async fn http_14_a_panic_is_one_requests_500() {
+    let mut response = super::contained(async { panic!("a bug") }).await;
+    let error = response.extensions_mut().remove::<ApiError>().expect("an error");
+    assert_eq!(error.render("id-1").status(), 500);
+    let fine = super::contained(async { Ok(super::json(&"fine")) }).await;
+    assert_eq!(fine.status(), 200);
+}

@@ -56,7 +56,7 @@ pub async fn run(listener: TcpListener, web: Arc<Web>, stop: impl Future<Output 
                 let pulse = Arc::clone(&pulse);
                 move |mut request| {
                     let pulse = Arc::clone(&pulse);
-                    if pulse.begin(&format!("{} {}", request.method(), request.uri()), http::has_transfer_encoding(&request)) {
+                    if pulse.begin(http::has_transfer_encoding(&request), || format!("{} {}", request.method(), request.uri())) {
                         request.extensions_mut().insert(http::TwoLengths);
                     }
                     let answer = service(peer, request);

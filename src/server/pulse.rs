@@ -1,6 +1,7 @@
 //! What a connection is doing and for how long it may: the stream sees bytes, the service sees
 //! requests, the watchdog sees neither and ends what takes too long.
 
+use memchr::memmem;
 use parking_lot::Mutex;
 use std::{
     io,
@@ -53,21 +54,27 @@ impl Pulse {
         Arc::new(pulse)
     }
 
-    /// A request was taken up whose first line begins like this. Answers whether its head gave its
-    /// body two lengths; a chunked one whose head is not found counts as such. What was sent ahead
-    /// of it or behind it may look like a head as well: any that is ambiguous counts.
-    pub fn begin(&self, line: &str, is_chunked: bool) -> bool {
+    /// A request was taken up. For a chunked one, whose first line begins as `line` says, answers
+    /// whether its head gave its body two lengths; when its head is not found, it counts as such. A
+    /// body may look like a head: any that is ambiguous counts.
+    pub fn begin(&self, is_chunked: bool, line: impl FnOnce() -> String) -> bool {
         self.enter(Phase::Busy);
         let mut recent = self.recent.lock();
-        let mut heads = recent.windows(line.len()).enumerate().filter(|(_, bytes)| *bytes == line.as_bytes()).map(|(at, _)| at);
-        let Some(first) = heads.next() else {
+        if !is_chunked {
+            // What was sent ahead stays: it may be the head of a chunked one.
+            let end = memmem::find(&recent, b"\r\n\r\n").map_or(recent.len(), |at| at + 4);
+            recent.drain(..end);
+            return false;
+        }
+        let line = line();
+        let mut heads = memmem::find_iter(&recent, &line).peekable();
+        let Some(first) = heads.peek().copied() else {
             recent.clear();
-            return is_chunked;
+            return true;
         };
-        let ambiguous = is_chunked && std::iter::once(first).chain(heads).any(|at| is_ambiguous(&recent[at..]));
-        let end = first + recent[first..].windows(3).position(|w| w == b"\n\r\n" || w.starts_with(b"\n\n")).unwrap_or(line.len());
+        let ambiguous = heads.any(|at| is_ambiguous(&recent[at..]));
+        let end = memmem::find(&recent[first..], b"\r\n\r\n").map_or(recent.len(), |at| first + at + 4);
         recent.drain(..end);
-        recent.shrink_to(RECENT / 8);
         ambiguous
     }
 
@@ -203,7 +210,7 @@ mod tests {
         let pulse = Pulse::new();
         assert!(pulse.idle_since().is_some());
         pulse.received(b"GET / HTTP/1.1\r\n\r\n");
-        assert!(!pulse.begin("GET /", false));
+        assert!(!pulse.begin(false, String::new));
         assert!(pulse.idle_since().is_none(), "worked on");
         pulse.end();
         assert_eq!(pulse.read().0, Phase::Idle);
@@ -219,8 +226,8 @@ mod tests {
         let second = |sent: &[&str]| {
             let pulse = Pulse::new();
             sent.iter().for_each(|bytes| pulse.received(bytes.as_bytes()));
-            assert!(!pulse.begin("GET /y", false));
-            pulse.begin("POST /x", true)
+            assert!(!pulse.begin(false, String::new));
+            pulse.begin(true, || "POST /x".into())
         };
         assert!(!second(&[get, good]));
         assert!(!second(&[&format!("{get}{good}")]), "sent ahead");

@@ -104,13 +104,13 @@ mod tests {
         let slots = Arc::new(Slots::default());
         let pulses: Vec<_> = (0..MAX).map(|_| Pulse::new()).collect();
         let taken: Vec<_> = pulses.iter().map(|pulse| slots.take(None, Arc::clone(pulse)).expect("room")).collect();
-        pulses.iter().skip(1).for_each(|pulse| assert!(!pulse.begin("GET /", false)));
+        pulses.iter().skip(1).for_each(|pulse| assert!(!pulse.begin(false, String::new)));
         let newcomer = slots.take(None, Pulse::new());
         assert!(newcomer.is_some());
         taken[0].evicted().await;
-        pulses.iter().for_each(|pulse| assert!(!pulse.begin("GET /", false)));
+        pulses.iter().for_each(|pulse| assert!(!pulse.begin(false, String::new)));
         let busy = Pulse::new();
-        assert!(!busy.begin("GET /", false));
+        assert!(!busy.begin(false, String::new));
         drop(newcomer);
         let last = slots.take(None, busy);
         assert!(last.is_some());
