@@ -95,8 +95,13 @@ async fn first_admin(app: &App, site: &Site, secrets: &OperatorSecrets) -> Resul
         }
         tracing::warn!("DOORWARD_ADMIN_EMAIL is for an empty database and this one is not: use `doorward user role`");
     }
-    if let Some((token, expires_at)) = app.accounts.open_setup().await.map_err(failed)? {
-        tracing::info!("nobody can administer yet: open {} before {expires_at}", control::setup_link(site, &token));
+    match app.accounts.open_setup().await {
+        Ok(Some((token, expires_at))) => {
+            tracing::info!("nobody can administer yet: open {} before {expires_at}", control::setup_link(site, &token));
+        }
+        Ok(None) => {}
+        // Who is signed in stays so, whatever the disk takes (STO-5).
+        Err(error) => tracing::warn!(%error, "nobody can administer yet, and no link can be made now: `doorward setup-link` makes one"),
     }
     Ok(())
 }
