@@ -135,8 +135,8 @@ async fn answer<F: Future<Output = Result<Response, Infallible>>>(
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         // What an attack looks like from here (LOG-3); the services report what they decide themselves.
         match error.code {
-            Code::RateLimited => tracing::info!(event = "rate_limited", path, from = %exchange.from()),
-            Code::CsrfFailed => tracing::warn!(event = "csrf_failed", path, from = %exchange.from()),
+            Code::RateLimited => tracing::info!(event = "rate_limited", path = loggable(&path), from = %exchange.from()),
+            Code::CsrfFailed => tracing::warn!(event = "csrf_failed", path = loggable(&path), from = %exchange.from()),
             _ => {}
         }
         response = error.render(exchange.request_id());
@@ -144,6 +144,7 @@ async fn answer<F: Future<Output = Result<Response, Infallible>>>(
     finish(&web.site, exchange, &path, &mut response);
     let status = response.status().as_u16();
     let user = exchange.user().map(tracing::field::display);
+    let path = loggable(&path);
     tracing::debug!(%method, path, status, user, from = %exchange.from(), micros = begun.elapsed().as_micros(), "answered");
     response
 }
@@ -155,6 +156,13 @@ async fn contained(answer: impl Future<Output = Result<Response, Infallible>>) -
         Ok(Err(never)) => match never {},
         Err(_) => ApiError::from(Code::Internal).carry(),
     }
+}
+
+/// A path as the log may show it: whoever puts a token into one has not thereby written it there
+/// (LOG-1). No segment of our own paths is longer than an id.
+fn loggable(path: &str) -> String {
+    let segments: Vec<_> = path.split('/').map(|segment| if segment.len() > 32 { "…" } else { segment }).collect();
+    segments.join("/")
 }
 
 /// Refuses what is no plain request for one of our paths, before any route looks at it.
