@@ -1,8 +1,9 @@
-//! The embedded page. The only place that names rust-embed (I1).
+//! The embedded page and client module. The only place that names rust-embed (I1).
 
-use super::{Web, verb};
+use super::{Exchange, Web, verb};
+use bytes::Bytes;
 use rust_embed::{EmbeddedFile, RustEmbed};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 use warp::{
     Filter, Rejection,
     http::{HeaderValue, StatusCode, header},
@@ -10,44 +11,155 @@ use warp::{
     reply::{Reply, Response},
 };
 
-/// The page's policy: nothing inline, nothing from elsewhere (HDR-2).
+/// The page's policy: nothing inline, nothing from elsewhere (HDR-2), and no text that becomes markup.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-                           form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'";
+                           form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; \
+                           require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// What other sites' pages import; it stays when the page is switched off.
+const MODULE: [&str; 2] = ["doorward.js", "doorward.d.ts"];
 
 #[derive(RustEmbed)]
 #[folder = "assets/web"]
-struct Assets;
+struct Plain;
+
+/// The same files compressed, by `assets/compress.mjs`: `doorward.js.br`, `doorward.js.gz`.
+#[derive(RustEmbed)]
+#[folder = "assets/packed"]
+struct Packed;
+
+/// An embedded file and what it is called.
+struct Asset {
+    name: String,
+    file: EmbeddedFile,
+}
 
 /// The page and what it is made of. That the file exists is asked before the method is.
 pub fn assets(web: &Arc<Web>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
-    let enabled = web.app.settings.demo.enabled;
+    let page = web.app.settings.demo.enabled;
     warp::path::full()
-        .and_then(move |path: FullPath| async move {
-            let name = if path.as_str() == "/" { "index.html" } else { path.as_str().trim_start_matches('/') };
-            match Assets::get(name) {
-                Some(file) if enabled && path.as_str() != "/index.html" => Ok(file),
-                _ => Err(warp::reject::not_found()),
-            }
-        })
+        .and_then(move |path: FullPath| async move { find(path.as_str(), page).ok_or_else(warp::reject::not_found) })
         .and(verb::get())
-        .and(warp::ext::get::<super::Exchange>())
-        .map(|file: EmbeddedFile, exchange: super::Exchange| {
-            let tag = format!("\"{}\"", data_encoding::HEXLOWER.encode(&file.metadata.sha256_hash()[..16]));
-            let fresh = exchange.header(&header::IF_NONE_MATCH).is_some_and(|tags| tags.split(',').any(|t| t.trim() == tag));
-            let mut response = if fresh {
-                StatusCode::NOT_MODIFIED.into_response()
-            } else {
-                warp::http::Response::new(file.data.to_vec()).into_response()
-            };
-            let headers = response.headers_mut();
-            let mut insert = |name, value: &str| {
-                headers.insert(name, HeaderValue::from_str(value).expect("tags and media types are ASCII"));
-            };
-            let kind = file.metadata.mimetype();
-            insert(header::CONTENT_TYPE, &if kind.starts_with("text/") { format!("{kind}; charset=utf-8") } else { kind.to_owned() });
-            insert(header::ETAG, &tag);
-            insert(header::CACHE_CONTROL, "no-cache");
-            insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
-            response
-        })
+        .and(warp::ext::get::<Exchange>())
+        .map(|asset: Asset, exchange: Exchange| answer(asset, &exchange))
+}
+
+fn find(path: &str, page: bool) -> Option<Asset> {
+    // One spelling per path (HTTP-7): the page is `/` alone.
+    let name = match path.strip_prefix('/')? {
+        "" => "index.html",
+        "index.html" => return None,
+        name => name,
+    };
+    let file = (page || MODULE.contains(&name)).then(|| Plain::get(name))??;
+    Some(Asset { name: name.to_owned(), file })
+}
+
+fn answer(Asset { name, file }: Asset, exchange: &Exchange) -> Response {
+    let coding = ["br", "gzip"].into_iter().find(|coding| accepts(exchange, coding));
+    let packed = coding.and_then(|coding| {
+        let ending = if coding == "br" { "br" } else { "gz" };
+        Packed::get(&format!("{name}.{ending}")).map(|file| (coding, file))
+    });
+    // A tag for each form of it (RFC 9110 §8.8.3.3).
+    let hash = data_encoding::HEXLOWER.encode(&file.metadata.sha256_hash()[..16]);
+    let tag = packed.as_ref().map_or_else(|| format!("\"{hash}\""), |(coding, _)| format!("\"{hash}-{coding}\""));
+    let coding = packed.as_ref().map(|(coding, _)| *coding);
+    let mut response = if is_known(exchange, &tag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let data = packed.map_or(file.data, |(_, packed)| packed.data);
+        let data = match data {
+            Cow::Borrowed(data) => Bytes::from_static(data),
+            Cow::Owned(data) => data.into(),
+        };
+        warp::http::Response::new(data).into_response()
+    };
+    let headers = response.headers_mut();
+    if let Some(coding) = coding {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type(&name)));
+    headers.insert(header::ETAG, HeaderValue::try_from(tag).expect("a tag is ASCII"));
+    // Names carry no hash: ask each time, and mostly hear 304.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding, Origin"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    response
+}
+
+/// Whether the client takes this coding (RFC 9110 §12.5.3).
+fn accepts(exchange: &Exchange, coding: &str) -> bool {
+    exchange.headers(&header::ACCEPT_ENCODING).filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).any(|item| {
+        let (name, weight) = item.split_once(';').unwrap_or((item, ""));
+        let refused = weight.trim().strip_prefix("q=").is_some_and(|weight| weight.parse() == Ok(0.0_f32));
+        name.trim().eq_ignore_ascii_case(coding) && !refused
+    })
+}
+
+fn is_known(exchange: &Exchange, tag: &str) -> bool {
+    exchange
+        .header(&header::IF_NONE_MATCH)
+        .is_some_and(|tags| tags.split(',').map(str::trim).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag))
+}
+
+fn media_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("svg") => "image/svg+xml; charset=utf-8",
+        // Types for editors; a registry calls `.ts` a video.
+        _ => "text/plain; charset=utf-8",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warp::http::HeaderMap;
+
+    fn asking(name: header::HeaderName, value: &'static str) -> Exchange {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_static(value));
+        Exchange::new([127, 0, 0, 1].into(), headers, None)
+    }
+
+    #[test]
+    fn without_the_page_the_module_stays() {
+        for name in MODULE {
+            assert!(find(&format!("/{name}"), false).is_some(), "{name}");
+        }
+        for path in ["/", "/style.css", "/page/app.js"] {
+            assert!(find(path, true).is_some(), "{path}");
+            assert!(find(path, false).is_none(), "{path}");
+        }
+        for path in ["/index.html", "/doorward.js.br", "/nothing", ""] {
+            assert!(find(path, true).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_coding_is_taken_unless_it_is_refused() {
+        let takes = |line, coding| accepts(&asking(header::ACCEPT_ENCODING, line), coding);
+        assert!(takes("gzip, deflate, br, zstd", "br"));
+        assert!(takes("GZIP;q=0.5", "gzip"));
+        assert!(!takes("gzip", "br"));
+        assert!(!takes("br;q=0, gzip", "br"));
+        assert!(!takes("br; q=0.000", "br"));
+        assert!(!takes("brotli", "br"));
+    }
+
+    #[test]
+    fn every_form_of_a_file_has_its_own_tag_and_is_not_sent_twice() {
+        let ask = |name, value| answer(find("/doorward.js", true).expect("embedded"), &asking(name, value));
+        let tag = |response: &Response| response.headers()[header::ETAG].to_str().expect("ASCII").to_owned();
+        let (plain, brotli) = (ask(header::ACCEPT_ENCODING, "identity"), ask(header::ACCEPT_ENCODING, "br, gzip"));
+        assert_eq!(brotli.headers()[header::CONTENT_ENCODING], "br");
+        assert!(!plain.headers().contains_key(header::CONTENT_ENCODING));
+        assert_ne!(tag(&plain), tag(&brotli));
+        let known: &'static str = Box::leak(format!("\"other\", W/{}", tag(&plain)).into_boxed_str());
+        assert_eq!(ask(header::IF_NONE_MATCH, known).status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(ask(header::IF_NONE_MATCH, "\"other\"").status(), StatusCode::OK);
+    }
 }

@@ -1,0 +1,78 @@
+// Signed out: sign in, register, or make the first admin.
+
+import { auth } from './auth.js';
+import { field, form, h, newPassword } from './ui.js';
+
+const SVG = 'http://www.w3.org/2000/svg';
+
+/** The one picture: a door, and the light behind it. */
+function door() {
+  const svg = document.createElementNS(SVG, 'svg');
+  svg.setAttribute('viewBox', '0 0 480 720');
+  svg.setAttribute('preserveAspectRatio', 'xMidYMax slice');
+  for (const [name, d] of [
+    ['floor', 'M0 560H480V720H0z'],
+    ['spill', 'M236 560H318L430 720H176z'],
+    ['frame', 'M150 196H330V560H150z'],
+    ['light', 'M160 206H320V560H160z'],
+    ['leaf', 'M160 206L240 176V596L160 560z'],
+    ['panel', 'M174 232L226 213V366L174 364z'],
+    ['panel', 'M174 392L226 397V560L174 537z'],
+    ['knob', 'M230 384a5 5 0 1 0 0.01 0z'],
+  ]) {
+    const path = document.createElementNS(SVG, 'path');
+    path.setAttribute('d', d);
+    path.setAttribute('class', name);
+    svg.append(path);
+  }
+  return h('div.scene', { 'aria-hidden': 'true' }, svg);
+}
+
+const email = () => field('E-mail', { type: 'email', name: 'email', autocomplete: 'username', required: true, maxlength: 254, inputmode: 'email' });
+
+const SIGNED_OUT = {
+  'signed-out': 'You are signed out.',
+  TOKEN_REVOKED: 'This session was ended. Sign in again to go on.',
+  REFRESH_TOKEN_EXPIRED: 'You were away for a long time. Sign in again to go on.',
+  TOKEN_REUSE_DETECTED: 'A refresh token of yours was used twice, as a thief would. Everything was signed out to be safe.',
+  INVALID_REFRESH_TOKEN: 'This session is no longer good. Sign in again to go on.',
+  MISSING_REFRESH_TOKEN: 'You were signed out. Sign in again to go on.',
+};
+
+/** @param {{mode: string, reason?: string, setup?: string, go: (mode: string) => void}} props */
+export function entrance({ mode, reason, setup, go }) {
+  const views = {
+    'sign-in': () => {
+      const fields = [email(), field('Password', { type: 'password', name: 'password', autocomplete: 'current-password', required: true })];
+      return [
+        h('h1', null, 'Sign in'),
+        h('p.lead', null, SIGNED_OUT[reason] ?? 'Good to see you at the door.'),
+        form({ fields, label: 'Sign in', busy: 'Signing in…', action: (values) => auth.login(values) }),
+        h('p.aside', null, 'New here? ', h('a', { href: '#register' }, 'Make an account')),
+      ];
+    },
+    register: () => {
+      const invite = field('Invitation', { name: 'invite', autocomplete: 'off', spellcheck: 'false' }, 'Only if somebody gave you a code.');
+      const fields = [email(), newPassword('Password', 'password'), invite];
+      const action = ({ invite, ...rest }) => auth.register(invite.trim() ? { ...rest, invite: invite.trim() } : rest);
+      return [
+        h('h1', null, 'Make an account'),
+        h('p.lead', null, 'An address and a password are all it takes.'),
+        form({ fields, label: 'Register', busy: 'Registering…', action }),
+        h('p.aside', null, 'Been here before? ', h('a', { href: '#sign-in' }, 'Sign in')),
+      ];
+    },
+    setup: () => [
+      h('h1', null, 'Welcome'),
+      h('p.lead', null, 'Your server is running. Make its first admin: the one who lets others in.'),
+      form({ fields: [email(), newPassword('Password', 'password')], label: 'Make me the admin', busy: 'Setting up…', action: (values) => auth.setup({ token: setup, ...values }) }),
+      h('p.aside', null, 'The link works once, for an hour. ', h('a', { href: '#sign-in', onclick: () => go('sign-in') }, 'Sign in instead')),
+    ],
+    unreachable: () => [
+      h('h1', null, 'Nobody answers'),
+      h('p.lead', null, 'The server cannot be reached. You are not signed out: this page goes on by itself as soon as it answers.'),
+      h('button.plain', { type: 'button', onclick: () => auth.refresh().catch(() => {}) }, 'Try now'),
+    ],
+  };
+  return h('div.entrance', null, door(), h('main.gate', { id: 'main', tabindex: '-1' }, h('p.brand', null, 'Doorward'), (views[mode] ?? views['sign-in'])()));
+}
