@@ -246,8 +246,8 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     /** @type {any} */ (channel).unref?.();
   }
   const on = (type, act) => globalThis.addEventListener?.(type, act, { signal: life.signal });
-  on('visibilitychange', () => !hidden() && user !== null && left() < lead && refresh().catch(() => plan(5)));
-  on('online', () => user !== null && left() < lead && refresh().catch(() => plan(5)));
+  on('visibilitychange', () => !hidden() && user !== null && left() <= lead && refresh().catch(() => plan(5)));
+  on('online', () => user !== null && left() <= lead && refresh().catch(() => plan(5)));
   // Back from the back-forward cache: much may have happened.
   on('pageshow', (event) => event.persisted && user !== null && refresh().catch(() => plan(5)));
 

@@ -23,6 +23,7 @@ async function inspect(page, name) {
     await page.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' });
     await page.setViewportSize({ width, height: width < 500 ? 844 : 860 });
     await page.locator('[aria-busy]').first().waitFor({ state: 'detached' });
+    await page.evaluate(() => scrollTo(0, 0));
     await page.screenshot({ path: join(SHOTS, `${name}-${width < 500 ? 'phone-' : ''}${scheme}.png`), fullPage: true });
     // The test's own script; the page itself may not do this.
     const found = await page.evaluate(async (source) => {
@@ -61,7 +62,7 @@ test('the views are accessible in every scheme and width', { timeout: 240_000 },
     await inspect(page, 'account');
     await page.getByRole('button', { name: 'Sign out everywhere' }).click();
     await inspect(page, 'confirm');
-    await page.getByRole('button', { name: 'Keep everything as it is' }).click();
+    await page.getByRole('button', { name: 'Keep it as it is' }).click();
     await page.getByRole('link', { name: 'How it works' }).click();
     await page.getByRole('button', { name: /throw-away/ }).click();
     await page.getByText('The phone tries its own token').waitFor();
@@ -289,7 +290,7 @@ await watched('the page is used with the keyboard alone', [], async ({ server, p
   await page.getByRole('button', { name: 'Sign out everywhere' }).focus();
   await page.keyboard.press('Enter');
   await page.getByRole('dialog').waitFor();
-  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Keep everything as it is');
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Keep it as it is');
   await page.keyboard.press('Escape');
   await page.getByRole('dialog').waitFor({ state: 'detached' });
   assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Sign out everywhere');

@@ -11,7 +11,7 @@ export function sessionRows(sessions, end) {
     h('li', null,
       h('div', null,
         h('p.title', null, device(session.userAgent), ' ', session.current && h('span.tag', null, 'this one')),
-        h('p.sub', null, h('span.mono', null, session.ip), ' · seen ', moment(session.lastSeenAt), ' · signed in ', moment(session.createdAt), ' · good until ', moment(session.expiresAt))),
+        h('p.sub', null, h('span.mono', null, session.ip), ' · seen ', moment(session.lastSeenAt), ' · signed in ', moment(session.createdAt), ' · ends ', moment(session.expiresAt))),
       session.current ? null : end(session))));
 }
 

@@ -95,7 +95,7 @@ export function invites() {
   const fresh = h('div', { 'aria-live': 'polite' });
   const list = fetched(() => auth.call('GET', '/api/invites'), ({ invites }) =>
     invites.length ? h('ul.rows', null, invites.map((invite) => h('li', null,
-      h('div', null, h('p.title', null, 'Invitation ', h('span.tag', null, invite.role)), h('p.sub', null, 'made ', moment(invite.createdAt), ' · good until ', moment(invite.expiresAt))),
+      h('div', null, h('p.title', null, 'Invitation ', h('span.tag', null, invite.role)), h('p.sub', null, 'made ', moment(invite.createdAt), ' · ends ', moment(invite.expiresAt))),
       deed({
         label: 'Withdraw', name: `Withdraw the invitation for ${invite.role}, ${invite.id}`,
         ask: { title: 'Withdraw this invitation?', text: 'Its code stops working at once. Who used it already keeps their account.', action: 'Withdraw' },
@@ -104,7 +104,7 @@ export function invites() {
   const role = roles('viewer', 'Role of who comes');
   const life = h('select', { 'aria-label': 'How long it is good' }, [['1d', 'one day'], ['7d', 'one week'], ['30d', 'one month']].map(([value, text]) => h('option', { value, selected: value === '7d' }, text)));
   const make = form({
-    fields: [], label: 'Make an invitation', busy: 'Making…', after: [role, life],
+    fields: [], label: 'Make an invitation', busy: 'Making…', before: [role, life],
     action: async () => {
       const { code } = await auth.call('POST', '/api/invites', { role: role.value, expiresIn: life.value });
       const shown = field('The code, shown this once', { value: code, readonly: true }, 'Pass it on by a way you trust: whoever has it may register once.');

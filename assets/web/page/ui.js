@@ -61,10 +61,10 @@ function strength(password) {
 }
 
 /** Runs a form's deed: busy while it runs, errors beside their fields. */
-export function form({ fields = [], action, label, busy, after = [], kind = '' }) {
+export function form({ fields = [], action, label, busy, before = [], kind = '' }) {
   const problem = h('p.problem', { role: 'alert' });
   const button = h(`button${kind || '.primary'}`, { type: 'submit' }, label);
-  const element = h('form', { novalidate: true }, fields.map((each) => each.element), problem, h('div.row', null, button, after));
+  const element = h('form', { novalidate: true }, fields.map((each) => each.element), problem, h('div.row', null, before, button));
   element.addEventListener('submit', async (event) => {
     event.preventDefault();
     if (button.disabled) return;
@@ -117,7 +117,7 @@ export function confirm({ title, text, action }) {
       h('h2', { id: 'ask' }, title),
       [text].flat().map((line) => h('p', null, line)),
       h('div.row.end', null,
-        h('button.plain', { type: 'button', autofocus: true, onclick: () => dialog.close() }, 'Keep everything as it is'),
+        h('button.plain', { type: 'button', autofocus: true, onclick: () => dialog.close() }, 'Keep it as it is'),
         h('button.danger', { type: 'button', onclick: () => dialog.close('yes') }, action)));
     dialog.addEventListener('close', () => {
       dialog.remove();
