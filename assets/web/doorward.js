@@ -1,8 +1,6 @@
 // Sign-in for any page. Reference: docs/client.md; types: doorward.d.ts.
 // @ts-check
 
-/** @typedef {import('./doorward').User} User */
-
 /** What was refused, by `code`: the server's `error`, or NETWORK, UNEXPECTED, USER_CHANGED. */
 export class DoorwardError extends Error {
   /** @param {number} status @param {any} body @param {unknown} [cause] */
@@ -43,18 +41,17 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
   const channel = globalThis.BroadcastChannel && new BroadcastChannel(name);
   const hidden = () => globalThis.document?.visibilityState === 'hidden';
   const life = new AbortController();
-  /** @type {Set<(user: User | null | undefined, reason?: string) => void>} */
   const listeners = new Set();
-  /** Nobody knows yet (undefined), nobody (null), somebody. @type {User | null | undefined} */
+  /** undefined: not known yet; null: nobody. @type {import('./doorward').User | null | undefined} */
   let user;
-  /** The access token: here and nowhere else. @type {string | null} */
+  /** Here and nowhere else. @type {string | null} */
   let token = null;
   // performance.now(): the clock on the wall may be wrong.
   let deadline = 0;
   let lead = 0;
-  /** The CSRF token of another origin's cookie, which this page cannot read. @type {string | undefined} */
+  /** For the cookie of another origin, which this page cannot read. @type {string | undefined} */
   let csrf;
-  /** Counts sign-ins and sign-outs, so that what was under way before one is dropped after it. */
+  /** Counts sign-ins and sign-outs: what was under way before one is dropped after it. */
   let epoch = 0;
   /** @type {Promise<void> | null} */
   let refreshing = null;
@@ -63,7 +60,7 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
 
   const left = () => (token ? Math.max(0, (deadline - performance.now()) / 1000) : 0);
 
-  /** One at a time of what changes the cookies: across tabs where there are locks, else in this one.
+  /** What changes the cookies happens one at a time: in all tabs where there are locks, else in this one.
    * @template T @param {() => Promise<T>} work @returns {Promise<T>} */
   function alone(work) {
     const locks = globalThis.navigator?.locks;
@@ -73,7 +70,7 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     return done;
   }
 
-  /** @param {string} path @param {RequestInit & {bearer?: string | null, json?: unknown}} [init] */
+  /** @param {any} [init] */
   async function go(path, { bearer, json, ...init } = {}) {
     const headers = new Headers(init.headers);
     if (bearer) headers.set('Authorization', `Bearer ${bearer}`);
@@ -91,12 +88,12 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     return kept ? (/(?:^|; )__Host-csrfToken=([^;]+)/.exec(kept) ?? /(?:^|; )csrfToken=([^;]+)/.exec(kept))?.[1] : undefined;
   }
 
-  /** Posts what goes by the cookie, with the CSRF token that fits it. @param {string} path @param {string | null} [bearer] */
+  /** Posts what goes by the cookie, with the CSRF token that fits it. */
   async function post(path, bearer) {
     for (let tries = 1; ; tries++) {
       try {
         let sent = proof() ?? csrf;
-        // No session to make a token for: the post below says so too, or has a bearer.
+        // A 401: no session to make one for. The post below will say so.
         if (!sent) sent = csrf = await go('/api/auth/csrf').then(read).then((body) => body.csrfToken, unless401);
         // keepalive: the answer's cookie must reach the jar even if the page goes away meanwhile.
         return await go(path, { method: 'POST', bearer, keepalive: true, headers: sent ? { 'X-CSRF-Token': sent } : {} }).then(read);
@@ -113,13 +110,11 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     if (error.status !== 401) throw error;
   }
 
-  /** @param {User | null | undefined} next @param {string} [reason] */
   function become(next, reason) {
     user = next;
     for (const listener of [...listeners]) listener(user, reason);
   }
 
-  /** @param {any} tokens */
   function take(tokens) {
     if (!tokens.accessToken) throw new DoorwardError(0, { error: 'UNEXPECTED', message: 'No token in the answer' });
     token = tokens.accessToken;
@@ -129,15 +124,14 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     plan(Math.max(0, tokens.expiresIn - lead * (1 - Math.random() / 8)));
   }
 
-  /** Refreshes in so many seconds, unless nobody is looking then. @param {number} seconds */
+  /** Refreshes in so many seconds, if somebody is looking then. */
   function plan(seconds) {
     clearTimeout(timer);
     if (life.signal.aborted) return;
-    timer = setTimeout(() => hidden() || refresh().catch(() => plan(5)), seconds * 1000);
+    timer = setTimeout(() => hidden() || renew(), seconds * 1000);
     timer.unref?.();
   }
 
-  /** @param {string} [reason] */
   function over(reason) {
     epoch++;
     token = null;
@@ -147,6 +141,8 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
   }
 
   const refresh = () => (refreshing ??= alone(rotate).finally(() => (refreshing = null)));
+  /** In the background: what fails now is tried again. */
+  const renew = () => refresh().catch((error) => plan(error.retryAfter ?? 5));
 
   async function rotate() {
     const before = epoch;
@@ -169,12 +165,12 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
   }
 
   async function start() {
-    // No cookie, no session: no need to ask.
+    // No cookie, no session.
     if (own && !proof()) return over();
     try {
       await refresh();
     } catch (error) {
-      plan(5);
+      plan(error.retryAfter ?? 5);
       if (user === undefined) become(undefined, error.code);
     }
   }
@@ -183,7 +179,7 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
   async function fresh() {
     await ready;
     if (user === undefined || (user && !left())) await refresh();
-    else if (user && left() < lead) refresh().catch(() => {});
+    else if (user && left() < lead) renew();
     return token;
   }
 
@@ -204,7 +200,7 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     const seconds = response.headers.get('X-Token-Expires-In');
     if (seconds && used && used === token) {
       deadline = Math.min(deadline, performance.now() + +seconds * 1000);
-      if (+seconds < lead) refresh().catch(() => {});
+      if (+seconds < lead) renew();
     }
     return response;
   }
@@ -221,7 +217,6 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
 
   const call = (method, path, json) => authorized((bearer) => go(path, { method, bearer, json })).then(read);
 
-  /** @param {string} path @param {object} json */
   async function enter(path, json) {
     const tokens = await alone(() => go(path, { method: 'POST', json }).then(read));
     epoch++;
@@ -241,15 +236,15 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     channel.onmessage = ({ data }) => {
       if (data === 'out') over('signed-out');
       // What is under way may have left with the cookie of before.
-      else Promise.resolve(refreshing).catch(() => {}).then(refresh).catch(() => plan(5));
+      else Promise.resolve(refreshing).catch(() => {}).then(renew);
     };
     /** @type {any} */ (channel).unref?.();
   }
-  const on = (type, act) => globalThis.addEventListener?.(type, act, { signal: life.signal });
-  on('visibilitychange', () => !hidden() && user !== null && left() <= lead && refresh().catch(() => plan(5)));
-  on('online', () => user !== null && left() <= lead && refresh().catch(() => plan(5)));
+  const on = (type, act) => globalThis.addEventListener?.(type, act, life);
+  on('visibilitychange', () => hidden() || (user !== null && left() <= lead && renew()));
+  on('online', () => user !== null && left() <= lead && renew());
   // Back from the back-forward cache: much may have happened.
-  on('pageshow', (event) => event.persisted && user !== null && refresh().catch(() => plan(5)));
+  on('pageshow', (event) => event.persisted && renew());
 
   const ready = start();
 

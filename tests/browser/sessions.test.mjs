@@ -181,7 +181,7 @@ scene('ref_9 a session that expired says so', [], async ({ server, page }) => {
 
 scene('a session that was revoked says so', [], async ({ server, page }) => {
   await signIn(page, server, 'bob@example.org');
-  const { sessions } = JSON.parse(server.command('session', 'list', 'bob@example.org', '--json'));
+  const sessions = JSON.parse(server.command('session', 'list', 'bob@example.org', '--json'));
   server.command('session', 'revoke', sessions[0].id);
   await me(page);
   await page.getByText('This session was ended').waitFor();

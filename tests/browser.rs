@@ -1,0 +1,53 @@
+//! The page and the client module in real Chromium, and the module alone under Node's test runner.
+//! Node, npm and Chromium have to be there; what is fetched is what `package-lock.json` names.
+//! Pictures of every view are left in `tests/browser/shots/`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Once,
+};
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser")
+}
+
+/// Fetches the driver and axe, unless they are there.
+fn prepare() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if directory().join("node_modules/axe-core").exists() && directory().join("node_modules/playwright-core").exists() {
+            return;
+        }
+        let status = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(directory()).status();
+        assert!(status.expect("npm is installed").success(), "npm ci failed");
+    });
+}
+
+fn passes(file: &str) {
+    prepare();
+    let output = Command::new("node")
+        .args(["--test", "--test-reporter=spec", file])
+        .current_dir(directory())
+        .env("DOORWARD_BIN", env!("CARGO_BIN_EXE_doorward"))
+        .output()
+        .expect("node is installed");
+    let text = String::from_utf8_lossy(&output.stdout);
+    println!("{text}");
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_module_keeps_its_word_to_a_scripted_server() {
+    passes("module.test.mjs");
+}
+
+#[test]
+fn hdr_2_6_every_view_works_and_is_accessible_in_chromium() {
+    passes("views.test.mjs");
+}
+
+#[test]
+fn ref_3_nobody_is_signed_out_in_chromium_who_should_not_be() {
+    passes("sessions.test.mjs");
+}

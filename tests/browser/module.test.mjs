@@ -1,0 +1,396 @@
+// The module against a scripted server: every branch, without a browser.
+
+import assert from 'node:assert/strict';
+import { after, afterEach, beforeEach, test } from 'node:test';
+import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { gzipSync } from 'node:zlib';
+import { createDoorward, DoorwardError } from '../../assets/web/doorward.js';
+
+const HERE = 'https://login.example.org';
+const BOB = { id: 'u1', email: 'bob@example.org', role: 'viewer', permissions: ['articles:read'], createdAt: '2026-01-01T00:00:00Z' };
+
+let made = 0;
+const jwt = (claims) => `h.${Buffer.from(JSON.stringify({ sub: 'u1', role: 'viewer', permissions: ['articles:read'], n: made++, ...claims })).toString('base64url')}.s`;
+const ok = (body, headers = {}) => new Response(body === null ? null : JSON.stringify(body), { status: body === null ? 204 : 200, headers });
+const refusal = (status, error, more = {}) => new Response(JSON.stringify({ error, message: `message of ${error}`, requestId: 'r', ...more }), { status });
+const tokens = (more = {}, claims = {}) => ok({ accessToken: jwt(claims), tokenType: 'Bearer', expiresIn: 900, csrfToken: `c${made}`, ...more });
+
+let clients = [];
+let now = 0;
+const real = { now: performance.now, timeout: globalThis.setTimeout };
+let timers = [];
+// The client's channel to other tabs keeps no process up; these tests wait for it.
+const awake = setInterval(() => {}, 1000);
+after(() => clearInterval(awake));
+
+beforeEach(() => {
+  now = 0;
+  timers = [];
+  performance.now = () => now;
+  // Waiting takes no time; what is planned for later is run by the test.
+  globalThis.setTimeout = (act, ms) => {
+    if (ms < 4000) return real.timeout(act, 0);
+    const timer = { act, ms };
+    timers.push(timer);
+    return timer;
+  };
+});
+afterEach(() => {
+  for (const client of clients) client.close();
+  clients = [];
+  performance.now = real.now;
+  globalThis.setTimeout = real.timeout;
+  for (const name of ['document', 'location', 'addEventListener']) delete globalThis[name];
+});
+
+/** A page at `origin` and a server that answers by this script: path to answer, or a list of answers in turn. */
+async function stage(script, { origin = HERE, cookie = 'csrfToken=c0', ready = true, ...options } = {}) {
+  globalThis.location = { origin, href: `${origin}/` };
+  globalThis.document = { cookie, visibilityState: 'visible' };
+  const heard = {};
+  globalThis.addEventListener = (type, act) => (heard[type] = act);
+  const sent = [];
+  const fetch = async (input, init) => {
+    const request = new Request(input, init);
+    const { pathname } = new URL(request.url);
+    sent.push({ path: pathname, method: request.method, headers: Object.fromEntries(request.headers), body: await request.clone().text(), keepalive: request.keepalive });
+    const step = script[pathname];
+    if (step === undefined) throw new Error(`unexpected ${pathname}`);
+    const answer = Array.isArray(step) ? (step.length > 1 ? step.shift() : step[0]) : step;
+    const made = typeof answer === 'function' ? await answer(request) : answer;
+    if (made instanceof Error) throw made;
+    return made.clone();
+  };
+  const auth = createDoorward({ baseUrl: HERE, fetch, ...options });
+  clients.push(auth);
+  const changes = [];
+  auth.onChange((user, reason) => changes.push([user && user.email, reason]));
+  if (ready) await auth.ready;
+  const to = (path) => sent.filter((each) => each.path === path);
+  return { auth, sent, to, changes, heard, latest: () => timers.at(-1) };
+}
+
+const signedIn = (more = {}) => ({ '/api/auth/refresh': () => tokens(), '/api/users/me': () => ok(BOB), ...more });
+const code = (promise) => promise.then(() => 'none', (error) => error.code ?? error.name);
+
+test('it is at most four thousand bytes gzipped, and what is packed is current', () => {
+  const size = gzipSync(readFileSync(new URL('../../assets/web/doorward.js', import.meta.url)), { level: 9 }).length;
+  assert.ok(size <= 4000, `${size} bytes`);
+  execFileSync(process.execPath, [new URL('../../assets/compress.mjs', import.meta.url).pathname, '--check']);
+});
+
+test('a page without the cookie asks nothing and knows that nobody is signed in', async () => {
+  const { auth, sent } = await stage({}, { cookie: '' });
+  assert.equal(auth.user, null);
+  assert.equal(await auth.token(), null);
+  assert.deepEqual(sent, []);
+});
+
+test('a page with the cookie refreshes silently, with the proof, outliving the page', async () => {
+  const { auth, to, changes } = await stage(signedIn());
+  assert.equal(auth.user.email, 'bob@example.org');
+  assert.equal(to('/api/auth/refresh')[0].headers['x-csrf-token'], 'c0');
+  assert.ok(to('/api/auth/refresh')[0].keepalive);
+  assert.deepEqual(changes, [['bob@example.org', 'signed-in']]);
+  assert.equal(auth.expiresIn, 900);
+});
+
+test('cok_5 over https the prefixed cookie wins over a tossed one', async () => {
+  const { to } = await stage(signedIn(), { cookie: 'csrfToken=tossed; a=b; __Host-csrfToken=real' });
+  assert.equal(to('/api/auth/refresh')[0].headers['x-csrf-token'], 'real');
+});
+
+test('refreshes at the same time are one', async () => {
+  const { auth, to } = await stage(signedIn());
+  await Promise.all(Array.from({ length: 20 }, () => auth.refresh()));
+  assert.equal(to('/api/auth/refresh').length, 2, 'one at load, one for twenty');
+});
+
+for (const reason of ['MISSING_REFRESH_TOKEN', 'INVALID_REFRESH_TOKEN', 'REFRESH_TOKEN_EXPIRED', 'TOKEN_REVOKED', 'TOKEN_REUSE_DETECTED']) {
+  test(`${reason} is a sign-out and says why`, async () => {
+    const { auth, changes } = await stage(signedIn({ '/api/auth/refresh': [tokens(), refusal(401, reason)] }));
+    await auth.refresh();
+    assert.equal(auth.user, null);
+    assert.equal(await auth.token(), null);
+    assert.deepEqual(changes.at(-1), [null, reason]);
+  });
+}
+
+for (const [what, answer, expected] of [
+  ['no network', new TypeError('failed to fetch'), 'NETWORK'], ['429', refusal(429, 'RATE_LIMITED', { retryAfter: 9 }), 'RATE_LIMITED'], ['503', refusal(503, 'OVERLOADED'), 'OVERLOADED'],
+  ['a page for tokens', new Response('<html>'), 'UNEXPECTED'], ['JSON without tokens', ok({}), 'UNEXPECTED'], ["a portal's 401", new Response('<html>', { status: 401 }), 'UNEXPECTED'],
+]) {
+  test(`${what} is no sign-out`, async () => {
+    const { auth, changes } = await stage(signedIn({ '/api/auth/refresh': [tokens(), answer, tokens()] }));
+    assert.equal(await code(auth.refresh()), expected);
+    assert.equal(auth.user.email, 'bob@example.org');
+    await auth.refresh();
+    assert.equal(changes.length, 1);
+  });
+}
+
+test('a server that cannot be reached at load leaves it open who is signed in, and is asked again', async () => {
+  const { auth, changes, latest } = await stage(signedIn({ '/api/auth/refresh': [new TypeError('x'), tokens()] }));
+  assert.equal(auth.user, undefined);
+  assert.deepEqual(changes, [[undefined, 'NETWORK']]);
+  assert.equal(latest().ms, 5000);
+  await latest().act();
+  assert.equal(auth.user.email, 'bob@example.org');
+});
+
+test('a call after such a load tries once more itself', async () => {
+  const { auth } = await stage(signedIn({ '/api/auth/refresh': [new TypeError('x'), tokens()], '/api/x': ok({ fine: 1 }) }));
+  assert.deepEqual(await auth.call('GET', '/api/x'), { fine: 1 });
+});
+
+test('a conflict waits and goes on with the cookie of the winner', async () => {
+  const { auth, to } = await stage(signedIn({ '/api/auth/refresh': [() => ((globalThis.document.cookie = 'csrfToken=c9'), refusal(409, 'REFRESH_CONFLICT', { retryAfter: 1 })), tokens()] }));
+  assert.equal(auth.user.email, 'bob@example.org');
+  assert.deepEqual(to('/api/auth/refresh').map(({ headers }) => headers['x-csrf-token']), ['c0', 'c9']);
+});
+
+test('a proof that another tab replaced is read anew', async () => {
+  const { auth, to } = await stage(signedIn({ '/api/auth/refresh': [() => ((globalThis.document.cookie = 'csrfToken=c9'), refusal(403, 'CSRF_FAILED')), tokens()] }));
+  assert.equal(auth.user.email, 'bob@example.org');
+  assert.equal(to('/api/auth/refresh')[1].headers['x-csrf-token'], 'c9');
+});
+
+test('a conflict without end is an error, never a sign-out', async () => {
+  const { auth, to } = await stage(signedIn({ '/api/auth/refresh': [tokens(), refusal(409, 'REFRESH_CONFLICT', { retryAfter: 1 })] }));
+  assert.equal(await code(auth.refresh()), 'REFRESH_CONFLICT');
+  assert.equal(to('/api/auth/refresh').length, 6);
+  assert.equal(auth.user.email, 'bob@example.org');
+});
+
+test('from another origin the proof is asked for, kept, and asked for again when it failed', async () => {
+  const script = signedIn({ '/api/auth/csrf': [ok({ csrfToken: 'k1' }), ok({ csrfToken: 'k2' })], '/api/auth/refresh': [tokens({ csrfToken: 'k3' }), refusal(403, 'CSRF_FAILED'), tokens()] });
+  const { auth, to } = await stage(script, { origin: 'https://app.example.org', cookie: 'csrfToken=not-mine' });
+  await auth.refresh();
+  assert.deepEqual(to('/api/auth/refresh').map(({ headers }) => headers['x-csrf-token']), ['k1', 'k3', 'k2']);
+});
+
+test('from another origin nobody is signed in when there is no session', async () => {
+  const script = { '/api/auth/csrf': refusal(401, 'MISSING_REFRESH_TOKEN'), '/api/auth/refresh': refusal(401, 'MISSING_REFRESH_TOKEN') };
+  const { auth } = await stage(script, { origin: 'https://app.example.org' });
+  assert.equal(auth.user, null);
+});
+
+test('register, setup and login send what they are given and sign in', async () => {
+  for (const [method, form] of [['register', { email: 'e', password: 'p', invite: 'i' }], ['setup', { token: 't', email: 'e', password: 'p' }], ['login', { email: 'e', password: 'p' }]]) {
+    const { auth, to, changes } = await stage({ [`/api/auth/${method}`]: tokens({ user: BOB }) }, { cookie: '' });
+    assert.equal((await auth[method](form)).email, 'bob@example.org');
+    assert.deepEqual(JSON.parse(to(`/api/auth/${method}`)[0].body), form);
+    assert.deepEqual(changes, [[null, undefined], ['bob@example.org', 'signed-in']].slice(-changes.length));
+  }
+});
+
+test('a refused login is a typed error and changes nothing', async () => {
+  const { auth } = await stage({ '/api/auth/login': refusal(429, 'RATE_LIMITED', { retryAfter: 7 }) }, { cookie: '' });
+  const error = await auth.login({ email: 'e', password: 'p' }).catch((error) => error);
+  assert.ok(error instanceof DoorwardError && error instanceof Error);
+  assert.deepEqual([error.name, error.code, error.status, error.retryAfter, error.requestId], ['DoorwardError', 'RATE_LIMITED', 429, 7, 'r']);
+  assert.equal(auth.user, null);
+});
+
+test('a 401 is refreshed and tried once more, with the same body', async () => {
+  const { auth, to } = await stage(signedIn({ '/api/x': [refusal(401, 'TOKEN_EXPIRED'), ok({ fine: 1 })] }));
+  const response = await auth.fetch(`${HERE}/api/x`, { method: 'POST', body: 'hello' });
+  assert.equal(response.status, 200);
+  assert.deepEqual(to('/api/x').map(({ body }) => body), ['hello', 'hello']);
+  assert.notEqual(to('/api/x')[0].headers.authorization, to('/api/x')[1].headers.authorization);
+});
+
+test('a second 401 is the answer', async () => {
+  const { auth, to } = await stage(signedIn({ '/api/x': refusal(401, 'TOKEN_REVOKED') }));
+  assert.equal(await code(auth.call('GET', '/api/x')), 'TOKEN_REVOKED');
+  assert.equal(to('/api/x').length, 2);
+});
+
+test('many calls that are refused at once refresh once', async () => {
+  let good = false;
+  const script = signedIn({ '/api/x': () => (good ? ok({}) : refusal(401, 'TOKEN_EXPIRED')) });
+  const { auth, to } = await stage(script);
+  script['/api/auth/refresh'] = () => ((good = true), tokens());
+  await Promise.all(Array.from({ length: 10 }, () => auth.call('GET', '/api/x')));
+  assert.equal(to('/api/auth/refresh').length, 2);
+});
+
+test('a 401 that a refresh answers with a sign-out is handed on', async () => {
+  const { auth } = await stage(signedIn({ '/api/auth/refresh': [tokens(), refusal(401, 'TOKEN_REVOKED')], '/api/x': refusal(401, 'TOKEN_REVOKED') }));
+  assert.equal((await auth.fetch(`${HERE}/api/x`)).status, 401);
+  assert.equal(auth.user, null);
+});
+
+test('when somebody else is signed in after the refresh, the call is not made in their name', async () => {
+  const { auth, to } = await stage(signedIn({ '/api/auth/refresh': [tokens(), () => tokens({}, { sub: 'u2' })], '/api/users/me': [ok(BOB), ok({ ...BOB, id: 'u2', email: 'eve@example.org' })], '/api/x': refusal(401, 'TOKEN_REVOKED') }));
+  assert.equal(await code(auth.call('DELETE', '/api/x')), 'USER_CHANGED');
+  assert.equal(to('/api/x').length, 1);
+  assert.equal(auth.user.email, 'eve@example.org');
+});
+
+test('a new role in the new token is told', async () => {
+  const { auth, changes } = await stage(signedIn({ '/api/auth/refresh': [tokens(), () => tokens({}, { role: 'admin', permissions: ['*'] })] }));
+  await auth.refresh();
+  assert.equal(auth.user.role, 'admin');
+  assert.deepEqual(changes.at(-1), ['bob@example.org', 'changed']);
+});
+
+test('the token goes to no origin that was not named', async () => {
+  const { auth, sent } = await stage(signedIn({ '/x': ok({}) }), { origins: ['https://api.example.org'] });
+  assert.equal((await auth.fetch('https://api.example.org/x')).status, 200);
+  assert.ok(sent.at(-1).headers.authorization);
+  const before = sent.length;
+  assert.equal(await code(auth.fetch('https://evil.example/x')), 'TypeError');
+  assert.equal(sent.length, before);
+});
+
+test('nobody signed in: a call goes out bare', async () => {
+  const { auth, to } = await stage({ '/api/x': refusal(401, 'MISSING_TOKEN') }, { cookie: '' });
+  assert.equal(await code(auth.call('GET', '/api/x')), 'MISSING_TOKEN');
+  assert.equal(to('/api/x').length, 1);
+  assert.equal(to('/api/x')[0].headers.authorization, undefined);
+});
+
+test('a token is renewed below a minute while calls go on, and waited for when it is over', async () => {
+  const { auth, to } = await stage(signedIn({ '/api/x': () => ok({}) }));
+  now = 839e3;
+  await auth.call('GET', '/api/x');
+  assert.equal(to('/api/auth/refresh').length, 1, '61 s are left');
+  now = 845e3;
+  const before = to('/api/x')[0].headers.authorization;
+  await auth.call('GET', '/api/x');
+  assert.equal(to('/api/x')[1].headers.authorization, before, 'the call did not wait');
+  await auth.refresh();
+  assert.equal(to('/api/auth/refresh').length, 2);
+  now += 901e3;
+  await auth.call('GET', '/api/x');
+  assert.equal(to('/api/auth/refresh').length, 3);
+  assert.notEqual(to('/api/x')[2].headers.authorization, before);
+});
+
+test('X-Token-Expires-In below a minute renews at once', async () => {
+  const { auth, to } = await stage(signedIn({ '/api/x': () => ok({}, { 'X-Token-Expires-In': '42' }) }));
+  await auth.call('GET', '/api/x');
+  await auth.refresh();
+  assert.equal(to('/api/auth/refresh').length, 2, 'the background one and the explicit one are one');
+});
+
+test('a timer renews before the end, and waits while nobody looks', async () => {
+  const { auth, to, latest, heard } = await stage(signedIn());
+  assert.ok(latest().ms > 800e3 && latest().ms <= 850e3, `${latest().ms}`);
+  const first = latest();
+  globalThis.document.visibilityState = 'hidden';
+  now = 850e3;
+  first.act();
+  assert.equal(to('/api/auth/refresh').length, 1);
+  globalThis.document.visibilityState = 'visible';
+  heard.visibilitychange();
+  await auth.refresh();
+  assert.equal(to('/api/auth/refresh').length, 2);
+});
+
+test('short lives have a lead of half their length, so that nobody refreshes without pause', async () => {
+  const { latest, auth } = await stage(signedIn({ '/api/auth/refresh': () => tokens({ expiresIn: 20 }) }));
+  assert.ok(latest().ms >= 10e3 && latest().ms < 12e3);
+  assert.equal(auth.expiresIn, 20);
+});
+
+test('a timer that finds no network tries again, when the server asked to', async () => {
+  const { latest } = await stage(signedIn({ '/api/auth/refresh': [tokens(), refusal(503, 'OVERLOADED', { retryAfter: 13 })] }));
+  await latest().act();
+  assert.equal(latest().ms, 13e3);
+});
+
+test('coming online, and back from the back-forward cache, it looks again', async () => {
+  const { auth, to, heard } = await stage(signedIn());
+  heard.online();
+  assert.equal(to('/api/auth/refresh').length, 1, 'the token is still good');
+  now = 900e3;
+  heard.online();
+  await auth.refresh();
+  assert.equal(to('/api/auth/refresh').length, 2);
+  heard.pageshow({ persisted: false });
+  heard.pageshow({ persisted: true });
+  await auth.refresh();
+  assert.equal(to('/api/auth/refresh').length, 3);
+});
+
+test('sign-out sends proof and bearer; without an answer nobody is signed out', async () => {
+  const { auth, to, changes } = await stage(signedIn({ '/api/auth/logout': [new TypeError('x'), ok({ message: 'x' })] }));
+  assert.equal(await code(auth.logout()), 'NETWORK');
+  assert.equal(auth.user.email, 'bob@example.org');
+  await auth.logout();
+  assert.equal(auth.user, null);
+  assert.deepEqual(changes.at(-1), [null, 'signed-out']);
+  const { headers } = to('/api/auth/logout')[1];
+  assert.ok(headers['x-csrf-token'] && headers.authorization);
+});
+
+test('sign-out everywhere ends all sessions, then this browser’s cookie', async () => {
+  const { auth, sent } = await stage(signedIn({ '/api/auth/logout-all': ok({}), '/api/auth/logout': ok({}) }));
+  await auth.logoutAll();
+  assert.deepEqual(sent.slice(-2).map(({ path }) => path), ['/api/auth/logout-all', '/api/auth/logout']);
+  assert.equal(auth.user, null);
+});
+
+test('a password change goes on with the new tokens; a wrong password is not tried twice', async () => {
+  const { auth, to } = await stage(signedIn({ '/api/auth/password': [refusal(401, 'INVALID_CREDENTIALS'), refusal(401, 'TOKEN_EXPIRED'), tokens()] }));
+  const form = { currentPassword: 'a', newPassword: 'b' };
+  assert.equal(await code(auth.changePassword(form)), 'INVALID_CREDENTIALS');
+  assert.equal(to('/api/auth/password').length, 1);
+  await auth.changePassword(form);
+  assert.equal(to('/api/auth/password').length, 3);
+  assert.equal(auth.user.email, 'bob@example.org');
+});
+
+test('tabs tell each other: out is believed, in is looked up', async () => {
+  const one = await stage(signedIn({ '/api/auth/logout': ok({}), '/api/auth/login': () => tokens({ user: BOB }) }));
+  const two = await stage(signedIn());
+  const next = (auth) => new Promise((resolve) => auth.onChange((user) => resolve(user)));
+  let heard = next(two.auth);
+  await one.auth.logout();
+  assert.equal(await heard, null);
+  heard = next(two.auth);
+  await one.auth.login({ email: 'e', password: 'p' });
+  assert.equal((await heard).email, 'bob@example.org');
+});
+
+test('a refresh that was under way when another tab signed out counts for nothing', async () => {
+  let answer;
+  const one = await stage(signedIn({ '/api/auth/logout': ok({}) }));
+  const two = await stage(signedIn({ '/api/auth/refresh': [tokens(), () => new Promise((done) => (answer = () => done(tokens())))] }));
+  const out = new Promise((resolve) => two.auth.onChange(resolve));
+  const refreshed = two.auth.refresh();
+  await one.auth.logout();
+  await out;
+  answer();
+  await refreshed;
+  assert.equal(two.auth.user, null);
+  assert.equal(await two.auth.token(), null);
+});
+
+test('with Web Locks what changes the cookies holds the lock of that server', async () => {
+  const held = [];
+  const before = Object.getOwnPropertyDescriptor(globalThis, 'navigator');
+  const locks = { request: (name, work) => (held.push(name), work()) };
+  Object.defineProperty(globalThis, 'navigator', { configurable: true, value: { locks } });
+  try {
+    await stage(signedIn());
+    assert.deepEqual(held, [`doorward ${HERE}`]);
+  } finally {
+    delete globalThis.navigator;
+    if (before) Object.defineProperty(globalThis, 'navigator', before);
+  }
+});
+
+test('who stops listening hears nothing, and a closed client plans nothing', async () => {
+  const { auth } = await stage(signedIn());
+  let heard = 0;
+  auth.onChange(() => heard++)();
+  auth.close();
+  const before = timers.length;
+  await auth.refresh();
+  assert.equal(timers.length, before);
+  assert.equal(heard, 0);
+});
