@@ -5,7 +5,7 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    sync::Once,
+    sync::Mutex,
 };
 
 fn directory() -> PathBuf {
@@ -14,17 +14,18 @@ fn directory() -> PathBuf {
 
 /// Fetches the driver and axe, unless they are there.
 fn prepare() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        if directory().join("node_modules/axe-core").exists() && directory().join("node_modules/playwright-core").exists() {
-            return;
-        }
-        let status = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(directory()).status();
-        assert!(status.expect("npm is installed").success(), "npm ci failed");
-    });
+    let modules = directory().join("node_modules");
+    if modules.join("axe-core").exists() && modules.join("playwright-core").exists() {
+        return;
+    }
+    let status = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(directory()).status();
+    assert!(status.expect("npm is installed").success(), "npm ci failed");
 }
 
 fn passes(file: &str) {
+    // One browser at a time: eight tabs are enough to share a machine with.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     prepare();
     let output = Command::new("node")
         .args(["--test", "--test-reporter=spec", file])

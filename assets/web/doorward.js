@@ -31,8 +31,8 @@ async function read(response) {
   throw new DoorwardError(response.status, body);
 }
 
-/** @type {import('./doorward').createDoorward} */
-export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch = (...args) => globalThis.fetch(...args) } = {}) {
+/** @param {import('./doorward.js').Options} [options] @returns {import('./doorward.js').Doorward} */
+export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch = (input, init) => globalThis.fetch(input, init) } = {}) {
   const page = globalThis.location?.origin;
   const base = new URL(baseUrl, globalThis.location?.href).origin;
   const own = page === base;
@@ -42,7 +42,7 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
   const hidden = () => globalThis.document?.visibilityState === 'hidden';
   const life = new AbortController();
   const listeners = new Set();
-  /** undefined: not known yet; null: nobody. @type {import('./doorward').User | null | undefined} */
+  /** undefined: not known yet; null: nobody. @type {import('./doorward.js').User | null | undefined} */
   let user;
   /** Here and nowhere else. @type {string | null} */
   let token = null;
@@ -51,17 +51,18 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
   let lead = 0;
   /** For the cookie of another origin, which this page cannot read. @type {string | undefined} */
   let csrf;
-  /** Counts sign-ins and sign-outs: what was under way before one is dropped after it. */
+  /** Counts sign-ins and sign-outs: what began before one is dropped after it. */
   let epoch = 0;
   /** @type {Promise<void> | null} */
   let refreshing = null;
   let queue = Promise.resolve();
+  /** @type {any} */
   let timer;
 
   const left = () => (token ? Math.max(0, (deadline - performance.now()) / 1000) : 0);
 
   /** What changes the cookies happens one at a time: in all tabs where there are locks, else in this one.
-   * @template T @param {() => Promise<T>} work @returns {Promise<T>} */
+   * @param {() => Promise<any>} work @returns {Promise<any>} */
   function alone(work) {
     const locks = globalThis.navigator?.locks;
     if (locks) return locks.request(name, work);
@@ -70,7 +71,7 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     return done;
   }
 
-  /** @param {any} [init] */
+  /** @param {string} path @param {any} [options] */
   async function go(path, { bearer, json, ...init } = {}) {
     const headers = new Headers(init.headers);
     if (bearer) headers.set('Authorization', `Bearer ${bearer}`);
@@ -99,7 +100,7 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
         return await go(path, { method: 'POST', bearer, keepalive: true, headers: sent ? { 'X-CSRF-Token': sent } : {} }).then(read);
       } catch (error) {
         csrf = undefined;
-        // Another tab refreshed meanwhile: the jar has new cookies now, or in a moment.
+        // Another tab refreshed: the jar has new cookies now or in a moment.
         if (tries >= TRIES || !/^(CSRF_FAILED|REFRESH_CONFLICT)$/.test(error.code)) throw error;
         await sleep((error.retryAfter ?? 0.1) * 1000 * (1 + Math.random() / 2));
       }
@@ -158,7 +159,7 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
         become({ ...user, role, permissions }, 'changed');
       }
     } catch (error) {
-      // Only the server's own word ends a session; a lost network or a busy server does not.
+      // Only the server's own word ends a session.
       if (error.status !== 401 || error.code === 'UNEXPECTED') throw error;
       if (epoch === before) over(error.code);
     }
@@ -199,7 +200,8 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     }
     const seconds = response.headers.get('X-Token-Expires-In');
     if (seconds && used && used === token) {
-      deadline = Math.min(deadline, performance.now() + +seconds * 1000);
+      // Whole seconds, rounded down.
+      deadline = Math.min(deadline, performance.now() + (+seconds + 1) * 1000);
       if (+seconds < lead) renew();
     }
     return response;
@@ -235,7 +237,7 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
   if (channel) {
     channel.onmessage = ({ data }) => {
       if (data === 'out') over('signed-out');
-      // What is under way may have left with the cookie of before.
+      // One under way may have left with the old cookie.
       else Promise.resolve(refreshing).catch(() => {}).then(renew);
     };
     /** @type {any} */ (channel).unref?.();
@@ -243,7 +245,7 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
   const on = (type, act) => globalThis.addEventListener?.(type, act, life);
   on('visibilitychange', () => hidden() || (user !== null && left() <= lead && renew()));
   on('online', () => user !== null && left() <= lead && renew());
-  // Back from the back-forward cache: much may have happened.
+  // Back from the back-forward cache.
   on('pageshow', (event) => event.persisted && renew());
 
   const ready = start();

@@ -62,7 +62,9 @@ export class Server {
   }
 
   command(...args) {
-    return execFileSync(BINARY, [...this.arguments, ...args], { cwd: this.dir, env: {}, input: PASSWORD, encoding: 'utf8' });
+    // A command that reads no password closes its stdin before it is written.
+    const input = args[1] === 'add' ? PASSWORD : undefined;
+    return execFileSync(BINARY, [...this.arguments, ...args], { cwd: this.dir, env: {}, input, encoding: 'utf8' });
   }
 
   user(email, role = 'viewer') {

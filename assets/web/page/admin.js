@@ -115,5 +115,6 @@ export function invites() {
       await list.reload();
     },
   });
+  make.classList.add('wide');
   return [h('h1', null, 'Invitations'), card('Ask somebody in', 'A code lets one person register, with the role you choose.', make, fresh), card('Open invitations', null, list)];
 }
