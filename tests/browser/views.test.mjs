@@ -107,6 +107,47 @@ async function watched(name, settings, play) {
   });
 }
 
+test('those who watch see: an inline script, a request elsewhere, markup from text, a picture without words', { timeout: 60_000 }, async () => {
+  const server = await Server.start();
+  const context = await visitor(browser, server);
+  try {
+    const page = await context.newPage();
+    await page.goto(server.url);
+    await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+    const blocked = await page.evaluate(async () => {
+      const script = document.createElement('script');
+      const results = [];
+      try {
+        script.textContent = 'globalThis.ran = 1';
+        document.head.append(script);
+      } catch (error) {
+        results.push(error.name);
+      }
+      try {
+        document.body.innerHTML = '<p>markup</p>';
+      } catch (error) {
+        results.push(error.name);
+      }
+      await fetch('http://127.0.0.1:9/').catch((error) => results.push(error.name));
+      return [...results, typeof globalThis.ran];
+    });
+    assert.deepEqual(blocked, ['TypeError', 'TypeError', 'TypeError', 'undefined']);
+    assert.ok(context.trouble.some((each) => /connect-src/.test(each)), context.trouble.join());
+    assert.ok(context.trouble.some((each) => /[Tt]rusted/.test(each)), context.trouble.join());
+    const loose = await inspected();
+    const other = await loose.newPage();
+    await other.goto(server.url);
+    await other.getByRole('heading', { name: 'Sign in' }).waitFor();
+    await other.evaluate(() => document.querySelector('main').append(document.createElement('img')));
+    await assert.rejects(inspect(other, 'spoiled'), /image-alt/);
+    rmSync(join(SHOTS, 'spoiled-light.png'));
+    await loose.close();
+  } finally {
+    await context.close();
+    await server.stop();
+  }
+});
+
 await watched('a set-up link makes the first admin and leaves the address bar at once', [], async ({ server, page }) => {
   const link = server.setupLink();
   await page.goto(link);

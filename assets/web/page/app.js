@@ -14,6 +14,8 @@ const VIEWS = [
   { hash: 'invitations', title: 'Invitations', show: invites, for: () => may('users:write') },
 ];
 
+// Made once, so that it is there when the server is not.
+const mark = h('img', { src: '/door.svg', alt: '', width: 28, height: 28 });
 const app = document.getElementById('app');
 let life = new AbortController();
 let setup;
@@ -35,7 +37,7 @@ function chrome(view) {
   const beam = h('div.daylight', { 'aria-hidden': 'true' });
   return [
     h('header.top', null,
-      h('div.bar', null, h('a.brand', { href: '#account' }, h('img', { src: '/door.svg', alt: '', width: 28, height: 28 }), 'Doorward'),
+      h('div.bar', null, h('a.brand', { href: '#account' }, mark, 'Doorward'),
         h('nav', { 'aria-label': 'Main' }, tabs),
         h('div.me', null, h('span', { title: auth.user.email }, auth.user.email), deed({ label: 'Sign out', kind: '.quiet', run: () => auth.logout() }))),
       beam),

@@ -1,6 +1,7 @@
 // The one client of this page, and a record of what it sent and received.
 
 import { createDoorward } from '/doorward.js';
+import { clock } from './ui.js';
 
 const KEPT = 40;
 export const calls = [];
@@ -35,6 +36,9 @@ export async function traced(input, init) {
   try {
     const response = await fetch(request);
     call.status = response.status;
+    const skew = Date.parse(response.headers.get('date')) - Date.now();
+    // A second or two is the way here.
+    if (Number.isFinite(skew)) clock.skew = Math.abs(skew) > 5000 ? skew : 0;
     for (const name of SAID) if (response.headers.get(name)) call.got.push([name, response.headers.get(name)]);
     const text = await response.clone().text();
     call.answered = tidy(text);

@@ -1,7 +1,7 @@
 // How it works: the live token, what goes over the wire, and a theft, for real.
 
-import { auth, calls, shorten, traced, watchers } from './auth.js';
-import { card, deed, explain, field, form, h, moment, span } from './ui.js';
+import { auth, calls, may, shorten, traced, watchers } from './auth.js';
+import { card, clock, deed, explain, field, form, h, moment, span } from './ui.js';
 
 const CLAIMS = {
   alg: 'how it is signed; the key decides, never the token', kid: 'which key signed it', typ: 'an access token and nothing else',
@@ -68,7 +68,7 @@ function refreshStory(life) {
   const list = h('ol.story');
   const show = () => {
     const events = calls.map((call) => [call, fate(call)]).filter(([, told]) => told).slice(0, 5);
-    list.replaceChildren(...(events.length ? events.map(([call, [title, why]]) => h('li', null, h('p.title', null, title, ' ', h('small', null, moment(call.at))), h('p.sub', null, why))) : [h('li.empty', null, 'Nothing yet.')]));
+    list.replaceChildren(...(events.length ? events.map(([call, [title, why]]) => h('li', null, h('p.title', null, title, ' ', h('small', null, moment(call.at + clock.skew))), h('p.sub', null, why))) : [h('li.empty', null, 'Nothing yet.')]));
   };
   show();
   watchers.add(show);
@@ -132,9 +132,11 @@ const random = (bytes) => Array.from(crypto.getRandomValues(new Uint8Array(bytes
 function theft() {
   const steps = h('ol.story', { 'aria-live': 'polite' });
   const tell = (title, text, kind = '') => steps.append(h(`li${kind}`, null, h('p.title', null, title), h('p.sub', null, text)));
+  let robbed;
   async function play(begin) {
     steps.replaceChildren();
     const first = await begin();
+    robbed = first.user;
     if (!first.refreshToken) throw Object.assign(new Error(first.message), { code: first.error, retryAfter: first.retryAfter });
     tell('A phone signs in', `It keeps the refresh token ${shorten(first.refreshToken)}. A thief copies it.`);
     const second = await elsewhere('/api/auth/refresh', { refreshToken: first.refreshToken });
@@ -152,9 +154,16 @@ function theft() {
   const visitor = deed({
     label: 'Play it with a throw-away account',
     kind: '.primary',
-    run: () => play(() => elsewhere('/api/auth/register', { email: `theft-${random(4)}@demo.example.com`, password: random(12), tokenTransport: 'body' })).catch((error) => {
-      tell('It could not begin', error.code === 'REGISTRATION_CLOSED' ? 'Nobody may register here. Use your own account below.' : explain(error), '.bad');
-    }),
+    run: async () => {
+      try {
+        await play(() => elsewhere('/api/auth/register', { email: `theft-${random(4)}@demo.example.com`, password: random(12), tokenTransport: 'body' }));
+      } catch (error) {
+        tell('It could not go on', error.code === 'REGISTRATION_CLOSED' ? 'Nobody may register here. Use your own account below.' : explain(error), '.bad');
+      }
+      if (!robbed || !may('users:write')) return;
+      await auth.call('DELETE', `/api/users/${robbed.id}`);
+      tell('You are an admin', `So the throw-away account ${robbed.email} was deleted again.`);
+    },
   });
   const password = field('Your password', { type: 'password', name: 'password', autocomplete: 'current-password', required: true }, 'This really signs you out, on every device and here: that is what a replay costs.');
   const mine = form({
@@ -164,7 +173,7 @@ function theft() {
     },
   });
   return card('What if a refresh token is stolen?', 'Really done, against this server, with tokens that travel in bodies as they do for apps and scripts.',
-    h('p', null, 'The throw-away account is a real one, named theft-…@demo.example.com. Your own session is not touched.'),
+    h('p', null, 'The throw-away account is a real one, named theft-…@demo.example.com. Your own session is not touched. ', may('users:write') ? 'It is deleted afterwards.' : 'It stays until an admin deletes it.'),
     h('div.row', null, visitor), steps,
     h('details', null, h('summary', null, 'Use my own account instead'), mine));
 }

@@ -173,13 +173,16 @@ export function span(seconds) {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
+/** The server's time, as far as this machine's clock is from it. */
+export const clock = { skew: 0 };
+
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 const absolute = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'short' });
 
 /** A moment as people say it, with the exact one behind it. */
 export function moment(iso) {
   const at = new Date(iso);
-  const seconds = (at - Date.now()) / 1000;
+  const seconds = (at - Date.now() - clock.skew) / 1000;
   const steps = [[60, 'second', 1], [3600, 'minute', 60], [86400, 'hour', 3600], [86400 * 45, 'day', 86400], [Infinity, 'month', 86400 * 30]];
   const [, unit, size] = steps.find(([limit]) => Math.abs(seconds) < limit);
   const text = Math.abs(seconds) < 45 ? 'just now' : relative.format(Math.round(seconds / size), unit);
