@@ -199,6 +199,7 @@ mod tests {
         store
     }
 
+    #[allow(clippy::unit_arg, reason = "a table of damages reads better in one line each")]
     #[tokio::test]
     async fn what_was_taken_away_or_changed_behind_its_back_is_found() {
         type Harm = fn(&mut Transaction<'_>) -> Result<(), Error>;
