@@ -27,6 +27,11 @@ impl Trace {
         let mut said = String::new();
         BufReader::new(strace.stderr.take().expect("piped")).read_line(&mut said).expect("a line");
         assert!(said.contains("attached"), "strace may not trace here: {said}");
+        let begun = std::time::Instant::now();
+        while !every_thread_is_traced(server.pid()) {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(10), "strace did not attach to every thread");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
         Self { strace, file }
     }
 
@@ -37,6 +42,13 @@ impl Trace {
         self.strace.wait().expect("ended");
         std::fs::read_to_string(&self.file).expect("a trace").lines().map(str::to_owned).collect()
     }
+}
+
+fn every_thread_is_traced(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
+    threads
+        .flatten()
+        .all(|thread| std::fs::read_to_string(thread.path().join("status")).is_ok_and(|status| !status.contains("TracerPid:\t0\n")))
 }
 
 /// A line of the trace that matters here.
