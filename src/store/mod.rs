@@ -189,6 +189,10 @@ impl Store {
                 users.push(id);
                 ControlFlow::Continue(())
             })?;
+            // Damage near its beginning makes sled forget all the rest: never an empty server (STO-8).
+            if users.is_empty() {
+                return Err(Error::Corrupt("it is older than its last start and has no users".into()));
+            }
             for id in users {
                 self.end_all(id).await?;
             }
