@@ -23,6 +23,9 @@ use std::{sync::Arc, time::Duration};
 /// How often what has expired is swept (STO-15: within a minute).
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
+/// How often it is noted how far the database has come.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
 /// Everything a request or a command needs.
 pub struct App {
     /// The settings.
@@ -39,7 +42,9 @@ pub struct App {
     pub access: Arc<AccessTokens>,
     throttle: Arc<Throttle>,
     /// Held as long as the store is open: nobody else gets in (STO-10).
-    _data_dir: DataDir,
+    data_dir: DataDir,
+    /// How far the database had come when it was opened.
+    count: u64,
 }
 
 impl App {
@@ -54,9 +59,12 @@ impl App {
         let revocation = Arc::new(Revocation::default());
         let now = clock.now();
         let forget_by = now.plus(AccessTokens::longest_memory(&settings.tokens));
-        let Unlocked { keyring, store, revocations, was_rolled_back } = data_dir.unlock(now, forget_by, revocation.clone()).await?;
+        let Unlocked { keyring, store, revocations, count, was_rolled_back } = data_dir.unlock(now, forget_by, revocation.clone()).await?;
         if was_rolled_back {
-            tracing::warn!(event = "state_rollback", "the database is an older copy: every session in it was ended");
+            tracing::warn!(
+                event = "state_rollback",
+                "the database is older than when it was last seen: an older copy, or damaged; every session in it was ended, later accounts are lost"
+            );
             // The standings that were loaded are those from before.
             revocation.load(store.revocations(forget_by)?);
         } else {
@@ -91,7 +99,24 @@ impl App {
             registration: settings.registration.clone(),
             clock: clock.clone(),
         });
-        Ok(Self { settings, clock, store, accounts, sessions, access, throttle, _data_dir: data_dir })
+        Ok(Self { settings, clock, store, accounts, sessions, access, throttle, data_dir, count })
+    }
+
+    /// Notes each second how far the database has come, for ever, if anything has changed: what is
+    /// lost of it later, but for the last second, is noticed (STO-14).
+    pub async fn keep_counted(&self) {
+        let mut ticks = tokio::time::interval(COUNT_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut count = self.count;
+        loop {
+            ticks.tick().await;
+            if self.store.has_changed() {
+                count += 1;
+                if let Err(error) = self.data_dir.count_on(&self.store, count).await {
+                    tracing::debug!(%error, "progress could not be counted");
+                }
+            }
+        }
     }
 
     /// Sweeps what has expired, for ever.

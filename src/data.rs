@@ -36,7 +36,9 @@ pub struct Unlocked {
     pub store: Store,
     /// What is revoked.
     pub revocations: Revocations,
-    /// Whether the database is an older copy than the last one that was opened here.
+    /// How far the database has come.
+    pub count: u64,
+    /// Whether it is an older state than was last seen here.
     pub was_rolled_back: bool,
 }
 
@@ -86,30 +88,35 @@ impl DataDir {
             let revocations = store.revocations(forget_by)?;
             Ok((store, revocations))
         })?;
-        let was_rolled_back = self.count_start(&store).await?;
-        Ok(Unlocked { keyring, store, revocations, was_rolled_back })
+        let known = self.last_count();
+        let resumed = store.resume(known).await?;
+        let count = resumed.unwrap_or(known) + 1;
+        self.count_on(&store, count).await?;
+        Ok(Unlocked { keyring, store, revocations, count, was_rolled_back: resumed.is_none() })
     }
 
-    /// Counts this start in the database and, after it, beside the keyring. Answers whether the
-    /// database counts fewer than the file: then it is an older copy, in which what was revoked since
-    /// is alive again (STO-14).
-    async fn count_start(&self, store: &Store) -> Result<bool, Failure> {
-        let path = self.file("starts");
-        let before = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
-        let counted = store.count_start(before).await?;
-        let written = (|| {
-            let (temporary, text) = (self.file("starts.new"), counted.starts.to_string());
+    /// Counts on: first in the database, then beside it. A database that later has not come as far as
+    /// the file says is an older copy, or lost its end to damage (STO-14).
+    ///
+    /// # Errors
+    /// The store's. That the file cannot be written is no error: it then misses so much.
+    pub async fn count_on(&self, store: &Store, count: u64) -> Result<(), Error> {
+        store.count(count).await?;
+        let (temporary, path) = (self.file("progress.new"), self.file("progress"));
+        let write = || {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            self.sync()
-        })();
-        // On a full disk the file stays behind: it then misses a roll-back by as many starts, no more.
-        if let Err(error) = written {
-            tracing::warn!(%error, "this start could not be counted");
+            file.write_all(count.to_string().as_bytes())?;
+            fs::rename(&temporary, &path)
+        };
+        if let Err(error) = write() {
+            tracing::debug!(%error, "progress could not be noted");
         }
-        Ok(counted.was_rolled_back)
+        Ok(())
+    }
+
+    /// What was last counted beside the database.
+    fn last_count(&self) -> u64 {
+        fs::read_to_string(self.file("progress")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
     }
 
     /// Opens the database on a thread that is watched: sled hangs or panics on some damage (STO-6).

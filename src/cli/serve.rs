@@ -11,7 +11,6 @@ use crate::{
 };
 use std::sync::Arc;
 use tokio::{
-    net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
 };
@@ -29,7 +28,7 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     let mut interrupt = signals(SignalKind::interrupt())?;
     let app = Arc::new(App::open(settings.clone(), secrets).await?);
     let listen = settings.server.listen;
-    let listener = TcpListener::bind(listen).await.map_err(|error| {
+    let listener = server::listen(listen).map_err(|error| {
         Failure::new(format!("{listen}: cannot be listened on: {error}: is another server running? --listen takes another address"))
     })?;
     let address = listener.local_addr().map_err(|error| Failure::new(format!("{listen}: {error}")))?;
@@ -45,7 +44,7 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     tokio::spawn(control::serve(control, Arc::clone(&app), site.clone()));
     tokio::spawn({
         let app = Arc::clone(&app);
-        async move { app.keep_swept().await }
+        async move { tokio::join!(app.keep_swept(), app.keep_counted()) }
     });
     let web = Arc::new(Web { app: Arc::clone(&app), site });
     // The one line on stdout: connections are queued from the bind on, so it can answer.

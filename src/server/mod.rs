@@ -11,8 +11,14 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use pulse::{Pulse, Watched};
 use slots::Slots;
-use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::net::{TcpListener, TcpSocket};
 
 /// Largest head, in bytes, and most header lines.
 const MAX_HEAD: usize = 16 * 1024;
@@ -21,6 +27,22 @@ const MAX_HEADERS: usize = 64;
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long to wait after an accept failed for want of something (OPS-8).
 const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Connections that the system may hold until they are accepted: what comes at once in a rush, so
+/// that none must knock again a second later.
+const BACKLOG: u32 = 4096;
+
+/// Listens on an address.
+///
+/// # Errors
+/// The system's: it is taken, above all.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart must not wait for connections of the last run to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until `stop` is done, then finishes what is in flight.
 pub async fn run(listener: TcpListener, web: Arc<Web>, stop: impl Future<Output = ()>) {

@@ -6,7 +6,7 @@ use super::{
     key::Key,
     record::Record,
     schema::{
-        ACTIVE_ADMINS, BOOTS, INSTANCE, INVITES, REVOKED_SESSIONS, REVOKED_TOKENS, SESSIONS, SESSIONS_BY_SWEEP, SESSIONS_BY_USER, SETUP,
+        ACTIVE_ADMINS, INSTANCE, INVITES, PROGRESS, REVOKED_SESSIONS, REVOKED_TOKENS, SESSIONS, SESSIONS_BY_SWEEP, SESSIONS_BY_USER, SETUP,
         USERS, USERS_BY_EMAIL,
     },
     table::Table,
@@ -42,7 +42,7 @@ impl Store {
 fn survey(reads: &dyn Reads) -> Result<Report, Error> {
     let mut report = Report::default();
     report.table(reads, &INSTANCE, |(), _| Ok(None))?;
-    report.table(reads, &BOOTS, |(), _| Ok(None))?;
+    report.table(reads, &PROGRESS, |(), _| Ok(None))?;
     report.table(reads, &SETUP, |(), _| Ok(None))?;
     report.table(reads, &INVITES, |_, _| Ok(None))?;
     report.table(reads, &REVOKED_SESSIONS, |_, _| Ok(None))?;
@@ -117,7 +117,7 @@ impl Report {
     fn strangers(&mut self, reads: &dyn Reads) -> Result<(), Error> {
         let known = [
             INSTANCE.prefix(),
-            BOOTS.prefix(),
+            PROGRESS.prefix(),
             SETUP.prefix(),
             INVITES.prefix(),
             REVOKED_SESSIONS.prefix(),

@@ -26,8 +26,15 @@ pub use sessions::{Ended, OnReuse, Remember, Rotate, Rotated, SignIn, SignedIn};
 use crate::domain::{SessionId, Standing, Timestamp, TokenId, UserId};
 use engine::{Engine, Need, Reads, Work};
 use race::Races;
-use schema::{BOOTS, Boots, INSTANCE, Instance, REVOKED_SESSIONS, REVOKED_TOKENS, USERS};
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use schema::{INSTANCE, Instance, PROGRESS, Progress, REVOKED_SESSIONS, REVOKED_TOKENS, USERS};
+use std::{
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 use tokio::sync::oneshot;
 
 /// How long a verb waits for its commit before it answers that storage is unavailable.
@@ -59,6 +66,7 @@ pub struct Store {
     engine: Box<dyn Engine>,
     observer: Arc<Informed>,
     races: Arc<Races>,
+    has_changed: AtomicBool,
     instance: Instance,
 }
 
@@ -100,15 +108,6 @@ pub struct Revocations {
     pub tokens: Vec<(TokenId, Timestamp)>,
 }
 
-/// How often a database was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Starts {
-    /// This one included.
-    pub starts: u64,
-    /// Whether it had forgotten some.
-    pub was_rolled_back: bool,
-}
-
 impl Store {
     /// Opens the store on an engine that holds the database of `instance`.
     ///
@@ -125,7 +124,7 @@ impl Store {
         }
         let races = Arc::new(Races::default());
         let observer = Arc::new(Informed { races: Arc::clone(&races), observer });
-        Ok(Self { engine, observer, races, instance: found })
+        Ok(Self { engine, observer, races, has_changed: AtomicBool::new(false), instance: found })
     }
 
     /// Marks an empty engine as the database of `instance`; leaves one that already is alone.
@@ -174,32 +173,46 @@ impl Store {
         Ok(all)
     }
 
-    /// Counts a start, of which `before` are known to have been. Tells how many there now are, and
-    /// whether the database has forgotten some: then it is an older copy, and every session in it
-    /// ends and every access token is void, because what was revoked since is unknown (STO-14).
+    /// How far the database has come, if it has come as far as is `known` of it. Otherwise it is an
+    /// older copy, or damage made sled take what came later for a torn end: `None`, and every session
+    /// in it ends and every access token is void, because what was revoked since is unknown (STO-14).
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when it has forgotten every user as well, and the engine's own.
+    pub async fn resume(&self, known: u64) -> Result<Option<u64>, Error> {
+        let counted = PROGRESS.get(self.reads(), &())?.map_or(0, |progress| progress.0);
+        if counted >= known {
+            return Ok(Some(counted));
+        }
+        let mut users = Vec::new();
+        USERS.scan(self.reads(), &[], None, |id, _| {
+            users.push(id);
+            ControlFlow::Continue(())
+        })?;
+        // Damage near its beginning makes sled forget all the rest: never an empty server (STO-8).
+        if users.is_empty() {
+            return Err(Error::Corrupt("it is older than when it was last seen and has no users".into()));
+        }
+        for id in users {
+            self.end_all(id).await?;
+        }
+        Ok(None)
+    }
+
+    /// Counts on to `count`, durable like everything else.
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn count_start(&self, before: u64) -> Result<Starts, Error> {
-        let counted = BOOTS.get(self.reads(), &())?.map_or(0, |boots| boots.0);
-        let was_rolled_back = counted < before;
-        if was_rolled_back {
-            let mut users = Vec::new();
-            USERS.scan(self.reads(), &[], None, |id, _| {
-                users.push(id);
-                ControlFlow::Continue(())
-            })?;
-            // Damage near its beginning makes sled forget all the rest: never an empty server (STO-8).
-            if users.is_empty() {
-                return Err(Error::Corrupt("it is older than its last start and has no users".into()));
-            }
-            for id in users {
-                self.end_all(id).await?;
-            }
-        }
-        let starts = counted.max(before) + 1;
-        self.revoke(move |t| BOOTS.put(t.tx, &(), &Boots(starts))).await?;
-        Ok(Starts { starts, was_rolled_back })
+    pub async fn count(&self, count: u64) -> Result<(), Error> {
+        self.has_changed.store(false, Relaxed);
+        let verb = move |t: &mut Transaction<'_>| PROGRESS.put(t.tx, &(), &Progress(count));
+        transact(&*self.engine, self.observer.clone(), Need::Urgent, verb).await
+    }
+
+    /// Whether anything was asked to be written since the last count.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.has_changed.load(Relaxed)
     }
 
     fn reads(&self) -> &dyn Reads {
@@ -211,6 +224,7 @@ impl Store {
         &self,
         verb: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        self.has_changed.store(true, Relaxed);
         transact(&*self.engine, self.observer.clone(), Need::Ordinary, verb).await
     }
 
@@ -220,6 +234,7 @@ impl Store {
         &self,
         verb: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        self.has_changed.store(true, Relaxed);
         transact(&*self.engine, self.observer.clone(), Need::Urgent, verb).await
     }
 }

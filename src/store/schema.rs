@@ -3,7 +3,7 @@
 //! | table | key | record |
 //! |---|---|---|
 //! | `instance` | – | which installation this is, and the schema |
-//! | `boots` | – | how often it was opened: an older copy is told by it |
+//! | `progress` | – | a count that only grows: an older state is told by it |
 //! | `setup` | – | the open set-up link |
 //! | `users` | user id | the account |
 //! | `users_by_email` | e-mail | user id |
@@ -30,7 +30,7 @@ use std::net::{IpAddr, Ipv6Addr};
 pub const VERSION: u32 = 1;
 
 pub const INSTANCE: Table<(), Instance> = Table::new(b'#', "instance");
-pub const BOOTS: Table<(), Boots> = Table::new(b'b', "boots");
+pub const PROGRESS: Table<(), Progress> = Table::new(b'b', "progress");
 pub const SETUP: Table<(), Setup> = Table::new(b'!', "setup");
 pub const USERS: Table<UserId, User> = Table::new(b'u', "users");
 pub const USERS_BY_EMAIL: Table<Email, UserId> = Table::new(b'e', "users_by_email");
@@ -50,9 +50,9 @@ pub struct Instance {
     pub created_at: Timestamp,
 }
 
-/// How often a database was opened (STO-14).
+/// A count that grows with each start and each second of changes (STO-14).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Boots(pub u64);
+pub struct Progress(pub u64);
 
 /// The set-up link that is open, if any: there is at most one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,7 +187,7 @@ record!(
     })
 );
 
-record!(Boots, BootsV1 { boots: u64 }, |b| BootsV1 { boots: b.0 }, |s| Ok(Boots(s.boots)));
+record!(Progress, ProgressV1 { count: u64 }, |p| ProgressV1 { count: p.0 }, |s| Ok(Progress(s.count)));
 
 record!(UserId, UserIdV1 { id: [u8; 16] }, |id| UserIdV1 { id: *id.as_bytes() }, |s| Ok(UserId::from_bytes(s.id)));
 
@@ -245,7 +245,7 @@ mod tests {
         let at = Timestamp::from_millis(1_700_000_000_123);
         let mut lines = String::new();
         lines += &line("instance", &Instance { schema: 1, id: [7; 16], created_at: at });
-        lines += &line("boots", &Boots(1000));
+        lines += &line("progress", &Progress(1000));
         lines += &line("setup", &Setup { token_hash: [9; 32], expires_at: at });
         lines += &line(
             "user",
@@ -324,7 +324,7 @@ mod tests {
             bytes.extend(payload);
             bytes.extend(crc32fast::hash(&[KEY, &bytes].concat()).to_le_bytes());
             let _ = open::<Instance>(KEY, &bytes);
-            let _ = open::<Boots>(KEY, &bytes);
+            let _ = open::<Progress>(KEY, &bytes);
             let _ = open::<Setup>(KEY, &bytes);
             let _ = open::<User>(KEY, &bytes);
             let _ = open::<Session>(KEY, &bytes);

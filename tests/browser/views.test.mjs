@@ -190,7 +190,7 @@ await watched('hdr_6 register, sign out, a wrong password, sign in; no token is 
   const refresh = cookies.find(({ name }) => name === 'refreshToken');
   assert.ok(refresh.httpOnly && refresh.sameSite === 'Strict' && refresh.path === '/api/auth');
   assert.ok(!stored.includes(refresh.value), 'no script reads the refresh token');
-  assert.deepEqual(cookies.map(({ name }) => name).sort(), ['csrfToken', 'refreshToken']);
+  assert.deepEqual(cookies.map(({ name }) => name).sort(), ['csrfToken', 'device', 'refreshToken']);
 
   await page.reload();
   await page.getByRole('heading', { name: 'Your account' }).waitFor();

@@ -243,10 +243,13 @@ async fn sto_7_a_cut_snapshot_is_rebuilt_and_nobody_is_missing() {
     assert_eq!(judge(&sound, dir.path(), "a cut snapshot").await, "serves, everything there");
 }
 
+/// What is done to a data directory, in words and in deed.
+type Harm = (&'static str, fn(&Path));
+
 #[tokio::test]
 async fn sto_8_a_database_that_is_gone_is_missed() {
     let sound = Sound::made().await;
-    let harms: [(&str, fn(&Path)); 4] = [
+    let harms: [Harm; 4] = [
         ("its file deleted", |data| std::fs::remove_file(data.join("db/db")).expect("removed")),
         ("its file emptied", |data| drop(File::create(data.join("db/db")).expect("emptied"))),
         ("its directory deleted", |data| std::fs::remove_dir_all(data.join("db")).expect("removed")),

@@ -89,7 +89,8 @@ async fn lim_9_two_hundred_sign_ins_at_once_are_served_or_refused_and_others_not
     assert!(peak < base + THREADS * TABLE + MARGIN, "peak {peak} KiB over a base of {base} KiB");
     assert!(tried.len() >= 2, "nobody was served");
     assert!(at_once.len() >= CLIENTS / 2, "{} refused at once", at_once.len());
-    assert!(percentile(&mut at_once, 100) < Duration::from_secs(1), "the slowest refusal took {:?}", percentile(&mut at_once, 100));
+    // A connection request that the network drops is sent again after a second.
+    assert!(percentile(&mut at_once, 100) < Duration::from_secs(3), "the slowest refusal took {:?}", percentile(&mut at_once, 100));
     assert!(in_vain.iter().all(|took| *took < Duration::from_secs(12)), "{in_vain:?}");
     // 50 ms on a machine of its own; a shared one gets room, and the figure is printed.
     assert!(bystander.len() >= 100 && p99 < Duration::from_millis(250), "p99 {p99:?}");

@@ -8,6 +8,7 @@ const SAMPLES: usize = 200;
 
 /// The probability that two samples this different come from one distribution: the rank test of
 /// Mann and Whitney, two-sided, by its normal approximation, which is good for samples of 20 or more.
+#[allow(clippy::many_single_char_names, reason = "the names of the formula")]
 fn rank_test(a: &[Duration], b: &[Duration]) -> f64 {
     let mut all: Vec<_> = a.iter().map(|t| (*t, true)).chain(b.iter().map(|t| (*t, false))).collect();
     all.sort_unstable();

@@ -35,6 +35,7 @@ impl Forge {
     }
 
     #[track_caller]
+    #[allow(clippy::unused_self, reason = "reads as what it does")]
     fn with(&self, header: &Value, claims: &Value) -> String {
         sign(header.to_string().as_bytes(), claims.to_string().as_bytes())
     }

@@ -135,7 +135,7 @@ async fn http_1_a_head_is_of_limited_size_and_of_http_1() {
         (format!("X-Long: {}\r\n", "x".repeat(10 * 1024)), 200),
     ] {
         let answer = raw(&server, head(&lines).as_bytes()).await;
-        assert_eq!(status(&answer), expected, "{:.200}", answer);
+        assert_eq!(status(&answer), expected, "{answer:.200}");
     }
     // HTTP/2 without asking (RFC 9113 §3.3), and a first line without end.
     let preface = raw(&server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
@@ -203,7 +203,7 @@ async fn http_2_chunks_without_end_are_refused_and_take_no_memory() {
     for _ in 0..20 {
         let mut stream = connect(&server).await;
         stream.write_all(post(&server, "Transfer-Encoding: chunked\r\n").as_bytes()).await.expect("sent");
-        let chunk = [b"10000\r\n", &[b' '; 0x1_0000][..], b"\r\n"].concat();
+        let chunk = [b"10000\r\n", &vec![b' '; 0x1_0000][..], b"\r\n"].concat();
         let (mut reader, mut writer) = stream.split();
         let mut said = Vec::new();
         let sending = async {
