@@ -18,7 +18,13 @@ use crate::{
     },
     store::Store,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 /// How often what has expired is swept (STO-15: within a minute).
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -43,8 +49,8 @@ pub struct App {
     throttle: Arc<Throttle>,
     /// Held as long as the store is open: nobody else gets in (STO-10).
     data_dir: DataDir,
-    /// How far the database had come when it was opened.
-    count: u64,
+    /// How far the database has come.
+    count: AtomicU64,
 }
 
 impl App {
@@ -99,22 +105,26 @@ impl App {
             registration: settings.registration.clone(),
             clock: clock.clone(),
         });
-        Ok(Self { settings, clock, store, accounts, sessions, access, throttle, data_dir, count })
+        Ok(Self { settings, clock, store, accounts, sessions, access, throttle, data_dir, count: AtomicU64::new(count) })
     }
 
-    /// Notes each second how far the database has come, for ever, if anything has changed: what is
-    /// lost of it later, but for the last second, is noticed (STO-14).
+    /// Notes each second how far the database has come, for ever: what is lost of it later, but for
+    /// the last second, is noticed (STO-14).
     pub async fn keep_counted(&self) {
         let mut ticks = tokio::time::interval(COUNT_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut count = self.count;
         loop {
             ticks.tick().await;
-            if self.store.has_changed() {
-                count += 1;
-                if let Err(error) = self.data_dir.count_on(&self.store, count).await {
-                    tracing::debug!(%error, "progress could not be counted");
-                }
+            self.count().await;
+        }
+    }
+
+    /// Notes how far the database has come, if anything has changed since it was last noted.
+    pub async fn count(&self) {
+        if self.store.has_changed() {
+            let count = self.count.fetch_add(1, Relaxed) + 1;
+            if let Err(error) = self.data_dir.count_on(&self.store, count).await {
+                tracing::debug!(%error, "progress could not be counted");
             }
         }
     }

@@ -102,15 +102,17 @@ impl Keyring {
     pub fn to_file(&self, now: Timestamp) -> Result<SecretString, serde_json::Error> {
         let keys = |ring: &Ring| ring.iter().map(|key| KeyFile::of(key, now)).collect();
         let access = self.access.iter().map(|key| AccessKeyFile { algorithm: Algorithm::HS256, key: KeyFile::of(key, now) }).collect();
-        serde_json::to_string_pretty(&KeyringFile {
+        let mut file = KeyringFile {
             version: 1,
+            checksum: String::new(),
             instance: HEXLOWER.encode(&self.instance),
             access,
             refresh: keys(&self.refresh),
             hash: keys(&self.hash),
             csrf: keys(&self.csrf),
-        })
-        .map(SecretString::from)
+        };
+        file.checksum = file.digest()?;
+        serde_json::to_string_pretty(&file).map(SecretString::from)
     }
 
     /// The keys in a file's text.
@@ -123,6 +125,9 @@ impl Keyring {
             .map_err(|error| format!("is no keyring (line {}, column {})", error.line(), error.column()))?;
         if file.version != 1 {
             return Err(format!("has version {}, this release knows version 1", file.version));
+        }
+        if file.digest().ok().as_ref() != Some(&file.checksum) {
+            return Err("is damaged: its checksum is wrong".into());
         }
         let mut instance = [0; 16];
         if file.instance.len() != 32 || HEXLOWER.decode_mut(file.instance.as_bytes(), &mut instance).is_err() {
@@ -171,11 +176,22 @@ fn ring(keys: Vec<KeyFile>, kind: &str) -> Result<Ring, String> {
 #[serde(deny_unknown_fields)]
 struct KeyringFile {
     version: u32,
+    /// Of all the rest: a flipped bit in a key would silently end every session under it.
+    checksum: String,
     instance: String,
     access: Vec<AccessKeyFile>,
     refresh: Vec<KeyFile>,
     hash: Vec<KeyFile>,
     csrf: Vec<KeyFile>,
+}
+
+impl KeyringFile {
+    /// The checksum of everything but itself.
+    fn digest(&self) -> Result<String, serde_json::Error> {
+        let rest = (self.version, &self.instance, &self.access, &self.refresh, &self.hash, &self.csrf);
+        let rest = SecretString::from(serde_json::to_string(&rest)?);
+        Ok(HEXLOWER.encode(&Sha256::digest(rest.expose_secret())[..8]))
+    }
 }
 
 #[derive(Serialize, Deserialize)]

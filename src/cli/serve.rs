@@ -62,6 +62,7 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
         () = server::run(listener, web, async { drop(stopping.await) }) => {}
         () = told_twice => {}
     }
+    app.count().await;
     // Every verb that was acknowledged is durable already; the rest of the queue ends with the store.
     let _ = std::fs::remove_file(crate::data::DataDir::control_socket(&settings.server.data_dir));
     Ok(())

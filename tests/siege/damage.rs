@@ -44,6 +44,15 @@ impl Sound {
                 server.start_again();
             }
         }
+        // Noted within a second: from then on the end of the log cannot be lost unnoticed.
+        let noted = || std::fs::read_to_string(server.data_dir().join("progress")).unwrap_or_default();
+        let before = noted();
+        Actor::at(&server).login("user1@example.org", PASSWORD, "body").await.expect(200);
+        let begun = Instant::now();
+        while noted() == before {
+            assert!(begun.elapsed() < Duration::from_secs(10), "progress is not noted");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         server.kill();
         Self { server, emails }
     }
@@ -162,8 +171,8 @@ async fn judge(sound: &Sound, dir: &Path, what: &str) -> String {
         (0, _) => "serves, everybody there, check reports damage".into(),
         (n, 0) => {
             assert!(n < sound.emails.len(), "{what}: an empty database was served");
-            println!("{what}: {n} users are gone and check says nothing; rollback noticed: {}", log.contains("state_rollback"));
-            "serves an older state".into()
+            assert!(log.contains("state_rollback"), "{what}: {n} users are gone and nobody noticed");
+            "serves an older state and says so".into()
         }
         _ => "serves, somebody fails closed, check reports it".into(),
     }
