@@ -193,6 +193,16 @@ mod tests {
     }
 
     #[test]
+    fn rev_6_there_is_room_for_so_many_and_then_it_is_crowded() {
+        let (revocation, until) = (known(), Timestamp::from_secs(4_000_000_000));
+        for n in 0..CROWDED as u128 {
+            assert!(!revocation.is_crowded());
+            revocation.committed(Change::SessionEnded(SessionId::from_bytes(n.to_be_bytes()), until));
+        }
+        assert!(revocation.is_crowded());
+    }
+
+    #[test]
     fn rev_5_a_clock_that_jumps_ahead_forgets_nothing() {
         let blacklist = Blacklist::default();
         let now = Timestamp::from(std::time::SystemTime::now());

@@ -318,3 +318,20 @@ fn ref_14_the_session_that_begins_is_never_the_one_that_goes() {
         }
     });
 }
+
+/// REV-6: when memory has no room for one more ended session, the user's version speaks for it.
+#[test]
+fn rev_6_without_room_to_remember_the_version_is_raised() {
+    runtime().block_on(async {
+        let (store, _) = opened(Box::new(Memory::default())).await;
+        let (ada, first) = (user(1, "ada@example.org", "admin"), session(1, UserId::from_bytes([1; 16]), at(1)));
+        let new =
+            NewAccount { user: ada.clone(), session: Some(first.clone()), replaces: None, admission: Admission::Open, remember: None };
+        store.create_account(new).await.expect("works");
+        store.end_session(first.id, None, None).await.expect("works");
+        assert_eq!(store.user(ada.id).expect("readable").expect("there").version, ada.version + 1);
+        let loaded = store.revocations(at(900)).expect("readable");
+        assert!(loaded.sessions.is_empty());
+        assert_eq!(store.session(first.id).expect("readable"), None);
+    });
+}
