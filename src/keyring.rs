@@ -30,6 +30,12 @@ pub struct Key {
 pub struct Ring(Vec<Key>);
 
 impl Ring {
+    /// A ring of one given key.
+    #[cfg(test)]
+    pub(crate) fn of(id: &str, secret: Vec<u8>) -> Self {
+        Self(vec![Key { id: id.to_owned(), secret: secret.into() }])
+    }
+
     /// The key that issues.
     ///
     /// # Panics

@@ -278,3 +278,32 @@ fn a_token_never_outlives_its_session() {
     assert!(issued.expires_in <= 60);
     assert!(desk.tokens.verify(&issued.token).is_ok());
 }
+
+/// Wycheproof's signatures: the library agrees with each verdict, and none is an access token of ours,
+/// not even the genuine one, whose header and payload say nothing that we ask for.
+#[test]
+fn tok_1_6_the_wycheproof_vectors_for_hs256_are_judged_as_they_should_be() {
+    let secret = BASE64URL_NOPAD.decode(b"-ebuDNsVZ2iJtoZ-akfXTSCt4UO2cruLCsbWlBinggE").expect("base64url");
+    let mut desk = desk();
+    desk.keyring.access = crate::keyring::Ring::of("kid-aes-sign", secret);
+    let tokens = AccessTokens::new(&desk.keyring, config::Tokens::default(), desk.clock.clone(), Arc::new(Revocation::default()));
+    let key = &tokens.keys[0];
+    let vectors = include_str!("../../../tests/vectors/jws_hs256.txt").lines().filter(|line| !line.starts_with('#'));
+    let mut genuine = 0;
+    for vector in vectors {
+        let mut fields = vector.splitn(3, ' ');
+        let [case, result, token] = std::array::from_fn(|_| fields.next().expect("three fields"));
+        assert_eq!(tokens.verify(token), Err(Rejected::Invalid), "case {case}");
+        let parts: Vec<_> = token.split('.').collect();
+        let verified = match parts[..] {
+            [header, payload, signature] => {
+                let input = format!("{header}.{payload}");
+                jsonwebtoken::crypto::verify(signature, input.as_bytes(), &key.decoding, jsonwebtoken::Algorithm::HS256).unwrap_or(false)
+            }
+            _ => false,
+        };
+        assert_eq!(verified, result == "valid", "case {case}");
+        genuine += usize::from(verified);
+    }
+    assert_eq!(genuine, 1);
+}
