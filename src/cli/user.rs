@@ -89,7 +89,7 @@ pub fn run(command: Command, json: bool, ask: impl Fn(Request) -> Result<Value, 
             if !yes {
                 confirm(&format!("Delete {user} for good, with all their sessions?"))?;
             }
-            Request::UserDelete { user }
+            return print(json, &ask(Request::UserDelete { user })?, |user| println!("deleted {}", text(user, "email")));
         }
     };
     print(json, &ask(request)?, |user| {

@@ -135,7 +135,8 @@ impl Accounts {
             NewAccount { user, session: Some(session.clone()), replaces: arrival.replaces, admission, remember: self.sessions.remember() };
         match self.store.create_account(new).await? {
             Created::User(user) => {
-                tracing::info!(event = "register", user = %user.id, role = %user.role, %from);
+                let event = if matches!(admission, Admission::Setup(_)) { "setup" } else { "register" };
+                tracing::info!(event, user = %user.id, role = %user.role, %from);
                 self.sessions.grant(user, session)
             }
             Created::EmailTaken => Err(Error::EmailTaken),
@@ -312,7 +313,7 @@ impl Accounts {
     /// [`Error::RoleBeyondReach`], [`Error::NotFound`], [`Error::LastAdmin`], the store's.
     pub async fn set_disabled(&self, actor: Actor<'_>, id: UserId, disabled: bool) -> Result<User, Error> {
         let user = done(self.store.set_disabled(self.permit(actor), id, disabled).await?)?;
-        tracing::info!(event = "user_disabled", user = %user.id, disabled);
+        tracing::info!(event = if disabled { "user_disabled" } else { "user_enabled" }, user = %user.id);
         Ok(user)
     }
 
