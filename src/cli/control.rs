@@ -126,7 +126,9 @@ pub fn ask(settings: &Settings, secrets: &OperatorSecrets, request: Request) -> 
             runtime()?.block_on(async {
                 let app = App::open(settings.clone(), secrets).await?;
                 let site = Site::new(settings, settings.server.listen);
-                Ok::<_, Failure>(carry_out(&app, &site, request).await)
+                let outcome = carry_out(&app, &site, request).await;
+                app.count().await;
+                Ok::<_, Failure>(outcome)
             })?
         }
         Err(error) => return Err(Failure::new(format!("{}: {error}", socket.display()))),

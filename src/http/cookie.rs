@@ -101,8 +101,9 @@ fn rendered(cookie: CookieBuilder<'static>) -> HeaderValue {
 fn read(exchange: &Exchange, name: &str) -> Result<Option<String>, ApiError> {
     let mut found = None;
     for line in exchange.headers(&header::COOKIE) {
-        // A line that is not ASCII cannot be ours, whatever it hides.
-        for cookie in Cookie::split_parse(line.to_str().unwrap_or_default()).flatten().filter(|cookie| cookie.name() == name) {
+        // Each by itself: another site's cookie that is not ASCII must not hide ours on the same line.
+        let pairs = line.as_bytes().split(|byte| *byte == b';').filter_map(|pair| std::str::from_utf8(pair).ok());
+        for cookie in pairs.filter_map(|pair| Cookie::parse(pair.trim()).ok()).filter(|cookie| cookie.name() == name) {
             if found.replace(cookie.value().to_owned()).is_some() {
                 return Err(ApiError::from(Code::InvalidRequest).message(format!("The cookie {name} is there twice")));
             }
@@ -155,6 +156,8 @@ mod tests {
         assert_eq!(read(&https, &[b"refreshToken=t"]), Ok(None), "tossed over http");
         assert_eq!(read(&https, &[b"__Secure-refreshToken=t"]), Ok(Some("t".into())));
         assert_eq!(read(&plain, &[b"refreshToken=\xff\xfe"]), Ok(None));
+        assert_eq!(read(&plain, &[b"name=J\xc3\xbcrgen; refreshToken=t; x=\xff"]), Ok(Some("t".into())), "beside what is not ASCII");
+        assert_eq!(read(&plain, &[b"refreshToken=t", b"x=\xff; refreshToken=u"]), Err(Code::InvalidRequest));
     }
 
     proptest! {

@@ -164,9 +164,15 @@ impl Sessions {
     /// A CSRF token for the session of a refresh token, if that goes on.
     ///
     /// # Errors
-    /// [`Error::SessionEnded`], [`Error::RefreshTokenExpired`].
+    /// [`Error::SessionEnded`], [`Error::RefreshTokenExpired`], [`Error::InvalidRefreshToken`].
     pub fn csrf_token(&self, presented: &Presented) -> Result<(String, Session), Error> {
         let session = self.live(presented)?;
+        if self.clock.now() >= session.expires_at {
+            return Err(Error::RefreshTokenExpired);
+        }
+        if !self.refresh.is_current(presented, &session) {
+            return Err(Error::InvalidRefreshToken);
+        }
         Ok((self.csrf.issue(session.id), session))
     }
 
@@ -263,6 +269,7 @@ impl Sessions {
         Ok(Rotate {
             session: session.id,
             generation,
+            was_current: generation == session.generation,
             transport,
             child_expires_at,
             child_hash: child.hash,

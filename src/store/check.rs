@@ -96,7 +96,7 @@ impl Report {
         wrong: impl Fn(K, R) -> Result<Option<&'static str>, Error>,
     ) -> Result<(), Error> {
         let mut count = 0;
-        table.inspect(reads, |key, record| {
+        table.inspect(reads, &[], |key, record| {
             count += 1;
             let Some(key) = key else { return self.violations.push(format!("{}: a key is not one", table.name())) };
             let mut bytes = Vec::new();

@@ -79,7 +79,7 @@ struct Informed {
 impl Observer for Informed {
     fn committed(&self, change: Change) {
         if let Change::Rotated(session, generation) = change {
-            self.races.replaced(session, generation);
+            self.races.committed(session, generation);
         }
         self.observer.committed(change);
     }
@@ -168,8 +168,8 @@ impl Store {
             ControlFlow::Continue(())
         })?;
         // A damaged date leaves what it is of revoked, for as long as that can matter.
-        REVOKED_SESSIONS.inspect(self.reads(), |id, until| all.sessions.extend(id.map(|id| (id, until.unwrap_or(forget_by)))))?;
-        REVOKED_TOKENS.inspect(self.reads(), |id, until| all.tokens.extend(id.map(|id| (id, until.unwrap_or(forget_by)))))?;
+        REVOKED_SESSIONS.inspect(self.reads(), &[], |id, until| all.sessions.extend(id.map(|id| (id, until.unwrap_or(forget_by)))))?;
+        REVOKED_TOKENS.inspect(self.reads(), &[], |id, until| all.tokens.extend(id.map(|id| (id, until.unwrap_or(forget_by)))))?;
         Ok(all)
     }
 
@@ -179,6 +179,9 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Corrupt`] when it has forgotten every user as well, and the engine's own.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness to give.
     pub async fn resume(&self, known: u64) -> Result<Option<u64>, Error> {
         let counted = PROGRESS.get(self.reads(), &())?.map_or(0, |progress| progress.0);
         if counted >= known {
@@ -193,8 +196,12 @@ impl Store {
         if users.is_empty() {
             return Err(Error::Corrupt("it is older than when it was last seen and has no users".into()));
         }
+        // Beyond every version that was issued since, and never twice the same.
+        let mut step = [0; 2];
+        getrandom::fill(&mut step).expect("the operating system provides randomness");
+        let step = (1 << 16) + u32::from(u16::from_le_bytes(step));
         for id in users {
-            self.end_all(id).await?;
+            self.end_all_by(id, step).await?;
         }
         Ok(None)
     }
@@ -205,7 +212,10 @@ impl Store {
     /// The engine's own.
     pub async fn count(&self, count: u64) -> Result<(), Error> {
         self.has_changed.store(false, Relaxed);
-        let verb = move |t: &mut Transaction<'_>| PROGRESS.put(t.tx, &(), &Progress(count));
+        let verb = move |t: &mut Transaction<'_>| {
+            let counted = PROGRESS.get(t.reads(), &())?.map_or(0, |progress| progress.0);
+            PROGRESS.put(t.tx, &(), &Progress(count.max(counted)))
+        };
         transact(&*self.engine, self.observer.clone(), Need::Urgent, verb).await
     }
 
@@ -278,6 +288,11 @@ where
     T: Send,
 {
     fn run(&mut self, tx: &mut dyn engine::Tx) -> Result<(), Error> {
+        // Who gave up waiting was told that nothing was saved, and will try again: a token that rotated
+        // for nobody would make that a theft. What takes something away is done all the same.
+        if self.need == Need::Ordinary && self.reply.is_closed() {
+            return Err(Error::TimedOut);
+        }
         // An engine may run a verb again: nothing of an earlier run may stay.
         self.changes.clear();
         self.outcome = Some((self.run)(&mut Transaction { tx, changes: &mut self.changes })?);

@@ -62,6 +62,8 @@ pub struct Rotate {
     pub session: SessionId,
     /// Its generation.
     pub generation: u32,
+    /// Whether it was the current one when it was looked at, after it had arrived.
+    pub was_current: bool,
     /// How it came.
     pub transport: Transport,
     /// When the child expires, if there is one.
@@ -162,7 +164,10 @@ impl Store {
     /// The engine's own.
     pub async fn rotate(&self, rotate: Rotate) -> Result<Rotated, Error> {
         let runner = self.races.enter(rotate.session);
-        self.transact(move |t| decide_rotation(t, &rotate, &runner)).await
+        let was_current = rotate.was_current;
+        let verb = move |t: &mut Transaction<'_>| decide_rotation(t, &rotate, &runner);
+        // What was replaced already can only end in a revocation, which is refused last.
+        if was_current { self.transact(verb).await } else { self.revoke(verb).await }
     }
 
     /// Replaces a password as its owner does: all other sessions end, this one goes on with the
@@ -171,7 +176,8 @@ impl Store {
     /// # Errors
     /// The engine's own.
     pub async fn change_password(&self, verified_hash: String, new_hash: String, rotate: Rotate) -> Result<Option<(Session, User)>, Error> {
-        self.transact(move |t| {
+        let runner = self.races.enter(rotate.session);
+        self.revoke(move |t| {
             let Some(mut session) = SESSIONS.get(t.reads(), &rotate.session)? else { return Ok(None) };
             let Some(mut user) = USERS.get(t.reads(), &session.user)? else { return Ok(None) };
             if user.disabled || user.password_hash != verified_hash || session.generation != rotate.generation {
@@ -181,7 +187,8 @@ impl Store {
             user.version += 1;
             put_user(t, &user)?;
             end_all_of(t, user.id, Some(session.id))?;
-            advance(t, &mut session, &rotate)?;
+            // Whoever holds the token from before is given nothing again (REF-4).
+            advance(t, &mut session, &rotate, &runner, MAX_REPLAYS)?;
             Ok(Some((session, user)))
         })
         .await
@@ -227,12 +234,17 @@ impl Store {
     /// # Errors
     /// The engine's own.
     pub async fn end_all(&self, user: UserId) -> Result<Ended, Error> {
+        self.end_all_by(user, 1).await
+    }
+
+    /// The same, raising the version by more than one.
+    pub(super) async fn end_all_by(&self, user: UserId, step: u32) -> Result<Ended, Error> {
         self.revoke(move |t| {
             if USERS.get(t.reads(), &user)?.is_none() {
                 return Ok(Ended::NotFound);
             }
             end_all_of(t, user, None)?;
-            void_tokens(t, user)?;
+            void_tokens(t, user, step)?;
             Ok(Ended::Done)
         })
         .await
@@ -257,17 +269,22 @@ impl Store {
         let more = due.len() == SWEEP_STEP;
         self.revoke(move |t| {
             for (at, id) in &due {
-                match SESSIONS.get(t.reads(), id)? {
-                    Some(session) if session.expires_at <= now => remove(t, &session),
+                match SESSIONS.get(t.reads(), id) {
+                    Ok(Some(session)) if session.expires_at <= now => remove(t, &session),
                     // It was refreshed since: look again when it expires now. A rotation need not
                     // touch this index that way.
-                    Some(mut session) => {
+                    Ok(Some(mut session)) => {
                         SESSIONS_BY_SWEEP.delete(t.tx, &(*at, *id));
                         session.sweep_at = session.expires_at;
                         SESSIONS_BY_SWEEP.put(t.tx, &(session.sweep_at, *id), &())?;
                         SESSIONS.put(t.tx, id, &session)?;
                     }
-                    None => SESSIONS_BY_SWEEP.delete(t.tx, &(*at, *id)),
+                    // A damaged one is of no use to anybody either (STO-9).
+                    Ok(None) | Err(Error::Corrupt(_)) => {
+                        SESSIONS_BY_SWEEP.delete(t.tx, &(*at, *id));
+                        SESSIONS.delete(t.tx, id);
+                    }
+                    Err(error) => return Err(error),
                 }
             }
             Ok(())
@@ -314,8 +331,7 @@ fn decide_rotation(t: &mut Transaction<'_>, rotate: &Rotate, runner: &Runner) ->
     match rotate.generation.cmp(&session.generation) {
         Ordering::Equal if rotate.transport != session.transport => Ok(Rotated::OtherTransport),
         Ordering::Equal => {
-            advance(t, &mut session, rotate)?;
-            runner.won(rotate.generation);
+            advance(t, &mut session, rotate, runner, 0)?;
             Ok(Rotated::Rotated(session, user))
         }
         Ordering::Greater => {
@@ -324,21 +340,26 @@ fn decide_rotation(t: &mut Transaction<'_>, rotate: &Rotate, runner: &Runner) ->
         }
         Ordering::Less => {
             let replaced = session.replaced(rotate.generation);
-            let within = |window: Duration| replaced.is_some_and(|at| rotate.now.since(at) < window);
+            let within = |window: Duration| match (replaced, runner.commit_of(rotate.generation)) {
+                // Counted from when the winner could be answered, by a clock that nobody sets.
+                (Some(at), Some(commit)) => commit.age < window && rotate.now.since(at) < window + commit.took,
+                (Some(at), None) => rotate.now.since(at) < window,
+                (None, _) => false,
+            };
             let is_predecessor = rotate.generation + 1 == session.generation;
             if is_predecessor && within(rotate.grace) && rotate.transport == session.transport && session.replays < MAX_REPLAYS {
                 session.replays += 1;
                 SESSIONS.put(t.tx, &session.id, &session)?;
                 return Ok(Rotated::Replayed(session, user));
             }
-            if runner.was_current(rotate.generation) || within(rotate.conflict_window) {
+            if rotate.was_current || runner.was_current(rotate.generation) || within(rotate.conflict_window) {
                 return Ok(Rotated::Conflict);
             }
             match rotate.on_reuse {
                 OnReuse::Session => end(t, &session, rotate.remember)?,
                 OnReuse::User => {
                     end_all_of(t, user.id, None)?;
-                    void_tokens(t, user.id)?;
+                    void_tokens(t, user.id, 1)?;
                 }
             }
             Ok(Rotated::Reused(user.id))
@@ -347,12 +368,14 @@ fn decide_rotation(t: &mut Transaction<'_>, rotate: &Rotate, runner: &Runner) ->
 }
 
 /// Moves a session to its next generation.
-fn advance(t: &mut Transaction<'_>, session: &mut Session, rotate: &Rotate) -> Result<(), Error> {
+fn advance(t: &mut Transaction<'_>, session: &mut Session, rotate: &Rotate, runner: &Runner, replays: u8) -> Result<(), Error> {
     let replaced = session.generation;
     session.rotate(rotate.now, rotate.child_expires_at, rotate.child_hash);
     session.hash_key.clone_from(&rotate.hash_key);
     session.client = rotate.client.clone();
+    session.replays = replays;
     SESSIONS.put(t.tx, &session.id, session)?;
+    runner.won(replaced);
     t.announce(Change::Rotated(session.id, replaced));
     Ok(())
 }
@@ -395,7 +418,7 @@ fn evict(t: &mut Transaction<'_>, newest: &Session, max: usize, remember: Rememb
 /// Ends a session and voids its access tokens.
 fn end(t: &mut Transaction<'_>, session: &Session, remember: Remember) -> Result<(), Error> {
     remove(t, session);
-    let Some(until) = remember else { return void_tokens(t, session.user) };
+    let Some(until) = remember else { return void_tokens(t, session.user, 1) };
     REVOKED_SESSIONS.put(t.tx, &session.id, &until)?;
     t.announce(Change::SessionEnded(session.id, until));
     Ok(())
@@ -404,20 +427,24 @@ fn end(t: &mut Transaction<'_>, session: &Session, remember: Remember) -> Result
 /// Ends all sessions of a user but one. Their access tokens die by the user's version, which the
 /// caller raises.
 pub(super) fn end_all_of(t: &mut Transaction<'_>, user: UserId, but: Option<SessionId>) -> Result<(), Error> {
-    for id in session_ids(t.reads(), user)? {
-        if Some(id) != but
-            && let Some(session) = SESSIONS.get(t.reads(), &id)?
-        {
-            remove(t, &session);
+    for id in session_ids(t.reads(), user)?.into_iter().filter(|id| Some(*id) != but) {
+        match SESSIONS.get(t.reads(), &id) {
+            Ok(Some(session)) => remove(t, &session),
+            // Damage must not keep anybody from revoking: the sweep finds the rest (STO-9).
+            Ok(None) | Err(Error::Corrupt(_)) => {
+                SESSIONS.delete(t.tx, &id);
+                SESSIONS_BY_USER.delete(t.tx, &(user, id));
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(())
 }
 
 /// Raises a user's version: every access token issued so far is void.
-fn void_tokens(t: &mut Transaction<'_>, user: UserId) -> Result<(), Error> {
+fn void_tokens(t: &mut Transaction<'_>, user: UserId, step: u32) -> Result<(), Error> {
     if let Some(mut user) = USERS.get(t.reads(), &user)? {
-        user.version += 1;
+        user.version += step;
         put_user(t, &user)?;
     }
     Ok(())
@@ -430,11 +457,9 @@ fn remove(t: &mut Transaction<'_>, session: &Session) {
     SESSIONS_BY_SWEEP.delete(t.tx, &(session.sweep_at, session.id));
 }
 
+/// The key alone says it: a damaged value hides no session.
 fn session_ids(reads: &dyn super::engine::Reads, user: UserId) -> Result<Vec<SessionId>, Error> {
     let mut ids = Vec::new();
-    SESSIONS_BY_USER.scan(reads, user.as_bytes(), None, |(_, id), ()| {
-        ids.push(id);
-        ControlFlow::Continue(())
-    })?;
+    SESSIONS_BY_USER.inspect(reads, user.as_bytes(), |key, _| ids.extend(key.map(|(_, id)| id)))?;
     Ok(ids)
 }

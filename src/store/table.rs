@@ -72,10 +72,10 @@ impl<K: Key, R: Record> Table<K, R> {
         })
     }
 
-    /// Visits all rows, damaged ones too: with the error instead of the record, and without a key
+    /// Visits all rows whose key begins with `prefix`, damaged ones too: with the error instead of the record, and without a key
     /// when that is not one.
-    pub fn inspect(&self, reads: &dyn Reads, mut visit: impl FnMut(Option<K>, Result<R, Error>)) -> Result<(), Error> {
-        reads.scan(&[self.prefix], None, &mut |key, bytes| {
+    pub fn inspect(&self, reads: &dyn Reads, prefix: &[u8], mut visit: impl FnMut(Option<K>, Result<R, Error>)) -> Result<(), Error> {
+        reads.scan(&[&[self.prefix], prefix].concat(), None, &mut |key, bytes| {
             visit(K::read(&key[1..]), self.open(key, bytes));
             ControlFlow::Continue(())
         })

@@ -107,6 +107,7 @@ pub fn rotation(session: SessionId, generation: u32, now: Timestamp) -> Rotate {
     Rotate {
         session,
         generation,
+        was_current: false,
         transport: Transport::Cookie,
         child_expires_at: now.plus(IDLE),
         child_hash: [2; 32],
