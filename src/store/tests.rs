@@ -1,6 +1,7 @@
 //! The store against a model of it, on an engine in memory, on sled, and on one that fails.
 
 mod engine;
+mod honest;
 mod model;
 
 use super::{

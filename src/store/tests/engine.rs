@@ -42,6 +42,13 @@ impl Memory {
         locked(&self.0.rows).clone()
     }
 
+    /// Flips a bit of every value whose key begins with `prefix`.
+    pub fn damage(&self, prefix: u8) {
+        for (_, value) in locked(&self.0.rows).iter_mut().filter(|(key, _)| key.first() == Some(&prefix)) {
+            value[1] ^= 1;
+        }
+    }
+
     /// Collects works instead of carrying them out.
     pub fn hold(&self) {
         *locked(&self.0.held) = Some(Vec::new());
