@@ -15,8 +15,7 @@ use warp::http::{HeaderValue, header};
 const REFRESH_PATH: &str = "/api/auth";
 
 impl Site {
-    /// The name of the refresh token's cookie. `__Host-` would forbid its path (SECURITY decision e,
-    /// ADR 5).
+    /// The name of the refresh token's cookie. `__Host-` would forbid its path (ADR 5).
     const fn refresh_cookie(&self) -> &'static str {
         if self.secure { "__Secure-refreshToken" } else { "refreshToken" }
     }

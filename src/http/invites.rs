@@ -3,7 +3,7 @@
 use super::{Answer, empty, error::ApiError, guard::Call, json};
 use crate::{
     domain::{Invite, InviteId, Role, Timestamp, UserId},
-    service::{self, access_tokens::Principal},
+    service::access_tokens::Principal,
 };
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -51,8 +51,7 @@ pub struct NewInvite {
 /// Makes an invitation and shows its code, this once.
 pub async fn create(call: Call, principal: Principal, body: Option<NewInvite>) -> Answer {
     let body = body.unwrap_or_default();
-    let allowed = || service::Error::InvalidRole { allowed: call.app().settings.roles.names().cloned().collect() };
-    let role = body.role.map(|role| role.parse().map_err(|_| allowed())).transpose()?;
+    let role = body.role.map(|role| call.app().accounts.role(&role)).transpose()?;
     let life = match body.expires_in.as_deref().map(humantime::parse_duration) {
         None => DEFAULT_LIFE,
         Some(Ok(life)) if life >= Duration::from_secs(60) && life <= LONGEST_LIFE => life,

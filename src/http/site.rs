@@ -48,12 +48,6 @@ impl Site {
         self.allowed.iter().any(|allowed| allowed == origin)
     }
 
-    /// Whether any other site's pages are let in.
-    #[must_use]
-    pub fn is_shared(&self) -> bool {
-        !self.allowed.is_empty()
-    }
-
     /// The origin half of the CSRF check (COK-6): what a browser says of where a request comes from
     /// must be this site or a listed one. Says whether a browser made it.
     ///

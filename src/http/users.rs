@@ -101,8 +101,7 @@ pub struct NewRole {
 
 /// Gives a user another role.
 pub async fn set_role(id: UserId, call: Call, principal: Principal, body: NewRole) -> Answer {
-    let allowed = || service::Error::InvalidRole { allowed: call.app().settings.roles.names().cloned().collect() };
-    let role = body.role.parse().map_err(|_| allowed())?;
+    let role = call.app().accounts.role(&body.role)?;
     Ok(view(&call.app().accounts.set_role(Actor::Role(&principal.role), id, role).await?))
 }
 

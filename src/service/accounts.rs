@@ -405,8 +405,17 @@ impl Accounts {
         }
     }
 
+    /// The configured role of this name.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRole`].
+    pub fn role(&self, name: &str) -> Result<Role, Error> {
+        let role = name.parse().ok().filter(|role| self.roles.contains(role));
+        role.ok_or_else(|| Error::InvalidRole { allowed: self.roles.names().cloned().collect() })
+    }
+
     fn known(&self, role: &Role) -> Result<(), Error> {
-        if self.roles.contains(role) { Ok(()) } else { Err(Error::InvalidRole { allowed: self.roles.names().cloned().collect() }) }
+        self.role(role.as_str()).map(drop)
     }
 
     /// Nobody hands out, or takes from somebody, what they have not themselves (AZ-4).

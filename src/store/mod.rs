@@ -67,7 +67,6 @@ pub struct Store {
     observer: Arc<Informed>,
     races: Arc<Races>,
     has_changed: AtomicBool,
-    instance: Instance,
 }
 
 /// Tells the store's own memory of each change, then everybody else's.
@@ -124,7 +123,7 @@ impl Store {
         }
         let races = Arc::new(Races::default());
         let observer = Arc::new(Informed { races: Arc::clone(&races), observer });
-        Ok(Self { engine, observer, races, has_changed: AtomicBool::new(false), instance: found })
+        Ok(Self { engine, observer, races, has_changed: AtomicBool::new(false) })
     }
 
     /// Marks an empty engine as the database of `instance`; leaves one that already is alone.
@@ -142,12 +141,6 @@ impl Store {
             None => INSTANCE.put(t.tx, &(), &Instance { schema: schema::VERSION, id: instance, created_at: now }),
         })
         .await
-    }
-
-    /// When the database was made.
-    #[must_use]
-    pub const fn created_at(&self) -> Timestamp {
-        self.instance.created_at
     }
 
     /// Whether writes are accepted; once the disk has failed, they are not until a restart (STO-4).
