@@ -9,7 +9,10 @@ use scrypt::{
     Params, Scrypt,
     password_hash::{CustomizedPasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
-use std::{fmt, sync::LazyLock};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 /// The names that must not be a password here.
 const PRODUCT: &str = "doorward";
@@ -97,7 +100,7 @@ impl Passwords {
     /// # Errors
     /// [`Overloaded`].
     pub async fn hash(&self, password: Password) -> Result<String, Overloaded> {
-        let hasher = self.hasher;
+        let hasher = self.hasher.clone();
         self.pool.run(move || hasher.hash(&password)).await
     }
 
@@ -107,25 +110,30 @@ impl Passwords {
     /// # Errors
     /// [`Overloaded`].
     pub async fn verify(&self, password: Option<Password>, stored: Option<String>) -> Result<Verdict, Overloaded> {
-        let hasher = self.hasher;
+        let hasher = self.hasher.clone();
         self.pool.run(move || hasher.verify(password.as_ref(), stored.as_deref())).await
     }
 }
 
 /// Hashes with today's parameters, verifies with any that are affordable.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Hasher {
     params: Params,
+    /// A hash with today's parameters that no password has: what is compared when there is none.
+    nobody: Arc<str>,
 }
 
 impl Hasher {
     fn new(settings: &config::Passwords) -> Self {
-        let params = Params::new(settings.scrypt_log_n, settings.scrypt_r, settings.scrypt_p);
-        Self { params: params.expect("the settings were checked to be affordable") }
+        let (log_n, r, p) = (settings.scrypt_log_n, settings.scrypt_r, settings.scrypt_p);
+        let params = Params::new(log_n, r, p).expect("the settings were checked to be affordable");
+        // 16 bytes of salt and 32 of hash, all zero.
+        let nobody = format!("$scrypt$ln={log_n},r={r},p={p}${}${}", "A".repeat(22), "A".repeat(43));
+        Self { params, nobody: nobody.into() }
     }
 
     /// A PHC string with a fresh 16-byte salt (AUT-13).
-    fn hash(self, password: &Password) -> String {
+    fn hash(&self, password: &Password) -> String {
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).expect("the operating system provides randomness");
         Scrypt::new()
@@ -134,25 +142,21 @@ impl Hasher {
             .to_string()
     }
 
-    fn verify(self, password: Option<&Password>, stored: Option<&str>) -> Verdict {
-        let (Some(password), Some(stored)) = (password, stored) else { return self.burn() };
-        let Some((hash, params)) = affordable(stored) else {
+    /// The same steps whether there is a user, a password, a sound hash or none of them (AUT-2).
+    fn verify(&self, password: Option<&Password>, stored: Option<&str>) -> Verdict {
+        let (hash, params) = affordable(stored.unwrap_or(&self.nobody)).unwrap_or_else(|| {
             tracing::error!("a stored password hash is damaged or asks for too much; its user cannot sign in until it is reset");
-            return self.burn();
-        };
-        if Scrypt::new().verify_password(password.expose().as_bytes(), &hash).is_err() {
-            return Verdict::Wrong;
+            affordable(&self.nobody).expect("today's parameters are affordable")
+        });
+        let typed = password.map_or("", Password::expose);
+        let is_right = Scrypt::new().verify_password(typed.as_bytes(), &hash).is_ok();
+        match password {
+            Some(password) if is_right && stored.is_some() => {
+                let is_todays = (params.log_n(), params.r(), params.p()) == (self.params.log_n(), self.params.r(), self.params.p());
+                Verdict::Right { rehashed: (!is_todays).then(|| self.hash(password)) }
+            }
+            _ => Verdict::Wrong,
         }
-        let is_todays = (params.log_n(), params.r(), params.p()) == (self.params.log_n(), self.params.r(), self.params.p());
-        Verdict::Right { rehashed: (!is_todays).then(|| self.hash(password)) }
-    }
-
-    /// The work of a verification, for nothing.
-    fn burn(self) -> Verdict {
-        let mut out = [0; Params::RECOMMENDED_LEN];
-        // The length is one scrypt gives; the result is of no interest.
-        let _ = scrypt::scrypt(b"nobody's password", &[0; 16], &self.params, std::hint::black_box(&mut out));
-        Verdict::Wrong
     }
 }
 
