@@ -16,7 +16,7 @@ use crate::{
         sessions::{self, Sessions},
         throttle::Throttle,
     },
-    store::Store,
+    store::{Store, engine},
 };
 use std::{
     sync::{
@@ -60,8 +60,16 @@ impl App {
     /// # Errors
     /// What is wrong with the data directory, its keyring or its database, with an exit code.
     pub async fn open(settings: Settings, secrets: &OperatorSecrets) -> Result<Self, Failure> {
+        Self::open_on(engine::open, settings, secrets).await
+    }
+
+    /// The same on another engine.
+    ///
+    /// # Errors
+    /// As [`App::open`].
+    pub async fn open_on(engine: engine::Open, settings: Settings, secrets: &OperatorSecrets) -> Result<Self, Failure> {
         let clock = Clock::default();
-        let data_dir = DataDir::open(&settings.server.data_dir, settings.server.min_free_mib.saturating_mul(1024 * 1024))?;
+        let data_dir = DataDir::open(&settings.server.data_dir, settings.server.min_free_mib.saturating_mul(1024 * 1024), engine)?;
         let revocation = Arc::new(Revocation::default());
         let now = clock.now();
         let forget_by = now.plus(AccessTokens::longest_memory(&settings.tokens));

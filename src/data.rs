@@ -9,7 +9,10 @@ use crate::{
     domain::Timestamp,
     failure::{self, Failure},
     keyring::Keyring,
-    store::{Error, Observer, Revocations, Store, engine::sled::Sled},
+    store::{
+        Error, Observer, Revocations, Store,
+        engine::{self, Engine},
+    },
 };
 use rustix::fs::{FlockOperation, flock};
 use secrecy::{ExposeSecret, SecretString};
@@ -49,15 +52,16 @@ pub struct DataDir {
     handle: File,
     /// Room on the disk that is kept for revocations, in bytes.
     min_free: u64,
+    open: engine::Open,
 }
 
 impl DataDir {
     /// Opens a data directory, making it when it is missing, and locks it. `min_free` bytes of room
-    /// on its disk are kept for revocations.
+    /// on its disk are kept for revocations. `open` opens the engine in it.
     ///
     /// # Errors
     /// When others may read it (STO-11), another process has it, or the system says no.
-    pub fn open(path: &Path, min_free: u64) -> Result<Self, Failure> {
+    pub fn open(path: &Path, min_free: u64, open: engine::Open) -> Result<Self, Failure> {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| at(path, "cannot be made", &error))?;
         // Absolute: the working directory is nobody's business later.
         let path = path.canonicalize().map_err(|error| at(path, "cannot be opened", &error))?;
@@ -65,7 +69,7 @@ impl DataDir {
         let handle = File::open(&path).map_err(|error| at(&path, "cannot be opened", &error))?;
         flock(&handle, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| Failure::busy(format!("{}: data directory in use by another doorward", path.display())))?;
-        Ok(Self { path, handle, min_free })
+        Ok(Self { path, handle, min_free, open })
     }
 
     /// Where the control socket of a data directory lies.
@@ -84,10 +88,11 @@ impl DataDir {
         self.require_database()?;
         let instance = keyring.instance;
         let (store, revocations) = self.watched(move |engine| {
-            let store = Store::open(Box::new(engine), instance, Arc::clone(&observer))?;
+            let store = Store::open(engine, instance, Arc::clone(&observer))?;
             let revocations = store.revocations(forget_by)?;
             Ok((store, revocations))
         })?;
+        store.upgrade().await?;
         let known = self.last_count();
         let resumed = store.resume(known).await?;
         let count = resumed.unwrap_or(known) + 1;
@@ -121,8 +126,14 @@ impl DataDir {
 
     /// Opens the database on a thread that is watched: sled hangs or panics on some damage (STO-6).
     /// A damaged snapshot is moved aside: it is only a summary of what the database has (STO-7).
-    fn watched<T: Send + 'static>(&self, open: impl Fn(Sled) -> Result<T, Error> + Clone + Send + 'static) -> Result<T, Failure> {
-        let attempt = || watch(self.database(), self.min_free, open.clone());
+    fn watched<T: Send + 'static>(
+        &self,
+        open: impl Fn(Box<dyn Engine>) -> Result<T, Error> + Clone + Send + 'static,
+    ) -> Result<T, Failure> {
+        let attempt = || {
+            let (opener, directory, min_free, open) = (self.open, self.database(), self.min_free, open.clone());
+            watch(move || opener(&directory, min_free).and_then(open))
+        };
         let begun = Instant::now();
         let mut outcome = attempt();
         // The directory is ours, so it is a handle of our own that sled's threads have not let go of yet.
@@ -187,7 +198,7 @@ impl DataDir {
             }
             Err(failure) => return Err(failure),
         };
-        Store::initialise(&engine, keyring.instance, now).await?;
+        Store::initialise(&*engine, keyring.instance, now).await?;
         drop(engine);
         self.sync()
             .and_then(|()| fs::rename(self.file("keyring.new"), self.file("keyring")))
@@ -248,16 +259,11 @@ impl DataDir {
 }
 
 /// Opens the database and reads it, or says within [`OPENING`] that it cannot be done.
-fn watch<T: Send + 'static>(
-    database: PathBuf,
-    min_free: u64,
-    open: impl FnOnce(Sled) -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
+fn watch<T: Send + 'static>(open: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
     let (reply, answer) = mpsc::channel();
     let thread = std::thread::Builder::new().name(failure::SILENT_THREAD.into()).spawn(move || {
-        let opened = Sled::open(&database, min_free).and_then(open);
         // Whoever waited may have given up.
-        let _ = reply.send(opened);
+        let _ = reply.send(open());
     });
     thread.map_err(|error| Error::Storage(format!("no thread to open it: {error}").into()))?;
     match answer.recv_timeout(OPENING) {

@@ -207,7 +207,7 @@ async fn carry_out(app: &App, site: &Site, request: Request) -> Result<Value, Re
             Ok(user_view(&accounts.add(email, password.password()?, role).await?))
         }
         Request::UserList { query } => list(app, &query),
-        Request::UserShow { user } => Ok(user_view(&find(app, &user)?)),
+        Request::UserShow { user } => find(app, &user).map(|user| user_view(&user)),
         Request::UserRole { user, role } => {
             Ok(user_view(&accounts.set_role(Actor::Operator, find(app, &user)?.id, role_named(&role)?).await?))
         }
@@ -263,12 +263,12 @@ fn list(app: &App, query: &str) -> Result<Value, Refusal> {
     }
 }
 
-fn find(app: &App, name: &str) -> Result<User, Refusal> {
+fn find(app: &App, name: &str) -> Result<Arc<User>, Refusal> {
     if let Ok(id) = name.parse::<UserId>() {
         return Ok(app.accounts.user(id)?);
     }
     let email: Email = name.parse().map_err(|_| Refusal(format!("{name:?} is neither an e-mail address nor an id")))?;
-    Ok(app.accounts.user_by_email(&email)?)
+    Ok(app.accounts.user_by_email(&email)?.into())
 }
 
 fn role_named(name: &str) -> Result<Role, Refusal> {

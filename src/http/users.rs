@@ -90,7 +90,8 @@ fn address(cursor: &str) -> Result<Email, ApiError> {
 
 /// One user.
 pub async fn show(id: UserId, call: Call, _: Principal) -> Answer {
-    Ok(view(&call.app().accounts.user(id)?))
+    let user = call.app().accounts.user(id)?;
+    Ok(view(&user))
 }
 
 #[derive(Deserialize)]

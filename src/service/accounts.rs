@@ -272,7 +272,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::NotFound`], and the store's.
-    pub fn user(&self, id: UserId) -> Result<User, Error> {
+    pub fn user(&self, id: UserId) -> Result<Arc<User>, Error> {
         self.store.user(id)?.ok_or(Error::NotFound)
     }
 

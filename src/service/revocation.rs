@@ -52,7 +52,7 @@ pub enum Verdict {
 impl Revocation {
     /// Takes over what the database knows.
     pub fn load(&self, revocations: Revocations) {
-        *self.users.write() = revocations.users.into_iter().collect();
+        *self.users.write() = revocations.users;
         revocations.sessions.into_iter().for_each(|(id, until)| self.sessions.add(id, until));
         revocations.tokens.into_iter().for_each(|(id, until)| self.tokens.add(id, until));
     }

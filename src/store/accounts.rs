@@ -4,9 +4,13 @@ use super::{
     Change, Error, Store, Transaction,
     schema::{ACTIVE_ADMINS, INVITES, SETUP, Setup, USERS, USERS_BY_EMAIL},
     sessions::{Remember, begin_session, end_all_of},
+    standings,
 };
 use crate::domain::{Email, InviteId, Role, Session, Timestamp, User, UserId};
-use std::{ops::ControlFlow, sync::LazyLock};
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, LazyLock},
+};
 use subtle::ConstantTimeEq;
 
 /// A row like any other, which is nobody's and nowhere stored.
@@ -125,12 +129,12 @@ impl Store {
         .await
     }
 
-    /// The user with this id.
+    /// The user with this id; from memory, if they were asked for a while ago.
     ///
     /// # Errors
     /// The engine's own, and [`Error::Corrupt`].
-    pub fn user(&self, id: UserId) -> Result<Option<User>, Error> {
-        USERS.get(self.reads(), &id)
+    pub fn user(&self, id: UserId) -> Result<Option<Arc<User>>, Error> {
+        self.recent.get(id, || USERS.get(self.reads(), &id))
     }
 
     /// The user with this address.
@@ -139,7 +143,7 @@ impl Store {
     /// The engine's own, and [`Error::Corrupt`].
     pub fn user_by_email(&self, email: &Email) -> Result<Option<User>, Error> {
         match USERS_BY_EMAIL.get(self.reads(), email)? {
-            Some(id) => self.user(id),
+            Some(id) => USERS.get(self.reads(), &id),
             // Finding nobody takes as long as finding somebody (AUT-2).
             None => {
                 let (id, sealed) = &*NOBODY;
@@ -159,7 +163,7 @@ impl Store {
             if ids.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         // A user deleted since the scan is simply no longer listed.
-        ids.into_iter().filter_map(|id| self.user(id).transpose()).collect()
+        ids.into_iter().filter_map(|id| USERS.get(self.reads(), &id).transpose()).collect()
     }
 
     /// Whether anybody can administer.
@@ -226,6 +230,7 @@ impl Store {
             }
             end_all_of(t, id, None)?;
             USERS.delete(t.tx, &id);
+            standings::note(t, id, None)?;
             USERS_BY_EMAIL.delete(t.tx, &user.email);
             ACTIVE_ADMINS.delete(t.tx, &id);
             t.announce(Change::Deleted(id));
@@ -288,6 +293,7 @@ pub(super) fn put_user(t: &mut Transaction<'_>, user: &User) -> Result<(), Error
     } else {
         ACTIVE_ADMINS.delete(t.tx, &user.id);
     }
+    standings::note(t, user.id, Some(user.standing()))?;
     t.announce(Change::Standing(user.id, user.standing()));
     Ok(())
 }

@@ -7,8 +7,9 @@ use super::{
     record::Record,
     schema::{
         ACTIVE_ADMINS, INSTANCE, INVITES, PROGRESS, REVOKED_SESSIONS, REVOKED_TOKENS, SESSIONS, SESSIONS_BY_SWEEP, SESSIONS_BY_USER, SETUP,
-        USERS, USERS_BY_EMAIL,
+        STANDINGS, USERS, USERS_BY_EMAIL,
     },
+    standings::Shard,
     table::Table,
 };
 use data_encoding::HEXLOWER;
@@ -54,12 +55,22 @@ fn survey(reads: &dyn Reads) -> Result<Report, Error> {
             Some("is not found by its address")
         } else if ACTIVE_ADMINS.get(reads, &id)?.is_some() != user.is_active_admin() {
             Some("is counted among the admins wrongly")
+        } else if STANDINGS.get(reads, &Shard::from(&id))?.and_then(|row| row.get(&id).copied()) != Some(user.standing()) {
+            Some("has another version among the standings")
         } else {
             None
         })
     })?;
     report.table(reads, &USERS_BY_EMAIL, |email, id| {
         Ok(USERS.get(reads, &id)?.is_none_or(|user| user.email != email).then_some("leads to no user of that address"))
+    })?;
+    report.table(reads, &STANDINGS, |shard, row| {
+        for id in row.keys() {
+            if Shard::from(id) != shard || USERS.get(reads, id)?.is_none() {
+                return Ok(Some("has the standing of no user"));
+            }
+        }
+        Ok(None)
     })?;
     report.table(reads, &ACTIVE_ADMINS, |id, ()| {
         Ok(USERS.get(reads, &id)?.is_none_or(|user| !user.is_active_admin()).then_some("is no admin"))
@@ -124,6 +135,7 @@ impl Report {
             REVOKED_TOKENS.prefix(),
             USERS.prefix(),
             USERS_BY_EMAIL.prefix(),
+            STANDINGS.prefix(),
             ACTIVE_ADMINS.prefix(),
             SESSIONS.prefix(),
             SESSIONS_BY_USER.prefix(),
@@ -143,8 +155,8 @@ impl Report {
 mod tests {
     use super::*;
     use crate::{
-        domain::{Client, Role, Session, SessionId, Timestamp, Transport, User, UserId},
-        store::{Admission, Change, Created, NewAccount, Observer, Transaction, engine::sled::Sled},
+        domain::{Client, Role, Session, SessionId, Standing, Timestamp, Transport, User, UserId},
+        store::{Admission, Change, Created, NewAccount, Observer, Transaction, engine::sled::Sled, standings::note},
     };
     use std::sync::Arc;
 
@@ -156,6 +168,7 @@ mod tests {
 
     const AT: Timestamp = Timestamp::from_secs(1_700_000_000);
     const USER: UserId = UserId::from_bytes([1; 16]);
+    const STANDING: Standing = Standing { version: 1, disabled: false };
     const SESSION: SessionId = SessionId::from_bytes([2; 16]);
 
     fn email() -> crate::domain::Email {
@@ -203,9 +216,11 @@ mod tests {
     #[tokio::test]
     async fn what_was_taken_away_or_changed_behind_its_back_is_found() {
         type Harm = fn(&mut Transaction<'_>) -> Result<(), Error>;
-        let harms: [(Harm, &str); 9] = [
+        let harms: [(Harm, &str); 11] = [
             (|t| Ok(USERS_BY_EMAIL.delete(t.tx, &email())), "is not found by its address"),
             (|t| Ok(ACTIVE_ADMINS.delete(t.tx, &USER)), "is counted among the admins wrongly"),
+            (|t| note(t, USER, None), "has another version among the standings"),
+            (|t| note(t, UserId::from_bytes([9; 16]), Some(STANDING)), "has the standing of no user"),
             (|t| Ok(SESSIONS_BY_USER.delete(t.tx, &(USER, SESSION))), "is not found by its user"),
             (|t| Ok(SESSIONS.delete(t.tx, &SESSION)), "leads to no session"),
             (|t| Ok(USERS.delete(t.tx, &USER)), "has no user"),

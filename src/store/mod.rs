@@ -11,9 +11,11 @@ mod error;
 mod invites;
 mod key;
 mod race;
+mod recent;
 mod record;
 mod schema;
 mod sessions;
+mod standings;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -26,8 +28,11 @@ pub use sessions::{Ended, OnReuse, Remember, Rotate, Rotated, SignIn, SignedIn};
 use crate::domain::{SessionId, Standing, Timestamp, TokenId, UserId};
 use engine::{Engine, Need, Reads, Work};
 use race::Races;
+use recent::Recent;
 use schema::{INSTANCE, Instance, PROGRESS, Progress, REVOKED_SESSIONS, REVOKED_TOKENS, USERS};
+use standings::Shard;
 use std::{
+    collections::{BTreeSet, HashMap},
     ops::ControlFlow,
     sync::{
         Arc,
@@ -66,12 +71,16 @@ pub struct Store {
     engine: Box<dyn Engine>,
     observer: Arc<Informed>,
     races: Arc<Races>,
+    recent: Arc<Recent>,
     has_changed: AtomicBool,
+    /// The schema the database was found with.
+    schema: u32,
 }
 
 /// Tells the store's own memory of each change, then everybody else's.
 struct Informed {
     races: Arc<Races>,
+    recent: Arc<Recent>,
     observer: Arc<dyn Observer>,
 }
 
@@ -80,6 +89,7 @@ impl Observer for Informed {
         if let Change::Rotated(session, generation) = change {
             self.races.committed(session, generation);
         }
+        self.recent.committed(change);
         self.observer.committed(change);
     }
 }
@@ -100,7 +110,7 @@ impl Transaction<'_> {
 #[derive(Debug, Default)]
 pub struct Revocations {
     /// Every user's standing.
-    pub users: Vec<(UserId, Standing)>,
+    pub users: HashMap<UserId, Standing>,
     /// Ended sessions and until when to remember each.
     pub sessions: Vec<(SessionId, Timestamp)>,
     /// Revoked access tokens and until when to remember each.
@@ -121,9 +131,9 @@ impl Store {
         if found.id != instance {
             return Err(Error::NotOurs);
         }
-        let races = Arc::new(Races::default());
-        let observer = Arc::new(Informed { races: Arc::clone(&races), observer });
-        Ok(Self { engine, observer, races, has_changed: AtomicBool::new(false) })
+        let (races, recent) = (Arc::new(Races::default()), Arc::new(Recent::default()));
+        let observer = Arc::new(Informed { races: Arc::clone(&races), recent: Arc::clone(&recent), observer });
+        Ok(Self { engine, observer, races, recent, has_changed: AtomicBool::new(false), schema: found.schema })
     }
 
     /// Marks an empty engine as the database of `instance`; leaves one that already is alone.
@@ -149,21 +159,45 @@ impl Store {
         self.engine.is_writable()
     }
 
-    /// Everything an access token is held against. Reads every user: for the start alone. A damaged
-    /// row fails closed: its user is unknown, its revocation holds until `forget_by` (STO-9).
+    /// Everything an access token is held against: for the start alone. A damaged row fails closed:
+    /// its revocation holds until `forget_by` (STO-9).
     ///
     /// # Errors
     /// The engine's own, and [`Error::Corrupt`].
     pub fn revocations(&self, forget_by: Timestamp) -> Result<Revocations, Error> {
-        let mut all = Revocations::default();
-        USERS.scan(self.reads(), &[], None, |id, user| {
-            all.users.push((id, user.standing()));
-            ControlFlow::Continue(())
-        })?;
+        let mut all = Revocations { users: standings::all(self.reads())?, ..Revocations::default() };
         // A damaged date leaves what it is of revoked, for as long as that can matter.
         REVOKED_SESSIONS.inspect(self.reads(), &[], |id, until| all.sessions.extend(id.map(|id| (id, until.unwrap_or(forget_by)))))?;
         REVOKED_TOKENS.inspect(self.reads(), &[], |id, until| all.tokens.extend(id.map(|id| (id, until.unwrap_or(forget_by)))))?;
         Ok(all)
+    }
+
+    /// Brings a database that an earlier release wrote up to this one's schema. May be cut short at
+    /// any point and is then done again.
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub async fn upgrade(&self) -> Result<(), Error> {
+        /// Rows of one transaction.
+        const STEP: usize = 1000;
+        if self.schema == schema::VERSION {
+            return Ok(());
+        }
+        let mut shards = BTreeSet::new();
+        USERS.scan(self.reads(), &[], None, |id, _| {
+            shards.insert(Shard::from(&id));
+            ControlFlow::Continue(())
+        })?;
+        let shards: Vec<_> = shards.into_iter().collect();
+        for step in shards.chunks(STEP) {
+            let step = step.to_vec();
+            self.transact(move |t| standings::rebuild(t, &step)).await?;
+        }
+        self.transact(|t| match INSTANCE.get(t.reads(), &())? {
+            Some(found) => INSTANCE.put(t.tx, &(), &Instance { schema: schema::VERSION, ..found }),
+            None => Err(Error::NotOurs),
+        })
+        .await
     }
 
     /// How far the database has come, if it has come as far as is `known` of it. Otherwise it is an

@@ -7,6 +7,7 @@
 //! | `setup` | – | the open set-up link |
 //! | `users` | user id | the account |
 //! | `users_by_email` | e-mail | user id |
+//! | `standings` | first two bytes of user ids | version and whether disabled of each |
 //! | `active_admins` | user id | – |
 //! | `sessions` | session id | the refresh-token family |
 //! | `sessions_by_user` | user id, session id | – |
@@ -20,20 +21,22 @@
 use super::{
     Error,
     record::{Record, decode, encode, unknown_version},
+    standings::{Shard, Standings},
     table::Table,
 };
-use crate::domain::{Client, Email, Invite, InviteId, Role, Session, SessionId, Timestamp, TokenId, Transport, User, UserId};
+use crate::domain::{Client, Email, Invite, InviteId, Role, Session, SessionId, Standing, Timestamp, TokenId, Transport, User, UserId};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The schema this release writes and the newest it reads.
-pub const VERSION: u32 = 1;
+/// The schema this release writes and the newest it reads. Before 2 there was no `standings`.
+pub const VERSION: u32 = 2;
 
 pub const INSTANCE: Table<(), Instance> = Table::new(b'#', "instance");
 pub const PROGRESS: Table<(), Progress> = Table::new(b'b', "progress");
 pub const SETUP: Table<(), Setup> = Table::new(b'!', "setup");
 pub const USERS: Table<UserId, User> = Table::new(b'u', "users");
 pub const USERS_BY_EMAIL: Table<Email, UserId> = Table::new(b'e', "users_by_email");
+pub const STANDINGS: Table<Shard, Standings> = Table::new(b'v', "standings");
 pub const ACTIVE_ADMINS: Table<UserId, ()> = Table::new(b'a', "active_admins");
 pub const SESSIONS: Table<SessionId, Session> = Table::new(b's', "sessions");
 pub const SESSIONS_BY_USER: Table<(UserId, SessionId), ()> = Table::new(b'o', "sessions_by_user");
@@ -187,6 +190,13 @@ record!(
     })
 );
 
+record!(
+    Standings,
+    StandingsV1 { users: Vec<([u8; 16], u32, bool)> },
+    |row| StandingsV1 { users: row.iter().map(|(id, standing)| (*id.as_bytes(), standing.version, standing.disabled)).collect() },
+    |s| Ok(s.users.into_iter().map(|(id, version, disabled)| (UserId::from_bytes(id), Standing { version, disabled })).collect())
+);
+
 record!(Progress, ProgressV1 { count: u64 }, |p| ProgressV1 { count: p.0 }, |s| Ok(Progress(s.count)));
 
 record!(UserId, UserIdV1 { id: [u8; 16] }, |id| UserIdV1 { id: *id.as_bytes() }, |s| Ok(UserId::from_bytes(s.id)));
@@ -291,6 +301,8 @@ mod tests {
             },
         );
         lines += &line("user_id", &UserId::from_bytes([1; 16]));
+        let standing = Standing { version: 300, disabled: true };
+        lines += &line("standings", &Standings::from([(UserId::from_bytes([1; 16]), standing)]));
         lines += &line("timestamp", &at);
         lines += &line("unit", &());
         assert_eq!(lines, GOLDEN);
@@ -328,6 +340,7 @@ mod tests {
             let _ = open::<Setup>(KEY, &bytes);
             let _ = open::<User>(KEY, &bytes);
             let _ = open::<Session>(KEY, &bytes);
+            let _ = open::<Standings>(KEY, &bytes);
             let _ = open::<Timestamp>(KEY, &bytes);
             let _ = open::<UserId>(KEY, &bytes);
             let _ = open::<()>(KEY, &bytes);

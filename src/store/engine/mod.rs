@@ -7,7 +7,7 @@ pub mod overlay;
 pub mod sled;
 
 use super::Error;
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, path::Path};
 
 /// Called for each row of a scan, in key order; `Break` ends it.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
@@ -71,4 +71,16 @@ pub trait Engine: Send + Sync {
 
     /// Whether writes are accepted.
     fn is_writable(&self) -> bool;
+}
+
+/// Opens an engine on the database in a directory. Below so many bytes of room it takes only what is
+/// urgent.
+pub type Open = fn(&Path, u64) -> Result<Box<dyn Engine>, Error>;
+
+/// The engine of this release.
+///
+/// # Errors
+/// As [`sled::Sled::open`].
+pub fn open(directory: &Path, min_free: u64) -> Result<Box<dyn Engine>, Error> {
+    Ok(Box::new(sled::Sled::open(directory, min_free)?))
 }

@@ -1,0 +1,253 @@
+//! The load generator: one thread that spins, so that no wake-up of its own is in the figures.
+//!
+//! wrk and oha measure as well, but neither can make an answer's cookie the next request of the same
+//! connection, send at a fixed rate beside a flood, or stop without leaving answers unread; and both
+//! sleep, which on a busy virtual machine costs the server the wake-up of its client.
+
+use hdrhistogram::Histogram;
+use rustix::event::{Timespec, epoll};
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
+
+/// How long the last answers may take once no more is asked.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is asked and what comes of it.
+pub trait Script {
+    /// Writes the next request of a connection; false when there is none left.
+    fn ask(&mut self, connection: usize, out: &mut Vec<u8>) -> bool;
+    /// Takes the answer; false when it is not the one expected.
+    fn hear(&mut self, connection: usize, answer: &Answer<'_>) -> bool;
+}
+
+/// One answer.
+pub struct Answer<'a> {
+    /// The status.
+    pub status: u16,
+    headers: &'a [httparse::Header<'a>],
+    /// The body, whole.
+    pub body: &'a [u8],
+}
+
+impl Answer<'_> {
+    /// The values of a header.
+    pub fn headers<'b>(&'b self, name: &'b str) -> impl Iterator<Item = &'b str> + 'b {
+        self.headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).filter_map(|h| std::str::from_utf8(h.value).ok())
+    }
+}
+
+/// When a request is sent.
+#[derive(Debug, Clone, Copy)]
+pub enum Pace {
+    /// When the connection's last one was answered.
+    Closed,
+    /// So many a second over all connections, due whether the server keeps up or not: latency counts
+    /// from when each was due.
+    Open(f64),
+}
+
+/// Connections that follow one script at one pace.
+pub struct Load<'a> {
+    script: &'a mut dyn Script,
+    pace: Pace,
+    connections: Vec<Connection>,
+    /// What was measured.
+    pub tally: Tally,
+    sent: u64,
+    is_dry: bool,
+}
+
+/// What a load saw.
+pub struct Tally {
+    /// Answers that were expected, within the window.
+    pub good: u64,
+    /// Others.
+    pub bad: u64,
+    /// Microseconds.
+    pub latency: Histogram<u64>,
+}
+
+struct Connection {
+    stream: TcpStream,
+    due: Option<Instant>,
+    received: Vec<u8>,
+}
+
+impl<'a> Load<'a> {
+    /// Connects.
+    pub fn new(address: SocketAddr, connections: usize, pace: Pace, script: &'a mut dyn Script) -> io::Result<Self> {
+        let connect = |_| {
+            let stream = TcpStream::connect(address)?;
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            Ok(Connection { stream, due: None, received: Vec::with_capacity(8192) })
+        };
+        let connections = (0..connections).map(connect).collect::<io::Result<_>>()?;
+        let latency = Histogram::new_with_bounds(1, 600_000_000, 3).expect("bounds that fit");
+        Ok(Self { script, pace, connections, tally: Tally { good: 0, bad: 0, latency }, sent: 0, is_dry: false })
+    }
+
+    fn send(&mut self, at: usize, due: Instant, buffer: &mut Vec<u8>) -> io::Result<()> {
+        buffer.clear();
+        if !self.script.ask(at, buffer) {
+            self.is_dry = true;
+            return Ok(());
+        }
+        let connection = &mut self.connections[at];
+        connection.due = Some(due);
+        self.sent += 1;
+        // A request is far smaller than a socket's buffer.
+        connection.stream.write_all(buffer)
+    }
+
+    /// Sends what is due by the clock.
+    fn keep_pace(&mut self, begun: Instant, now: Instant, buffer: &mut Vec<u8>) -> io::Result<()> {
+        let Pace::Open(rate) = self.pace else { return Ok(()) };
+        loop {
+            #[allow(clippy::cast_precision_loss)]
+            let due = begun + Duration::from_secs_f64(self.sent as f64 / rate);
+            if now < due {
+                return Ok(());
+            }
+            let Some(free) = self.connections.iter().position(|c| c.due.is_none()) else { return Ok(()) };
+            self.send(free, due, buffer)?;
+            if self.is_dry {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads what has come; true when that was a whole answer.
+    fn receive(&mut self, at: usize, window: Option<Instant>) -> io::Result<bool> {
+        let connection = &mut self.connections[at];
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            match connection.stream.read(&mut chunk) {
+                Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server hung up")),
+                Ok(n) => {
+                    connection.received.extend_from_slice(&chunk[..n]);
+                    if n < chunk.len() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(due) = connection.due else { return Err(io::Error::other("an answer nobody asked for")) };
+        let received = std::mem::take(&mut connection.received);
+        let whole = parse(&received, |answer| self.script.hear(at, answer))?;
+        let connection = &mut self.connections[at];
+        connection.received = received;
+        let Some(is_good) = whole else { return Ok(false) };
+        connection.received.clear();
+        connection.due = None;
+        let now = Instant::now();
+        if window.is_none_or(|end| now <= end) {
+            if is_good {
+                self.tally.good += 1;
+            } else {
+                self.tally.bad += 1;
+            }
+            let micros = u64::try_from((now - due).as_micros()).unwrap_or(u64::MAX);
+            self.tally.latency.saturating_record(micros);
+        }
+        Ok(true)
+    }
+
+    fn waits(&self) -> bool {
+        self.connections.iter().any(|connection| connection.due.is_some())
+    }
+}
+
+/// Runs loads side by side for `window`, then lets what is in flight be answered. `at_end` is called
+/// the moment the window closes. A load whose script runs dry ends early when it is alone.
+pub fn run(loads: &mut [Load<'_>], window: Duration, at_end: impl FnOnce(Duration)) -> io::Result<()> {
+    let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    watch(&poll, loads)?;
+    let (mut buffer, begun) = (Vec::with_capacity(4096), Instant::now());
+    let end = begun + window;
+    let mut at_end = Some(at_end);
+    for load in &mut *loads {
+        if let Pace::Closed = load.pace {
+            for at in 0..load.connections.len() {
+                load.send(at, begun, &mut buffer)?;
+            }
+        }
+    }
+    let mut events = Vec::with_capacity(256);
+    loop {
+        let now = Instant::now();
+        let is_over = now >= end || loads.iter().all(|load| load.is_dry && !load.waits());
+        if is_over {
+            if let Some(at_end) = at_end.take() {
+                at_end(begun.elapsed());
+            }
+            if loads.iter().all(|load| !load.waits()) {
+                return Ok(());
+            }
+            if now >= end + PATIENCE {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the last answers did not come"));
+            }
+        } else {
+            for load in &mut *loads {
+                load.keep_pace(begun, now, &mut buffer)?;
+            }
+        }
+        // Spinning: it never sleeps.
+        events.clear();
+        epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+        for event in &events {
+            let token = usize::try_from(event.data.u64()).expect("an index");
+            let (which, at) = (token >> 32, token & 0xffff_ffff);
+            let load = &mut loads[which];
+            if load.receive(at, Some(end))? && !is_over && !load.is_dry && matches!(load.pace, Pace::Closed) {
+                load.send(at, Instant::now(), &mut buffer)?;
+            }
+        }
+    }
+}
+
+fn watch(poll: &OwnedFd, loads: &[Load<'_>]) -> io::Result<()> {
+    for (which, load) in loads.iter().enumerate() {
+        for (at, connection) in load.connections.iter().enumerate() {
+            let token = epoll::EventData::new_u64(((which as u64) << 32) | at as u64);
+            epoll::add(poll, &connection.stream, token, epoll::EventFlags::IN)?;
+        }
+    }
+    Ok(())
+}
+
+/// Parses an answer, if it is whole, and hands it over.
+fn parse(bytes: &[u8], hear: impl FnOnce(&Answer<'_>) -> bool) -> io::Result<Option<bool>> {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut head = httparse::Response::new(&mut headers);
+    let Ok(httparse::Status::Complete(length)) = head.parse(bytes).map_err(io::Error::other) else { return Ok(None) };
+    let status = head.code.unwrap_or(0);
+    let value = |name: &str| head.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value);
+    let rest = &bytes[length..];
+    if let Some(size) = value("content-length") {
+        let size: usize =
+            std::str::from_utf8(size).ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| io::Error::other("length"))?;
+        let Some(body) = rest.get(..size) else { return Ok(None) };
+        return Ok(Some(hear(&Answer { status, headers: head.headers, body })));
+    }
+    if value("transfer-encoding").is_none() {
+        return Ok(Some(hear(&Answer { status, headers: head.headers, body: &[] })));
+    }
+    let (mut body, mut rest) = (Vec::new(), rest);
+    loop {
+        let Ok(httparse::Status::Complete((skip, size))) = httparse::parse_chunk_size(rest) else { return Ok(None) };
+        let size = usize::try_from(size).map_err(io::Error::other)?;
+        let Some(chunk) = rest.get(skip..skip + size + 2) else { return Ok(None) };
+        if size == 0 {
+            return Ok(Some(hear(&Answer { status, headers: head.headers, body: &body })));
+        }
+        body.extend_from_slice(&chunk[..size]);
+        rest = &rest[skip + size + 2..];
+    }
+}

@@ -1,0 +1,178 @@
+//! The servers and loops that are limits: what warp, one verification, one hash, one write cost alone.
+
+use doorward::{
+    app::App,
+    config::{Flags, OperatorSecrets, load},
+    http::{Site, Web},
+    server,
+    store::{
+        Error,
+        engine::{
+            Engine, Reads, Work,
+            overlay::{self, Staged},
+        },
+    },
+};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::File,
+    io::{self, Write},
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use warp::{Filter, Reply};
+
+/// Doorward on an engine that answers a write at once and leaves it to sled when it reaches the disk.
+pub fn hasty(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let settings = load(flags, std::env::vars())?.settings;
+    let (listen, level) = (settings.server.listen, settings.log.clone());
+    doorward::telemetry::start(&level);
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let app = Arc::new(App::open_on(Hasty::open, settings, &OperatorSecrets::read(std::iter::empty())?).await?);
+        let listener = server::listen(listen)?;
+        let site = Site::new(&app.settings, listener.local_addr()?);
+        server::run(listener, Arc::new(Web { app, site }), std::future::pending()).await;
+        Ok(())
+    })
+}
+
+struct Hasty {
+    tree: sled::Tree,
+    /// One at a time: what a writer thread would see to.
+    alone: Mutex<()>,
+}
+
+impl Hasty {
+    fn open(directory: &Path, _: u64) -> Result<Box<dyn Engine>, Error> {
+        let db = sled::Config::new().path(directory).cache_capacity(64 * 1024 * 1024).open()?;
+        Ok(Box::new(Self { tree: db.open_tree("doorward")?, alone: Mutex::new(()) }))
+    }
+}
+
+impl Engine for Hasty {
+    fn reads(&self) -> &dyn Reads {
+        &self.tree
+    }
+
+    fn submit(&self, mut work: Box<dyn Work>) {
+        let alone = self.alone.lock();
+        let mut staged = Staged::new();
+        let result = overlay::run(&self.tree, &mut staged, &mut *work);
+        let mut batch = sled::Batch::default();
+        for (key, value) in staged {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        let applied = self.tree.apply_batch(batch).map_err(Error::from);
+        work.finish(result.and(applied));
+        drop(alone);
+    }
+
+    fn is_writable(&self) -> bool {
+        true
+    }
+}
+
+/// The claims of Doorward's own access tokens.
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: String,
+    iat: u64,
+    exp: u64,
+    jti: String,
+    sid: String,
+    ver: u32,
+    role: String,
+    permissions: Vec<String>,
+}
+
+/// A route that does nothing, and one that verifies a token and says whose it is.
+pub fn warp(listen: SocketAddr) -> Result<(), Box<dyn std::error::Error>> {
+    let secret = [7; 32];
+    let (encoding, decoding) = (EncodingKey::from_secret(&secret), DecodingKey::from_secret(&secret));
+    let mut validation = Validation::new(jsonwebtoken::Algorithm::HS256);
+    validation.set_issuer(&["doorward"]);
+    validation.set_audience(&["doorward"]);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    let id = "0123456789abcdef0123456789abcdef";
+    let claims = Claims {
+        iss: "doorward".into(),
+        aud: "doorward".into(),
+        sub: id.into(),
+        iat: now,
+        exp: now + 36_000,
+        jti: id.into(),
+        sid: id.into(),
+        ver: 1,
+        role: "viewer".into(),
+        permissions: vec!["articles:read".into()],
+    };
+    let header = Header { typ: Some("at+jwt".into()), kid: Some("0123456789abcdef".into()), ..Header::default() };
+    let token = jsonwebtoken::encode(&header, &claims, &encoding)?;
+    let verified = move |line: String| {
+        let token = line.strip_prefix("Bearer ")?;
+        jsonwebtoken::decode::<Claims>(token, &decoding, &validation).ok().map(|data| data.claims)
+    };
+    let verify = warp::path!("verify").and(warp::get()).and(warp::header("authorization")).map(move |line| match verified(line) {
+        Some(claims) => warp::reply::json(&claims).into_response(),
+        None => warp::http::StatusCode::UNAUTHORIZED.into_response(),
+    });
+    let bare = warp::path!("bare").or(warp::path!("health")).unify().and(warp::get()).map(|| "ok".into_response());
+    let token = warp::path!("token").map(move || warp::reply::json(&serde_json::json!({ "accessToken": token })).into_response());
+    let routes = verify.or(bare).unify().or(token).unify();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let listener = tokio::net::TcpListener::bind(listen).await?;
+        let service = TowerToHyperService::new(warp::service(routes));
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let service = service.clone();
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    })
+}
+
+/// How often a second the scrypt crate hashes with Doorward's parameters, in a loop.
+pub fn scrypt_loop(span: Duration) -> Result<f64, Box<dyn std::error::Error>> {
+    let params = scrypt::Params::new(15, 8, 3)?;
+    Ok(rate(span, || {
+        let mut output = [0; 32];
+        scrypt::scrypt(b"correct horse battery 1", &[1; 16], &params, &mut output).expect("an output of this length");
+        std::hint::black_box(output);
+    }))
+}
+
+/// How often a second 256 bytes are appended and on the disk, with so many waiting for each sync.
+pub fn append_loop(directory: &Path, waiting: u32, span: Duration) -> Result<f64, Box<dyn std::error::Error>> {
+    let path = directory.join("append");
+    let mut file = File::create(&path)?;
+    let mut failed: io::Result<()> = Ok(());
+    let syncs = rate(span, || {
+        let appended = (0..waiting).try_for_each(|_| file.write_all(&[7; 256])).and_then(|()| file.sync_data());
+        if appended.is_err() {
+            failed = appended;
+        }
+    });
+    std::fs::remove_file(path)?;
+    failed?;
+    Ok(syncs * f64::from(waiting))
+}
+
+fn rate(span: Duration, mut work: impl FnMut()) -> f64 {
+    let (begun, mut done) = (Instant::now(), 0_u32);
+    while begun.elapsed() < span {
+        work();
+        done += 1;
+    }
+    f64::from(done) / begun.elapsed().as_secs_f64()
+}

@@ -1,0 +1,145 @@
+//! The benchmark suite: `benches/run`, or `cargo bench --bench suite -- --help`. What it measures and
+//! how is in `benches/README.md`.
+
+mod generator;
+mod goals;
+mod host;
+mod measure;
+mod peer;
+mod plot;
+mod process;
+mod report;
+mod sections;
+mod seed;
+
+use clap::{Parser, Subcommand};
+use doorward::config::Flags;
+use std::{error::Error, path::PathBuf, time::Duration};
+
+/// Measures Doorward beside its limits and its peers.
+#[derive(Parser)]
+struct Cli {
+    /// A quick run over everything, to see that it works: its figures mean nothing
+    #[arg(long)]
+    smoke: bool,
+    /// Sections: tokens, refresh, logout, hashing, flood, start, scale
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Contenders, by the names in benches/peers/*/peer.toml
+    #[arg(long, value_delimiter = ',')]
+    contenders: Vec<String>,
+    /// Rounds, in each of which every contender has a turn
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of a turn; of one that hashes, three times as many
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Users of the large database
+    #[arg(long, default_value_t = 1_000_000)]
+    users: u64,
+    /// Where results go
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench"))]
+    out: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Given by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Draw the plots and the tables of a run again
+    Report,
+    /// What the suite starts of itself
+    #[command(hide = true, subcommand)]
+    Serve(Serve),
+    #[command(hide = true, subcommand)]
+    Loop(Loop),
+    #[command(hide = true)]
+    Seed {
+        #[arg(long)]
+        users: u64,
+        #[command(flatten)]
+        flags: Flags,
+    },
+}
+
+#[derive(Subcommand)]
+enum Serve {
+    Hasty(Flags),
+    Warp {
+        #[arg(long)]
+        listen: std::net::SocketAddr,
+    },
+}
+
+#[derive(Subcommand)]
+enum Loop {
+    Scrypt {
+        #[command(flatten)]
+        span: Span,
+    },
+    Append {
+        #[arg(long)]
+        waiting: u32,
+        #[command(flatten)]
+        span: Span,
+    },
+}
+
+#[derive(clap::Args)]
+struct Span {
+    #[arg(long)]
+    seconds: f64,
+    #[arg(long)]
+    directory: PathBuf,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let cli = Cli::parse();
+    match cli.command {
+        None => suite(&cli),
+        Some(Command::Report) => report::write(&report::read(&cli.out)?, &cli.out),
+        Some(Command::Serve(Serve::Hasty(flags))) => host::hasty(&flags),
+        Some(Command::Serve(Serve::Warp { listen })) => host::warp(listen),
+        Some(Command::Loop(Loop::Scrypt { span })) => print(host::scrypt_loop(span.length())?),
+        Some(Command::Loop(Loop::Append { waiting, span })) => print(host::append_loop(&span.directory, waiting, span.length())?),
+        Some(Command::Seed { users, flags }) => seed::seed(&flags, users),
+    }
+}
+
+impl Span {
+    fn length(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds)
+    }
+}
+
+fn print(rate: f64) -> Result<(), Box<dyn Error>> {
+    println!("{rate}");
+    Ok(())
+}
+
+fn suite(cli: &Cli) -> Result<(), Box<dyn Error>> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers");
+    let mut contenders = peer::all(folder.as_ref())?;
+    let smoke = ["doorward", "doorward-hasty", "warp", "express-map-tuned"].map(String::from);
+    let wanted = if cli.smoke && cli.contenders.is_empty() { &smoke[..] } else { &cli.contenders };
+    contenders.retain(|contender| wanted.is_empty() || wanted.contains(&contender.name));
+    let (rounds, seconds, users) = if cli.smoke { (1, 0.2, 2000) } else { (cli.rounds, cli.seconds, cli.users) };
+    let (window, long) = (Duration::from_secs_f64(seconds), Duration::from_secs_f64(seconds * 3.0));
+    let data = cli.out.join("data");
+    std::fs::create_dir_all(&data)?;
+    contenders.iter().try_for_each(peer::Contender::install)?;
+    process::stay_on_own_core()?;
+    let plan = sections::Plan { contenders, rounds, window, long, users, data };
+    let mut results = measure::Results::default();
+    for (name, section) in sections::SECTIONS {
+        if cli.only.is_empty() || cli.only.iter().any(|only| only == name) {
+            eprintln!("{name}");
+            section(&plan, &mut results)?;
+        }
+    }
+    let run = report::Run::of(results, &plan);
+    report::write(&run, &cli.out)
+}

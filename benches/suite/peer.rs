@@ -1,0 +1,355 @@
+//! Contenders, as `benches/peers/*/peer.toml` describes them: how each is started and what is asked of it.
+
+use crate::{
+    generator::{Answer, Script},
+    process::{Server, free_port, pinned},
+};
+use serde::Deserialize;
+use std::{
+    collections::BTreeMap,
+    env, fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The password of everybody.
+pub const PASSWORD: &str = "correct horse battery 1";
+/// How long a start may take: installing is done before.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A program that is compared.
+#[derive(Debug, Deserialize)]
+pub struct Peer {
+    /// The ways to start it.
+    variants: BTreeMap<String, Variant>,
+    #[serde(default)]
+    tokens: BTreeMap<String, String>,
+    #[serde(flatten)]
+    operations: BTreeMap<String, toml::Value>,
+    #[serde(skip)]
+    folder: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Variant {
+    /// Whether signing in to it is measured: not where another variant does the same.
+    #[serde(default)]
+    hashes: bool,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    /// Added when sessions are to be had quickly: what is then measured hashes nothing.
+    #[serde(default)]
+    cheap: BTreeMap<String, String>,
+}
+
+/// One way to start a peer.
+#[derive(Clone)]
+pub struct Contender {
+    /// Its name: `express-pg`.
+    pub name: String,
+    peer: std::sync::Arc<Peer>,
+    variant: Variant,
+}
+
+/// What is asked: with `{placeholders}`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Operation {
+    request: String,
+    #[serde(default)]
+    headers: Vec<String>,
+    json: Option<String>,
+    status: u16,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Default)]
+pub struct Client {
+    /// Their address.
+    pub email: String,
+    /// Their access token.
+    pub access: String,
+    /// Their refresh token, or session.
+    pub refresh: String,
+    /// Where a page begins.
+    pub cursor: String,
+}
+
+/// Finds all contenders, in order of name.
+pub fn all(folder: &Path) -> io::Result<Vec<Contender>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let folder = entry?.path();
+        let Ok(text) = fs::read_to_string(folder.join("peer.toml")) else { continue };
+        let mut peer: Peer = toml::from_str(&text).map_err(|error| io::Error::other(format!("{}: {error}", folder.display())))?;
+        peer.folder = folder;
+        let peer = std::sync::Arc::new(peer);
+        for (name, variant) in &peer.variants {
+            found.push(Contender { name: name.clone(), peer: peer.clone(), variant: variant.clone() });
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// A contender that runs.
+pub struct Running {
+    /// Which.
+    pub contender: Contender,
+    /// Its processes.
+    pub server: Server,
+    registered: u64,
+}
+
+/// How passwords are hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hashing {
+    /// As by default.
+    Default,
+    /// As cheaply as it can be told to.
+    Cheap,
+}
+
+impl Contender {
+    /// Installs what it needs.
+    pub fn install(&self) -> io::Result<()> {
+        let status = self.command(Path::new("/nonexistent"), 0, Hashing::Default).arg("--install").status()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other(format!("{}: could not be installed", self.name))) }
+    }
+
+    /// Starts it with `data` as its directory.
+    pub fn start(&self, data: &Path, hashing: Hashing) -> io::Result<Running> {
+        fs::create_dir_all(data)?;
+        let port = free_port()?;
+        let mut ask = Vec::new();
+        self.operation("health").ok_or_else(|| io::Error::other("no health"))?.write(&Client::default(), &mut ask);
+        let log = data.with_extension("log");
+        let server = Server::start(self.command(data, port, hashing), port, &ask, &log, PATIENCE)
+            .map_err(|error| io::Error::other(format!("{}: {error}", self.name)))?;
+        Ok(Running { contender: self.clone(), server, registered: 0 })
+    }
+
+    fn command(&self, data: &Path, port: u16, hashing: Hashing) -> std::process::Command {
+        let mut command = pinned(self.peer.folder.join("start"));
+        command.env("PORT", port.to_string()).env("DATA", data).env("SUITE", env::current_exe().unwrap_or_default());
+        command.env("DOORWARD", env!("CARGO_BIN_EXE_doorward"));
+        command.env(
+            "CACHE",
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-peers").join(self.peer.folder.file_name().unwrap_or_default()),
+        );
+        command.envs(&self.variant.env);
+        if hashing == Hashing::Cheap {
+            command.envs(&self.variant.cheap);
+        }
+        command
+    }
+
+    /// Whether it can be told to hash cheaply.
+    pub fn is_cheap(&self) -> bool {
+        !self.variant.cheap.is_empty()
+    }
+
+    /// Whether it hashes passwords at all, in a way no other variant does just so.
+    pub fn has_hash(&self) -> bool {
+        self.variant.hashes
+    }
+
+    /// An operation it offers.
+    pub fn operation(&self, name: &str) -> Option<Operation> {
+        self.peer.operations.get(name).and_then(|value| value.clone().try_into().ok())
+    }
+
+    /// A token of an answer: `json PATH`, `cookie NAME` or `header NAME`.
+    fn token(&self, name: &str, answer: &Answer<'_>) -> Option<String> {
+        let (place, key) = self.peer.tokens.get(name)?.split_once(' ')?;
+        match place {
+            "cookie" => answer.headers("set-cookie").find_map(|line| {
+                let (found, rest) = line.split_once('=')?;
+                (found == key).then(|| rest.split(';').next().unwrap_or_default().to_owned()).filter(|value| !value.is_empty())
+            }),
+            "header" => answer.headers(key).next().map(str::to_owned),
+            _ => {
+                let body: serde_json::Value = serde_json::from_slice(answer.body).ok()?;
+                body.pointer(&format!("/{}", key.replace('.', "/")))?.as_str().map(str::to_owned)
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Makes accounts until there are `count` clients that are signed in, `per_account` of each.
+    pub fn clients(&mut self, count: usize, per_account: usize) -> io::Result<Vec<Client>> {
+        let mut clients: Vec<Client> = Vec::new();
+        while clients.len() < count {
+            self.registered += 1;
+            let mut client = Client { email: format!("u{}-{}@bench.example", std::process::id(), self.registered), ..Client::default() };
+            self.once("register", &mut client)?;
+            for _ in 0..per_account.min(count - clients.len()) {
+                self.once("login", &mut client)?;
+                clients.push(client.clone());
+            }
+        }
+        Ok(clients)
+    }
+
+    /// Does one operation, and keeps its tokens.
+    pub fn once(&self, name: &str, client: &mut Client) -> io::Result<()> {
+        let operation = self.contender.operation(name).ok_or_else(|| io::Error::other(format!("no {name}")))?;
+        let mut script = Once { operation, contender: &self.contender, client, is_asked: false, failure: None };
+        let mut loads = [crate::generator::Load::new(self.server.address, 1, crate::generator::Pace::Closed, &mut script)?];
+        crate::generator::run(&mut loads, Duration::from_secs(60), |_| {})?;
+        match script.failure {
+            None => Ok(()),
+            Some(failure) => Err(io::Error::other(format!("{}: {name}: {failure}", self.contender.name))),
+        }
+    }
+}
+
+struct Once<'a> {
+    operation: Operation,
+    contender: &'a Contender,
+    client: &'a mut Client,
+    is_asked: bool,
+    failure: Option<String>,
+}
+
+impl Script for Once<'_> {
+    fn ask(&mut self, _: usize, out: &mut Vec<u8>) -> bool {
+        if std::mem::replace(&mut self.is_asked, true) {
+            return false;
+        }
+        self.operation.write(self.client, out);
+        true
+    }
+
+    fn hear(&mut self, _: usize, answer: &Answer<'_>) -> bool {
+        if answer.status != self.operation.status {
+            self.failure = Some(format!("{} {}", answer.status, String::from_utf8_lossy(answer.body)));
+        }
+        for (name, token) in [("access", &mut self.client.access), ("refresh", &mut self.client.refresh)] {
+            if let Some(found) = self.contender.token(name, answer) {
+                *token = found;
+            }
+        }
+        true
+    }
+}
+
+impl Operation {
+    /// Writes the request a client makes of it.
+    pub fn write(&self, client: &Client, out: &mut Vec<u8>) {
+        let fill = |text: &str| {
+            let text = text.replace("{email}", &client.email).replace("{password}", PASSWORD);
+            let bad = client.access.get(..client.access.len().saturating_sub(10)).unwrap_or_default().to_owned() + "AAAAAAAAAA";
+            text.replace("{access}", &client.access)
+                .replace("{refresh}", &client.refresh)
+                .replace("{bad}", &bad)
+                .replace("{cursor}", &client.cursor)
+        };
+        out.extend_from_slice(fill(&self.request).as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\nHost: localhost\r\n");
+        for header in &self.headers {
+            out.extend_from_slice(fill(header).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        let body = self.json.as_deref().map(fill);
+        if let Some(body) = &body {
+            out.extend_from_slice(format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()).as_bytes());
+        } else if !self.request.starts_with("GET ") {
+            out.extend_from_slice(b"Content-Length: 0\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(body.unwrap_or_default().as_bytes());
+    }
+}
+
+/// Every connection is one client that asks the same again and again.
+pub struct Same {
+    requests: Vec<Vec<u8>>,
+    status: u16,
+}
+
+impl Same {
+    /// What these clients ask.
+    pub fn new(operation: &Operation, clients: &[Client]) -> Self {
+        let request = |client| {
+            let mut bytes = Vec::new();
+            operation.write(client, &mut bytes);
+            bytes
+        };
+        Self { requests: clients.iter().map(request).collect(), status: operation.status }
+    }
+}
+
+impl Script for Same {
+    fn ask(&mut self, connection: usize, out: &mut Vec<u8>) -> bool {
+        out.extend_from_slice(&self.requests[connection % self.requests.len()]);
+        true
+    }
+
+    fn hear(&mut self, _: usize, answer: &Answer<'_>) -> bool {
+        answer.status == self.status
+    }
+}
+
+/// Every connection is one client whose answer is its next request: a chain of refreshes.
+pub struct Chain<'a> {
+    contender: Contender,
+    operation: Operation,
+    clients: &'a mut [Client],
+}
+
+impl<'a> Chain<'a> {
+    /// What these clients ask; they keep their tokens.
+    pub fn new(contender: &Contender, operation: Operation, clients: &'a mut [Client]) -> Self {
+        Self { contender: contender.clone(), operation, clients }
+    }
+}
+
+impl Script for Chain<'_> {
+    fn ask(&mut self, connection: usize, out: &mut Vec<u8>) -> bool {
+        self.operation.write(&self.clients[connection], out);
+        true
+    }
+
+    fn hear(&mut self, connection: usize, answer: &Answer<'_>) -> bool {
+        if answer.status != self.operation.status {
+            return false;
+        }
+        // What does not rotate keeps its token.
+        if let Some(token) = self.contender.token("refresh", answer) {
+            self.clients[connection].refresh = token;
+        }
+        true
+    }
+}
+
+/// Each request is another client's, once.
+pub struct Each {
+    operation: Operation,
+    clients: Box<dyn Iterator<Item = Client>>,
+}
+
+impl Each {
+    /// What these clients ask, one after the other.
+    pub fn of(operation: Operation, clients: Vec<Client>) -> Self {
+        Self { operation, clients: Box::new(clients.into_iter()) }
+    }
+
+    /// What new people ask: each has another address.
+    pub fn newcomers(operation: Operation, series: u64) -> Self {
+        let email = move |number: u64| format!("n{}-{series}-{number}@bench.example", std::process::id());
+        Self { operation, clients: Box::new((0..).map(move |number| Client { email: email(number), ..Client::default() })) }
+    }
+}
+
+impl Script for Each {
+    fn ask(&mut self, _: usize, out: &mut Vec<u8>) -> bool {
+        let Some(client) = self.clients.next() else { return false };
+        self.operation.write(&client, out);
+        true
+    }
+
+    fn hear(&mut self, _: usize, answer: &Answer<'_>) -> bool {
+        answer.status == self.operation.status
+    }
+}

@@ -1,0 +1,327 @@
+//! What is measured, section by section. In each, contenders take turns within every round.
+
+use crate::{
+    generator::{Load, Pace, Script},
+    measure::{Results, measure, measure_all},
+    peer::{Chain, Client, Contender, Each, Hashing, Running, Same},
+    process::pinned,
+};
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How much is measured, and with whom.
+pub struct Plan {
+    /// Contenders by name.
+    pub contenders: Vec<Contender>,
+    /// Rounds, in each of which everybody has a turn.
+    pub rounds: usize,
+    /// The length of one turn.
+    pub window: Duration,
+    /// The same for what hashes.
+    pub long: Duration,
+    /// Users of the large database.
+    pub users: u64,
+    /// Where servers keep their data: on a disk.
+    pub data: PathBuf,
+}
+
+/// A section.
+pub type Section = fn(&Plan, &mut Results) -> io::Result<()>;
+
+/// All sections, by name.
+pub const SECTIONS: [(&str, Section); 7] = [
+    ("tokens", tokens),
+    ("refresh", refresh),
+    ("logout", logout),
+    ("hashing", hashing),
+    ("flood", flood),
+    ("start", start),
+    ("scale", scale),
+];
+
+impl Plan {
+    /// Starts those of the contenders that offer this, each on data of its own.
+    fn start(&self, section: &str, operation: &str, hashing: Hashing) -> io::Result<Vec<Running>> {
+        let able = self.contenders.iter().filter(|contender| contender.operation(operation).is_some());
+        able.map(|contender| contender.start(&self.fresh(section, &contender.name)?, hashing)).collect()
+    }
+
+    fn doorward(&self, section: &str, data: Option<&Path>, hashing: Hashing) -> io::Result<Running> {
+        let contender = self.contenders.iter().find(|contender| contender.name == "doorward");
+        let contender = contender.ok_or_else(|| io::Error::other("this section needs doorward among the contenders"))?;
+        match data {
+            Some(data) => contender.start(data, hashing),
+            None => contender.start(&self.fresh(section, "doorward")?, hashing),
+        }
+    }
+
+    /// An empty directory.
+    fn fresh(&self, section: &str, name: &str) -> io::Result<PathBuf> {
+        let path = self.data.join(section).join(name);
+        if path.exists() {
+            fs::remove_dir_all(&path)?;
+        }
+        fs::create_dir_all(&path)?;
+        Ok(path)
+    }
+
+    /// Runs a loop of the suite's own on the servers' core, and gives its rate.
+    fn limit(&self, name: &str, arguments: &[&str], span: Duration) -> io::Result<f64> {
+        let output = pinned(env::current_exe()?)
+            .args(["loop", name])
+            .args(arguments)
+            .args(["--seconds", &span.as_secs_f64().to_string()])
+            .arg("--directory")
+            .arg(&self.data)
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        said.trim().parse().map_err(|_| io::Error::other(format!("{name}: {said}{}", String::from_utf8_lossy(&output.stderr))))
+    }
+}
+
+/// Requests that change nothing.
+fn tokens(plan: &Plan, results: &mut Results) -> io::Result<()> {
+    const CONNECTIONS: usize = 32;
+    const OPERATIONS: [&str; 8] = ["health", "bare", "verify", "verify_bad", "verify_none", "me", "me_bad", "me_none"];
+    let mut all = Vec::new();
+    for mut running in plan.start("tokens", "login", Hashing::Cheap)? {
+        let clients = running.clients(8, 1)?;
+        all.push((running, clients));
+    }
+    for round in 0..plan.rounds {
+        for (running, clients) in &mut all {
+            // Access tokens live for minutes.
+            clients.iter_mut().try_for_each(|client| running.once("login", client))?;
+        }
+        for name in OPERATIONS {
+            for (running, clients) in &all {
+                let Some(operation) = running.contender.operation(name) else { continue };
+                let mut script = Same::new(&operation, clients);
+                if round == 0 {
+                    // What compiles as it runs is warm when it counts.
+                    measure(running, CONNECTIONS, Pace::Closed, &mut script, plan.window)?;
+                }
+                let window = measure(running, CONNECTIONS, Pace::Closed, &mut script, plan.window)?;
+                results.window(format!("{}/{name}/{CONNECTIONS}", running.contender.name), window);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Chains of refreshes, beside what the disk does by itself.
+fn refresh(plan: &Plan, results: &mut Results) -> io::Result<()> {
+    const CONNECTIONS: [usize; 3] = [1, 32, 128];
+    let mut all = Vec::new();
+    for mut running in plan.start("refresh", "refresh", Hashing::Cheap)? {
+        let clients = running.clients(CONNECTIONS[2], 16)?;
+        all.push((running, clients));
+    }
+    for round in 0..plan.rounds {
+        for connections in CONNECTIONS {
+            let waiting = connections.to_string();
+            let disk = |results: &mut Results| -> io::Result<()> {
+                let rate = plan.limit("append", &["--waiting", &waiting], plan.window / 2)?;
+                results.figure(format!("append/{waiting}"), rate);
+                Ok(())
+            };
+            disk(results)?;
+            for (running, clients) in &mut all {
+                let operation = running.contender.operation("refresh").expect("only those that refresh were started");
+                let mut script = Chain::new(&running.contender, operation, clients);
+                if round == 0 {
+                    measure(running, connections, Pace::Closed, &mut script, plan.window)?;
+                }
+                let window = measure(running, connections, Pace::Closed, &mut script, plan.window)?;
+                results.window(format!("{}/refresh/{connections}", running.contender.name), window);
+            }
+            disk(results)?;
+        }
+        for waiting in ["16", "64"] {
+            results.figure(format!("append/{waiting}"), plan.limit("append", &["--waiting", waiting], plan.window / 2)?);
+        }
+    }
+    Ok(())
+}
+
+/// Each client signs out once.
+fn logout(plan: &Plan, results: &mut Results) -> io::Result<()> {
+    let mut all = plan.start("logout", "logout", Hashing::Cheap)?;
+    all.retain(|running| running.contender.is_cheap());
+    for _ in 0..plan.rounds {
+        for running in &mut all {
+            let clients = running.clients(2000, 16)?;
+            let operation = running.contender.operation("logout").expect("only those that sign out were started");
+            let window = measure(running, 32, Pace::Closed, &mut Each::of(operation, clients), Duration::from_secs(60))?;
+            results.window(format!("{}/logout/32", running.contender.name), window);
+        }
+    }
+    Ok(())
+}
+
+/// Signing in and registering, beside the same hash in a loop.
+fn hashing(plan: &Plan, results: &mut Results) -> io::Result<()> {
+    const CONNECTIONS: usize = 8;
+    let mut all = Vec::new();
+    for mut running in plan.start("hashing", "login", Hashing::Default)? {
+        if !running.contender.has_hash() {
+            continue;
+        }
+        let idle = running.server.memory();
+        let clients = running.clients(CONNECTIONS, 1)?;
+        all.push((running, clients, idle));
+    }
+    for round in 0..plan.rounds {
+        for operation in ["login", "register"] {
+            results.figure("scrypt", plan.limit("scrypt", &[], plan.long / 2)?);
+            for (running, clients, idle) in &all {
+                let asked = running.contender.operation(operation).expect("everybody registers and signs in");
+                let mut script: Box<dyn Script> = match operation {
+                    "login" => Box::new(Same::new(&asked, clients)),
+                    _ => Box::new(Each::newcomers(asked, round as u64)),
+                };
+                let window = measure(running, CONNECTIONS, Pace::Closed, &mut *script, plan.long)?;
+                let name = &running.contender.name;
+                results.window(format!("{name}/{operation}/{CONNECTIONS}"), window);
+                if round == 0 && operation == "login" {
+                    results.figure(format!("{name}/login/MB above idle at most"), megabytes(running.server.peak().saturating_sub(*idle)));
+                }
+            }
+            results.figure("scrypt", plan.limit("scrypt", &[], plan.long / 2)?);
+        }
+    }
+    Ok(())
+}
+
+/// Two hundred requests a second, alone and beside a flood of sign-ins.
+fn flood(plan: &Plan, results: &mut Results) -> io::Result<()> {
+    const RATE: f64 = 200.0;
+    let mut running = plan.doorward("flood", None, Hashing::Default)?;
+    let mut clients = running.clients(64, 16)?;
+    let operation = |name: &str| running.contender.operation(name).expect("doorward offers it");
+    let (me, login) = (operation("me"), operation("login"));
+    for _ in 0..plan.rounds {
+        clients.iter_mut().take(8).try_for_each(|client| running.once("login", client))?;
+        let mut asking = Same::new(&me, &clients[..8]);
+        let quiet = measure(&running, 16, Pace::Open(RATE), &mut asking, plan.long)?;
+        results.window("doorward/me at 200 a second/quiet".into(), quiet);
+        for flooding in [8, 64] {
+            let mut signing_in = Same::new(&login, &clients[..flooding]);
+            let mut loads = [
+                Load::new(running.server.address, 16, Pace::Open(RATE), &mut asking)?,
+                Load::new(running.server.address, flooding, Pace::Closed, &mut signing_in)?,
+            ];
+            let mut windows = measure_all(&running, &mut loads, plan.long)?;
+            results.window(format!("doorward/login/flood of {flooding}"), windows.remove(1));
+            results.window(format!("doorward/me at 200 a second/beside {flooding}"), windows.remove(0));
+        }
+    }
+    Ok(())
+}
+
+/// From nothing to the first answer, and what is held in memory then.
+fn start(plan: &Plan, results: &mut Results) -> io::Result<()> {
+    for _ in 0..plan.rounds.max(2) * 2 {
+        for contender in &plan.contenders {
+            let running = contender.start(&plan.fresh("start", &contender.name)?, Hashing::Default)?;
+            results.figure(format!("{}/start/ms", contender.name), running.server.took.as_secs_f64() * 1e3);
+            std::thread::sleep(Duration::from_secs(1));
+            results.figure(format!("{}/idle/MB", contender.name), megabytes(running.server.memory()));
+        }
+    }
+    let binary = fs::metadata(env!("CARGO_BIN_EXE_doorward"))?.len();
+    results.figure("doorward/binary/MB", megabytes(binary));
+    Ok(())
+}
+
+/// A thousand users beside many more.
+fn scale(plan: &Plan, results: &mut Results) -> io::Result<()> {
+    let few = plan.data.join("seeded-1000");
+    let many = plan.data.join(format!("seeded-{}", plan.users));
+    for (data, users) in [(&few, 1000), (&many, plan.users)] {
+        seed(data, users)?;
+    }
+    for _ in 0..plan.rounds.max(2) * 2 {
+        for (data, name) in [(&few, "few"), (&many, "many")] {
+            let running = plan.doorward("scale", Some(data), Hashing::Default)?;
+            results.figure(format!("{name}/start/ms"), running.server.took.as_secs_f64() * 1e3);
+            std::thread::sleep(Duration::from_secs(1));
+            results.figure(format!("{name}/idle/MB"), megabytes(running.server.memory()));
+        }
+    }
+    let mut both = Vec::new();
+    for (data, name) in [(&few, "few"), (&many, "many")] {
+        let mut running = plan.doorward("scale", Some(data), Hashing::Default)?;
+        let clients = running.clients(32, 16)?;
+        both.push((running, clients, name));
+    }
+    for _ in 0..plan.rounds {
+        for (running, clients, _) in &mut both {
+            clients.iter_mut().step_by(16).try_for_each(|client| running.once("login", client))?;
+        }
+        for operation in ["verify", "me", "refresh", "login"] {
+            for (running, clients, name) in &mut both {
+                let asked = running.contender.operation(operation).expect("doorward offers it");
+                let window = match operation {
+                    "refresh" => measure(running, 32, Pace::Closed, &mut Chain::new(&running.contender, asked, clients), plan.window)?,
+                    "login" => measure(running, 8, Pace::Closed, &mut Same::new(&asked, clients), plan.long)?,
+                    _ => {
+                        let fresh: Vec<_> = clients.iter().step_by(16).cloned().collect();
+                        measure(running, 32, Pace::Closed, &mut Same::new(&asked, &fresh), plan.window)?
+                    }
+                };
+                results.window(format!("{name}/{operation}"), window);
+            }
+        }
+        let (running, _, _) = &both[1];
+        let mut admin = Client { email: "seed@bench.example".into(), cursor: cursor(plan.users.saturating_sub(60)), ..Client::default() };
+        running.once("login", &mut admin)?;
+        for page in ["first_page", "last_page"] {
+            let asked = running.contender.operation(page).expect("doorward offers it");
+            let window = measure(running, 1, Pace::Open(200.0), &mut Same::new(&asked, &[admin.clone()]), plan.long)?;
+            results.window(format!("many/{page}"), window);
+        }
+    }
+    let (running, _, _) = &both[1];
+    results.figure("many/after load/MB", megabytes(running.server.memory()));
+    results.figure("many/disk/MB", megabytes(size_of(&many.join("data"))?));
+    Ok(())
+}
+
+/// Fills a directory once; it is kept for the next run.
+fn seed(data: &Path, users: u64) -> io::Result<()> {
+    let done = data.join("seeded");
+    if done.exists() {
+        return Ok(());
+    }
+    let _ = fs::remove_dir_all(data);
+    fs::create_dir_all(data)?;
+    let status = std::process::Command::new(env::current_exe()?)
+        .args(["seed", "--users", &users.to_string(), "--set", "passwords.hash_threads=2", "--data-dir"])
+        .arg(data.join("data"))
+        .status()?;
+    if !status.success() {
+        return Err(io::Error::other("the database could not be filled"));
+    }
+    fs::write(done, users.to_string())
+}
+
+fn cursor(number: u64) -> String {
+    data_encoding::BASE64URL_NOPAD.encode(format!("user{number:07}@bench.example").as_bytes())
+}
+
+fn size_of(path: &Path) -> io::Result<u64> {
+    let meta = fs::symlink_metadata(path)?;
+    if !meta.is_dir() {
+        return Ok(meta.len());
+    }
+    fs::read_dir(path)?.map(|entry| size_of(&entry?.path())).sum()
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}

@@ -1,0 +1,71 @@
+//! Fills a data directory with accounts and sessions, through the store's own verbs.
+
+use doorward::{
+    app::App,
+    config::{Flags, OperatorSecrets, load},
+    domain::{Client, Email, Password, Role, Session, SessionId, Transport, User, UserId},
+    store::{Admission, Created, NewAccount},
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use secrecy::SecretString;
+
+/// As many works as the writer commits at once.
+const AT_ONCE: usize = 512;
+
+/// Makes `count` users with a session each. All have one password, and every thousandth is an admin.
+pub fn seed(flags: &Flags, count: u64) -> Result<(), Box<dyn std::error::Error>> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let settings = load(flags, std::env::vars())?.settings;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let app = App::open(settings, &OperatorSecrets::read(std::iter::empty())?).await?;
+        let password = Password::new(&SecretString::from(crate::peer::PASSWORD))?;
+        let model = app.accounts.add("seed@bench.example".parse()?, password, Some(Role::admin())).await?;
+        let progress = |number: u64| {
+            if number % 100_000 == 0 {
+                eprintln!("{number} of {count} users");
+            }
+        };
+        stream::iter(0..count)
+            .map(|number| {
+                progress(number);
+                account(&app, &model, number)
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<Vec<()>>()
+            .await?;
+        app.count().await;
+        Ok(())
+    })
+}
+
+async fn account(app: &App, model: &User, number: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let now = app.clock.now();
+    let email: Email = format!("user{number:07}@bench.example").parse()?;
+    let user = User { id: UserId::random(), email, role: "viewer".parse()?, ..model.clone() };
+    let ends_at = now.plus(app.settings.tokens.session_max_age);
+    let session = Session {
+        id: SessionId::random(),
+        user: user.id,
+        transport: Transport::Cookie,
+        generation: 1,
+        token_hash: [7; 32],
+        hash_key: "0123456789abcdef".into(),
+        token_key: "0123456789abcdef".into(),
+        created_at: now,
+        refreshed_at: now,
+        expires_at: ends_at,
+        ends_at,
+        sweep_at: ends_at,
+        replaced_at: Vec::new(),
+        replays: 0,
+        client: Client {
+            ip: [192, 0, 2, 1].into(),
+            user_agent: "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0".into(),
+        },
+    };
+    let account = NewAccount { user, session: Some(session), replaces: None, admission: Admission::Open, remember: None };
+    match app.store.create_account(account).await? {
+        Created::User(_) => Ok(()),
+        other => Err(format!("user {number}: {other:?}").into()),
+    }
+}
