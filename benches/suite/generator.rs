@@ -67,6 +67,8 @@ pub struct Tally {
     pub good: u64,
     /// Others.
     pub bad: u64,
+    /// The first of the others, for whoever wonders.
+    pub first_bad: Option<String>,
     /// Microseconds.
     pub latency: Histogram<u64>,
 }
@@ -88,7 +90,7 @@ impl<'a> Load<'a> {
         };
         let connections = (0..connections).map(connect).collect::<io::Result<_>>()?;
         let latency = Histogram::new_with_bounds(1, 600_000_000, 3).expect("bounds that fit");
-        Ok(Self { script, pace, connections, tally: Tally { good: 0, bad: 0, latency }, sent: 0, is_dry: false })
+        Ok(Self { script, pace, connections, tally: Tally { good: 0, bad: 0, first_bad: None, latency }, sent: 0, is_dry: false })
     }
 
     fn send(&mut self, at: usize, due: Instant, buffer: &mut Vec<u8>) -> io::Result<()> {
@@ -140,7 +142,14 @@ impl<'a> Load<'a> {
         }
         let Some(due) = connection.due else { return Err(io::Error::other("an answer nobody asked for")) };
         let received = std::mem::take(&mut connection.received);
-        let whole = parse(&received, |answer| self.script.hear(at, answer))?;
+        let (script, first_bad) = (&mut self.script, &mut self.tally.first_bad);
+        let whole = parse(&received, |answer| {
+            let is_good = script.hear(at, answer);
+            if !is_good {
+                first_bad.get_or_insert_with(|| format!("{} {}", answer.status, String::from_utf8_lossy(answer.body)));
+            }
+            is_good
+        })?;
         let connection = &mut self.connections[at];
         connection.received = received;
         let Some(is_good) = whole else { return Ok(false) };

@@ -50,7 +50,7 @@ struct Hasty {
 
 impl Hasty {
     fn open(directory: &Path, _: u64) -> Result<Box<dyn Engine>, Error> {
-        let db = sled::Config::new().path(directory).cache_capacity(64 * 1024 * 1024).open()?;
+        let db = sled::Config::new().path(directory).cache_capacity(64 * 1024 * 1024).flush_every_ms(None).open()?;
         Ok(Box::new(Self { tree: db.open_tree("doorward")?, alone: Mutex::new(()) }))
     }
 }

@@ -28,6 +28,9 @@ struct Cli {
     /// Contenders, by the names in benches/peers/*/peer.toml
     #[arg(long, value_delimiter = ',')]
     contenders: Vec<String>,
+    /// Operations of the section `tokens`
+    #[arg(long, value_delimiter = ',')]
+    operations: Vec<String>,
     /// Rounds, in each of which every contender has a turn
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -132,7 +135,7 @@ fn suite(cli: &Cli) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&data)?;
     contenders.iter().try_for_each(peer::Contender::install)?;
     process::stay_on_own_core()?;
-    let plan = sections::Plan { contenders, rounds, window, long, users, data };
+    let plan = sections::Plan { contenders, operations: cli.operations.clone(), rounds, window, long, users, data };
     let mut results = measure::Results::default();
     for (name, section) in sections::SECTIONS {
         if cli.only.is_empty() || cli.only.iter().any(|only| only == name) {

@@ -65,9 +65,6 @@ impl Spread {
 impl Results {
     /// Notes a window.
     pub fn window(&mut self, name: String, window: Window) {
-        if window.bad > 0 {
-            eprintln!("  {name}: {} answers were not the expected one", window.bad);
-        }
         eprintln!(
             "  {name}: {:.0}/s, {:.1} us of cpu, p99 {} us, foreign {:.2}",
             window.per_second, window.cpu, window.p99, window.foreign
@@ -119,6 +116,9 @@ pub fn measure_all(running: &Running, loads: &mut [Load<'_>], window: Duration) 
     #[allow(clippy::cast_precision_loss)]
     let windows = loads.iter().map(|load| {
         let tally = &load.tally;
+        if let Some(answer) = &tally.first_bad {
+            eprintln!("  {} answers were not the expected one; the first: {answer}", tally.bad);
+        }
         Window {
             per_second: tally.good as f64 / seconds,
             cpu: server * 1e6 / (tally.good + tally.bad).max(1) as f64,

@@ -131,7 +131,8 @@ impl Contender {
     fn command(&self, data: &Path, port: u16, hashing: Hashing) -> std::process::Command {
         let mut command = pinned(self.peer.folder.join("start"));
         command.env("PORT", port.to_string()).env("DATA", data).env("SUITE", env::current_exe().unwrap_or_default());
-        command.env("DOORWARD", env!("CARGO_BIN_EXE_doorward"));
+        // One may name another build to be measured.
+        command.env("DOORWARD", env::var_os("DOORWARD").unwrap_or_else(|| env!("CARGO_BIN_EXE_doorward").into()));
         command.env(
             "CACHE",
             Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-peers").join(self.peer.folder.file_name().unwrap_or_default()),

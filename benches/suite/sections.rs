@@ -16,6 +16,8 @@ use std::{
 pub struct Plan {
     /// Contenders by name.
     pub contenders: Vec<Contender>,
+    /// Operations of the section `tokens`, if not all.
+    pub operations: Vec<String>,
     /// Rounds, in each of which everybody has a turn.
     pub rounds: usize,
     /// The length of one turn.
@@ -97,6 +99,9 @@ fn tokens(plan: &Plan, results: &mut Results) -> io::Result<()> {
             clients.iter_mut().try_for_each(|client| running.once("login", client))?;
         }
         for name in OPERATIONS {
+            if !plan.operations.is_empty() && !plan.operations.iter().any(|only| only == name) {
+                continue;
+            }
             for (running, clients) in &all {
                 let Some(operation) = running.contender.operation(name) else { continue };
                 let mut script = Same::new(&operation, clients);

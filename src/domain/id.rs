@@ -1,7 +1,7 @@
 //! 128-bit random identifiers, written as 32 lower-case hex digits, one spelling each.
 
 use data_encoding::HEXLOWER;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 use std::{fmt, str::FromStr};
 
 /// The text is not 32 lower-case hex digits.
@@ -12,8 +12,7 @@ pub struct InvalidId;
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(into = "String", try_from = "String")]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name([u8; 16]);
 
         impl $name {
@@ -39,13 +38,18 @@ macro_rules! id {
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 &self.0
             }
+
+            /// The digits of the id.
+            fn digits(&self) -> [u8; 32] {
+                let mut digits = [0; 32];
+                HEXLOWER.encode_mut(&self.0, &mut digits);
+                digits
+            }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let mut text = [0; 32];
-                HEXLOWER.encode_mut(&self.0, &mut text);
-                f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+                f.write_str(std::str::from_utf8(&self.digits()).map_err(|_| fmt::Error)?)
             }
         }
 
@@ -68,17 +72,28 @@ macro_rules! id {
             }
         }
 
-        impl From<$name> for String {
-            fn from(id: $name) -> Self {
-                id.to_string()
+        // By hand: every token carries three of them, and a `String` for each would be thrown away.
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(std::str::from_utf8(&self.digits()).map_err(serde::ser::Error::custom)?)
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = InvalidId;
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                struct Digits;
+                impl Visitor<'_> for Digits {
+                    type Value = $name;
 
-            fn try_from(text: String) -> Result<Self, InvalidId> {
-                text.parse()
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        fmt::Display::fmt(&InvalidId, f)
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$name, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+                from.deserialize_str(Digits)
             }
         }
     };
@@ -110,8 +125,12 @@ mod tests {
         let id = UserId::from_bytes([0xab; 16]);
         assert_eq!(id.to_string(), "ab".repeat(16));
         assert_eq!(id.to_string().parse(), Ok(id));
+        let json = format!("\"{id}\"");
+        assert_eq!(serde_json::to_string(&id).expect("JSON"), json);
+        assert_eq!(serde_json::from_str::<UserId>(&json).expect("an id"), id);
         for wrong in ["", "me", &"AB".repeat(16), &"ab".repeat(15), &"ab".repeat(17), &"zz".repeat(16)] {
             assert_eq!(wrong.parse::<UserId>(), Err(InvalidId), "{wrong}");
+            assert!(serde_json::from_value::<UserId>(wrong.into()).is_err(), "{wrong}");
         }
     }
 }

@@ -52,7 +52,7 @@ pub struct Session {
     /// When the sweeper next looks whether it has expired: never later than `expires_at`.
     pub sweep_at: Timestamp,
     /// When recent generations were replaced, newest first: entry `k` is when generation
-    /// `generation - 1 - k` was. Older than [`Session::MEMORY`] is forgotten.
+    /// `generation - 1 - k` was. Older than [`Session::MEMORY`] is forgotten, and so is all but [`Session::MOST`].
     pub replaced_at: Vec<Timestamp>,
     /// How often the current token was given again to a repeated refresh (REF-4).
     pub replays: u8,
@@ -63,6 +63,10 @@ pub struct Session {
 impl Session {
     /// How long the moment of a rotation is remembered: no conflict window or grace may be longer.
     pub const MEMORY: Duration = Duration::from_secs(30);
+
+    /// How many rotations are remembered: more than `limits.refresh_per_minute` lets a session do at
+    /// once by default, and few enough to keep its row small however high that is set.
+    pub const MOST: usize = 32;
 
     /// When a past generation was replaced, if that was within [`Session::MEMORY`] of the last rotation.
     #[must_use]
@@ -75,6 +79,7 @@ impl Session {
     pub fn rotate(&mut self, now: Timestamp, expires_at: Timestamp, token_hash: [u8; 32]) {
         self.generation += 1;
         self.replaced_at.insert(0, now);
+        self.replaced_at.truncate(Self::MOST);
         self.replaced_at.retain(|&moment| now.since(moment) <= Self::MEMORY);
         self.refreshed_at = now;
         self.expires_at = expires_at;
@@ -115,5 +120,10 @@ mod tests {
         assert_eq!(session.replaced(2), None, "38 s before the last rotation is forgotten");
         assert_eq!(session.replaced(4), None, "the current one was not replaced");
         assert_eq!(session.replaced(9), None);
+        // However fast it is refreshed, its row stays small.
+        (0..10_000).for_each(|_| session.rotate(at(41), at(141), [1; 32]));
+        assert_eq!(session.replaced_at.len(), Session::MOST);
+        assert_eq!(session.replaced(session.generation - 32), Some(at(41)));
+        assert_eq!(session.replaced(session.generation - 33), None);
     }
 }

@@ -22,6 +22,10 @@ use warp::{
 };
 
 const X_CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
+const AUTH_USER: HeaderName = HeaderName::from_static("x-auth-user");
+const AUTH_EMAIL: HeaderName = HeaderName::from_static("x-auth-email");
+const AUTH_ROLE: HeaderName = HeaderName::from_static("x-auth-role");
+const AUTH_PERMISSIONS: HeaderName = HeaderName::from_static("x-auth-permissions");
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
 #[derive(Deserialize)]
@@ -192,15 +196,20 @@ pub async fn verify(call: Call, principal: Principal) -> Answer {
         sid: principal.session,
         exp: principal.expires_at.secs(),
     });
-    let listed = permissions.iter().map(Permission::as_str).collect::<Vec<_>>().join(",");
+    let mut listed = String::with_capacity(64);
+    for permission in &*permissions {
+        if !listed.is_empty() {
+            listed.push(',');
+        }
+        listed.push_str(permission.as_str());
+    }
     for (name, value) in [
-        ("x-auth-user", principal.user.to_string()),
-        ("x-auth-email", user.email.to_string()),
-        ("x-auth-role", principal.role.to_string()),
-        ("x-auth-permissions", listed),
+        (AUTH_USER, HeaderValue::try_from(principal.user.to_string())),
+        (AUTH_EMAIL, HeaderValue::from_str(user.email.as_str())),
+        (AUTH_ROLE, HeaderValue::from_str(principal.role.as_str())),
+        (AUTH_PERMISSIONS, HeaderValue::try_from(listed)),
     ] {
-        let value = HeaderValue::try_from(value).expect("ids, addresses and names are ASCII");
-        response.headers_mut().insert(HeaderName::from_static(name), value);
+        response.headers_mut().insert(name, value.expect("ids, addresses and names are ASCII"));
     }
     Ok(response)
 }

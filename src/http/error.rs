@@ -4,6 +4,7 @@ use crate::{
     service::{self, access_tokens::Rejected, throttle::Limited},
     store,
 };
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::{borrow::Cow, fmt, sync::Arc};
 use warp::{
@@ -94,14 +95,21 @@ impl Reject for ApiError {}
 
 impl From<Code> for ApiError {
     fn from(code: Code) -> Self {
+        let challenge = HeaderValue::from_static;
         let error = Self { code, message: code.message().into(), details: Map::new(), headers: Vec::new(), cause: None };
         // RFC 6750 §3: a bare challenge when nothing was presented, a reason when something was.
         match code {
-            Code::MissingToken => error.header(header::WWW_AUTHENTICATE, "Bearer realm=\"doorward\""),
-            Code::InvalidFormat => error.header(header::WWW_AUTHENTICATE, "Bearer realm=\"doorward\", error=\"invalid_request\""),
-            Code::InvalidToken => error.header(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\""),
-            Code::TokenExpired => error.header(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\", error_description=\"expired\""),
-            Code::TokenRevoked => error.header(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\", error_description=\"revoked\""),
+            Code::MissingToken => error.header(header::WWW_AUTHENTICATE, challenge("Bearer realm=\"doorward\"")),
+            Code::InvalidFormat => {
+                error.header(header::WWW_AUTHENTICATE, challenge("Bearer realm=\"doorward\", error=\"invalid_request\""))
+            }
+            Code::InvalidToken => error.header(header::WWW_AUTHENTICATE, challenge("Bearer error=\"invalid_token\"")),
+            Code::TokenExpired => {
+                error.header(header::WWW_AUTHENTICATE, challenge("Bearer error=\"invalid_token\", error_description=\"expired\""))
+            }
+            Code::TokenRevoked => {
+                error.header(header::WWW_AUTHENTICATE, challenge("Bearer error=\"invalid_token\", error_description=\"revoked\""))
+            }
             Code::RefreshConflict | Code::Overloaded => error.retry_after(1),
             _ => error,
         }
@@ -178,12 +186,9 @@ impl ApiError {
     #[must_use]
     pub fn render(self, request_id: &str) -> Response {
         if let Some(cause) = &self.cause {
-            tracing::error!(code = self.code.as_str(), cause = %chain(&**cause), "a request failed");
+            tracing::error!(request = request_id, code = self.code.as_str(), cause = %chain(&**cause), "a request failed");
         }
-        let mut envelope = json!({ "error": self.code.as_str(), "message": self.message, "requestId": request_id });
-        if let Value::Object(members) = &mut envelope {
-            members.extend(self.details);
-        }
+        let envelope = Envelope { error: self.code.as_str(), message: &self.message, request_id, details: &self.details };
         let mut response = warp::reply::json(&envelope).into_response();
         *response.status_mut() = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         for (name, value) in self.headers {
@@ -191,6 +196,17 @@ impl ApiError {
         }
         response
     }
+}
+
+/// What a refusal looks like.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: &'static str,
+    message: &'a str,
+    #[serde(rename = "requestId")]
+    request_id: &'a str,
+    #[serde(flatten)]
+    details: &'a Map<String, Value>,
 }
 
 /// An error and what caused it, all the way down.

@@ -60,12 +60,7 @@ pub fn anyone(web: Arc<Web>) -> impl Filter<Extract = (Call,), Error = Rejection
 
 /// Who has a valid access token.
 pub fn authenticated(web: Arc<Web>) -> impl Filter<Extract = (Call, Principal), Error = Rejection> + Clone + use<> {
-    anyone(web)
-        .and_then(|call: Call| async move {
-            let principal = call.authenticate()?;
-            Ok::<_, Rejection>((call, principal))
-        })
-        .untuple_one()
+    checked(web, |_, _| Ok(()))
 }
 
 /// Who has a valid access token and a role that permits this.
@@ -100,10 +95,10 @@ fn checked(
     web: Arc<Web>,
     check: impl Fn(&Call, &Principal) -> Result<(), ApiError> + Clone + Send + Sync + 'static,
 ) -> impl Filter<Extract = (Call, Principal), Error = Rejection> + Clone {
-    authenticated(web)
-        .and_then(move |call: Call, principal: Principal| {
-            let verdict = check(&call, &principal);
-            async move { verdict.map(|()| (call, principal)).map_err(Rejection::from) }
+    anyone(web)
+        .and_then(move |call: Call| {
+            let verdict = call.authenticate().and_then(|principal| check(&call, &principal).map(|()| principal));
+            async move { verdict.map(|principal| (call, principal)).map_err(Rejection::from) }
         })
         .untuple_one()
 }

@@ -47,8 +47,7 @@ macro_rules! access {
     };
 }
 
-/// Makes the const table and the filter of it. The prefix stands outside the box of each resource,
-/// so that the last route is as fast as the first.
+/// Makes the const table and the filter of it. The prefix stands outside the box of each resource.
 macro_rules! routes {
     ($($prefix:literal / $resource:literal {
         $($verb:ident ($($path:tt)*) $guard:ident $($permission:literal)?, $body:expr => $handler:path;)*
@@ -62,22 +61,25 @@ macro_rules! routes {
 
         /// The API as a filter.
         pub fn api(web: &Arc<Web>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
-            let api = verb::nothing();
-            $(
-                let resource = verb::nothing();
-                $(let resource = resource
-                    .or(warp::path!($($path)*)
+            first_of!($(
+                warp::path($prefix).and(warp::path($resource)).and(first_of!($(
+                    warp::path!($($path)*)
                         .and(verb::$verb())
                         .and(guard::$guard(Arc::clone(web) $(, $permission)?))
                         .and($body)
                         .then($handler)
-                        .map(reply))
-                    .unify();)*
-                let api = api.or(warp::path($prefix).and(warp::path($resource)).and(resource.boxed())).unify();
-            )*
-            api
+                        .map(reply),
+                )*).boxed()),
+            )*)
         }
     };
+}
+
+/// The first of these filters that does not reject. Nested to the right: the first lies on top, so
+/// what is asked most stands first and costs least.
+macro_rules! first_of {
+    ($only:expr $(,)?) => { $only };
+    ($first:expr, $($rest:expr),+ $(,)?) => { $first.or(first_of!($($rest),+)).unify() };
 }
 
 macro_rules! path_text {

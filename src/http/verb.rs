@@ -2,7 +2,7 @@
 //! `Allow` list (RFC 9110 §15.5.6).
 
 use std::convert::Infallible;
-use warp::{Filter, Rejection, filters::BoxedFilter, http::Method, reject::Reject};
+use warp::{Filter, Rejection, http::Method, reject::Reject};
 
 macro_rules! verbs {
     ($($(#[$doc:meta])* $name:ident $marker:ident $method:ident $allow:literal;)*) => {
@@ -46,9 +46,4 @@ fn method() -> impl Filter<Extract = (Method,), Error = Infallible> + Copy {
 
 fn is(method: &Method, wanted: &Method) -> bool {
     method == wanted || (*wanted == Method::GET && *method == Method::HEAD)
-}
-
-/// Nothing: where a chain of routes begins.
-pub fn nothing() -> BoxedFilter<(warp::reply::Response,)> {
-    warp::any().and_then(|| async { Err::<warp::reply::Response, _>(warp::reject::not_found()) }).boxed()
 }
