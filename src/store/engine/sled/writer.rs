@@ -8,7 +8,9 @@ use super::super::{
     overlay::{self, Staged},
 };
 use crate::store::Error;
+use parking_lot::Mutex;
 use std::{
+    collections::VecDeque,
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -19,6 +21,7 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
+use tokio::runtime::Handle;
 
 /// The most works one sync answers for; bounds the memory of a batch and the wait of its first work.
 const GROUP: usize = 256;
@@ -28,10 +31,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The queue to the writer thread. Dropping it lets the thread finish what is queued, then end.
 pub struct Writer {
-    queue: Option<mpsc::Sender<Box<dyn Work>>>,
+    queue: Option<mpsc::Sender<Queued>>,
     thread: Option<JoinHandle<()>>,
     state: Arc<State>,
 }
+
+/// A work, and the runtime that waits for it, if it is one that does.
+type Queued = (Box<dyn Work>, Option<Handle>);
+
+/// A work that was tried, and what came of it.
+type Tried = (Box<dyn Work>, Result<(), Error>);
 
 /// What all handles know of the disk.
 struct State {
@@ -47,7 +56,7 @@ impl Writer {
     pub fn start(db: sled::Db, tree: sled::Tree, file: File, min_free: u64) -> Result<Self, Error> {
         let (queue, works) = mpsc::channel();
         let state = Arc::new(State { failed: AtomicBool::new(false), full: AtomicBool::new(false) });
-        let mut disk = Disk { db, tree, file, min_free, looked: None, state: Arc::clone(&state) };
+        let mut disk = Disk { db, tree, file, min_free, looked: None, tried: Arc::default(), state: Arc::clone(&state) };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || disk.run(&works))
@@ -57,7 +66,7 @@ impl Writer {
 
     pub fn submit(&self, work: Box<dyn Work>) {
         let refused = match &self.queue {
-            Some(queue) => queue.send(work).err().map(|unsent| unsent.0),
+            Some(queue) => queue.send((work, Handle::try_current().ok())).err().map(|unsent| unsent.0.0),
             None => Some(work),
         };
         if let Some(work) = refused {
@@ -80,6 +89,20 @@ impl Drop for Writer {
     }
 }
 
+/// A group for one sync: this work, what is queued, and what the threads that are ready to run would
+/// queue next. Without letting those run first, the writer syncs for a few where it could for all.
+fn gather(first: Queued, works: &mpsc::Receiver<Queued>) -> Vec<Queued> {
+    let mut group = vec![first];
+    loop {
+        let before = group.len();
+        group.extend(works.try_iter().take(GROUP - before));
+        std::thread::yield_now();
+        if group.len() == before {
+            return group;
+        }
+    }
+}
+
 /// The writer's end: the only handle that changes the tree.
 struct Disk {
     db: sled::Db,
@@ -88,11 +111,13 @@ struct Disk {
     min_free: u64,
     /// When the free space was last looked at.
     looked: Option<Instant>,
+    /// Works to be finished, in the order of their commits.
+    tried: Arc<Mutex<VecDeque<Tried>>>,
     state: Arc<State>,
 }
 
 impl Disk {
-    fn run(&mut self, works: &mpsc::Receiver<Box<dyn Work>>) {
+    fn run(&mut self, works: &mpsc::Receiver<Queued>) {
         loop {
             // Looked at while idle too: what was full may have been freed (STO-5).
             let first = match works.recv_timeout(LOOK_EVERY) {
@@ -102,14 +127,32 @@ impl Disk {
             };
             self.look();
             let Some(first) = first else { continue };
-            let mut group = vec![first];
-            group.extend(works.try_iter().take(GROUP - 1));
+            let (mut group, runtimes): (Vec<_>, Vec<_>) = gather(first, works).into_iter().unzip();
             if self.state.full.load(Ordering::Relaxed) {
                 let (urgent, refused): (Vec<_>, Vec<_>) = group.into_iter().partition(|work| work.need() == Need::Urgent);
                 refused.into_iter().for_each(|work| work.finish(Err(Error::Full)));
                 group = urgent;
             }
-            self.commit(group);
+            let tried = self.commit(group);
+            self.finish(tried, runtimes.into_iter().flatten().next());
+        }
+    }
+
+    /// Finishes works on the runtime that waits for them, all in one go: from here each would wake it,
+    /// and on a busy core it would then run at once, for that one alone.
+    fn finish(&self, tried: Vec<Tried>, runtime: Option<Handle>) {
+        self.tried.lock().extend(tried);
+        let tried = Arc::clone(&self.tried);
+        let finish_all = move || {
+            // Locked until the last is finished: those of the next group come after them.
+            let mut tried = tried.lock();
+            while let Some((work, result)) = tried.pop_front() {
+                work.finish(result);
+            }
+        };
+        match runtime {
+            Some(runtime) => drop(runtime.spawn(async move { finish_all() })),
+            None => finish_all(),
         }
     }
 
@@ -135,13 +178,11 @@ impl Disk {
         }
     }
 
-    fn commit(&self, mut group: Vec<Box<dyn Work>>) {
+    fn commit(&self, mut group: Vec<Box<dyn Work>>) -> Vec<Tried> {
         let mut staged = Staged::new();
         let results: Vec<_> = group.iter_mut().map(|work| overlay::run(&self.tree, &mut staged, &mut **work)).collect();
         let durable = if staged.is_empty() { Ok(()) } else { self.write(staged) };
-        for (work, result) in group.into_iter().zip(results) {
-            work.finish(result.and_then(|()| durable.clone()));
-        }
+        group.into_iter().zip(results).map(|(work, result)| (work, result.and_then(|()| durable.clone()))).collect()
     }
 
     /// Writes a batch and makes it durable. After a failure nothing is known of what reached the
