@@ -10,7 +10,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use warp::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     reject::Reject,
-    reply::{Reply, Response},
+    reply::Response,
 };
 
 macro_rules! codes {
@@ -169,7 +169,8 @@ impl ApiError {
         self.detail("retryAfter", json!(seconds)).header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    fn because(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+    /// What it came from, for the log alone.
+    pub fn because(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.cause = Some(Arc::new(cause));
         self
     }
@@ -189,7 +190,7 @@ impl ApiError {
             tracing::error!(request = request_id, code = self.code.as_str(), cause = %chain(&**cause), "a request failed");
         }
         let envelope = Envelope { error: self.code.as_str(), message: &self.message, request_id, details: &self.details };
-        let mut response = warp::reply::json(&envelope).into_response();
+        let mut response = super::json(&envelope);
         *response.status_mut() = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         for (name, value) in self.headers {
             response.headers_mut().append(name, value);

@@ -53,9 +53,16 @@ pub struct Web {
 /// What a handler gives: an answer or a refusal.
 type Answer = Result<Response, ApiError>;
 
-/// A 200 with a JSON body.
+/// A 200 with a JSON body. In room that most answers fit into: grown byte by byte, it would be moved
+/// four times.
 fn json(body: &impl Serialize) -> Response {
-    warp::reply::json(body).into_response()
+    let mut bytes = Vec::with_capacity(1024);
+    if let Err(error) = serde_json::to_writer(&mut bytes, body) {
+        return ApiError::from(Code::Internal).because(error).carry();
+    }
+    let mut response = Response::new(bytes.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 /// A 204.

@@ -10,6 +10,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// The longest record, in bytes. Without a limit ten hostile bytes can ask for a terabyte.
 const LIMIT: usize = 64 * 1024;
+/// Most records are no longer, in bytes: what is made room for at once.
+const USUAL: usize = 512;
 const CODEC: Configuration<LittleEndian, Varint, Limit<LIMIT>> = bincode::config::standard().with_limit::<LIMIT>();
 const CHECKSUM_LEN: usize = 4;
 
@@ -27,7 +29,9 @@ pub trait Record: Sized {
 
 /// The bincode of a stored struct.
 pub fn encode<T: Serialize>(stored: &T) -> Result<Vec<u8>, Error> {
-    bincode::serde::encode_to_vec(stored, CODEC).map_err(Error::corrupt)
+    let mut payload = Vec::with_capacity(USUAL);
+    bincode::serde::encode_into_std_write(stored, &mut payload, CODEC).map_err(Error::corrupt)?;
+    Ok(payload)
 }
 
 /// A stored struct from its bincode, all of it.
@@ -43,8 +47,10 @@ pub fn unknown_version<T>(version: u8) -> Result<T, Error> {
 
 /// The bytes of a record at a key.
 pub fn seal<R: Record>(key: &[u8], record: &R) -> Result<Vec<u8>, Error> {
-    let mut bytes = vec![R::VERSION];
-    bytes.extend(record.encode()?);
+    let payload = record.encode()?;
+    let mut bytes = Vec::with_capacity(1 + payload.len() + CHECKSUM_LEN);
+    bytes.push(R::VERSION);
+    bytes.extend(payload);
     bytes.extend(checksum(key, &bytes).to_le_bytes());
     Ok(bytes)
 }

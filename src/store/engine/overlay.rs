@@ -91,17 +91,15 @@ impl Tx for Scratch<'_> {
     }
 }
 
-/// Runs one work over what its group has staged so far, and adds what it wrote.
+/// Runs one work over what its group has staged so far. Answers with what it wrote, to be staged too.
 ///
 /// # Errors
-/// The work's own, or [`Error::Panicked`]; then nothing was added.
-pub fn run(below: &dyn Reads, group: &mut Staged, work: &mut dyn Work) -> Result<(), Error> {
+/// The work's own, or [`Error::Panicked`]; then it wrote nothing.
+pub fn run(below: &dyn Reads, group: &Staged, work: &mut dyn Work) -> Result<Staged, Error> {
     let mut scratch = Scratch { group: Layer { below, staged: group }, own: Staged::new() };
     // One work's bug must not end the thread that all others depend on (HTTP-14).
     catch_unwind(AssertUnwindSafe(|| work.run(&mut scratch))).unwrap_or(Err(Error::Panicked))?;
-    let own = scratch.own;
-    group.extend(own);
-    Ok(())
+    Ok(scratch.own)
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ impl Memory {
 
     fn commit(&self, mut group: Vec<Box<dyn Work>>) {
         let mut staged = Staged::new();
-        let results: Vec<_> = group.iter_mut().map(|work| overlay::run(self, &mut staged, &mut **work)).collect();
+        let results: Vec<_> = group.iter_mut().map(|work| overlay::run(self, &staged, &mut **work).map(|own| staged.extend(own))).collect();
         let durable = if staged.is_empty() { Ok(()) } else { self.write(staged) };
         for (work, result) in group.into_iter().zip(results) {
             work.finish(result.and_then(|()| durable.clone()));

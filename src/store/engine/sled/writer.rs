@@ -10,7 +10,7 @@ use super::super::{
 use crate::store::Error;
 use parking_lot::Mutex;
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -179,20 +179,21 @@ impl Disk {
     }
 
     fn commit(&self, mut group: Vec<Box<dyn Work>>) -> Vec<Tried> {
-        let mut staged = Staged::new();
-        let results: Vec<_> = group.iter_mut().map(|work| overlay::run(&self.tree, &mut staged, &mut **work)).collect();
-        let durable = if staged.is_empty() { Ok(()) } else { self.write(staged) };
+        let mut writes = Writes::default();
+        let results: Vec<_> =
+            group.iter_mut().map(|work| overlay::run(&self.tree, &writes.rows, &mut **work).map(|own| writes.stage(own))).collect();
+        let durable = if writes.rows.is_empty() { Ok(()) } else { self.write(writes) };
         group.into_iter().zip(results).map(|(work, result)| (work, result.and_then(|()| durable.clone()))).collect()
     }
 
-    /// Writes a batch and makes it durable. After a failure nothing is known of what reached the
+    /// Writes a group's rows and makes them durable. After a failure nothing is known of what reached the
     /// disk, so no further write is tried until a restart has read it back (STO-4).
-    fn write(&self, staged: Staged) -> Result<(), Error> {
+    fn write(&self, writes: Writes) -> Result<(), Error> {
         if self.state.failed.load(Ordering::Relaxed) {
             return Err(Error::ReadOnly);
         }
         // sled panics on some damage: that is a failed write, not the end of this thread.
-        let durable = catch_unwind(AssertUnwindSafe(|| self.write_through(staged))).unwrap_or(Err(Error::Panicked));
+        let durable = catch_unwind(AssertUnwindSafe(|| self.write_through(writes))).unwrap_or(Err(Error::Panicked));
         if let Err(error) = &durable {
             self.state.failed.store(true, Ordering::Relaxed);
             tracing::error!(%error, "storage failed; read-only until a restart");
@@ -200,16 +201,39 @@ impl Disk {
         durable
     }
 
-    fn write_through(&self, staged: Staged) -> Result<(), Error> {
+    fn write_through(&self, Writes { rows, together }: Writes) -> Result<(), Error> {
         let mut batch = sled::Batch::default();
-        for (key, value) in staged {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
+        for (key, value) in rows {
+            match (together.contains(&key), value) {
+                (true, Some(value)) => batch.insert(key, value),
+                (true, None) => batch.remove(key),
+                (false, Some(value)) => drop(self.tree.insert(key, value)?),
+                (false, None) => drop(self.tree.remove(key)?),
             }
         }
-        self.tree.apply_batch(batch)?;
+        if !together.is_empty() {
+            self.tree.apply_batch(batch)?;
+        }
         self.db.flush()?;
         self.file.sync_data().map_err(|error| Error::Storage(format!("fdatasync: {error}").into()))
+    }
+}
+
+/// What a group writes.
+#[derive(Default)]
+struct Writes {
+    rows: Staged,
+    /// The keys of works that wrote several rows: they reach the disk together or not at all. Of the
+    /// others, which is most refreshes, each is whole by itself, and sled writes twice for a batch.
+    together: BTreeSet<Vec<u8>>,
+}
+
+impl Writes {
+    /// Adds what one work wrote.
+    fn stage(&mut self, own: Staged) {
+        if own.len() > 1 {
+            self.together.extend(own.keys().cloned());
+        }
+        self.rows.extend(own);
     }
 }
