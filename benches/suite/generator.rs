@@ -58,6 +58,8 @@ pub struct Load<'a> {
     /// What was measured.
     pub tally: Tally,
     sent: u64,
+    /// The connection whose turn it is.
+    next: usize,
     is_dry: bool,
 }
 
@@ -67,6 +69,8 @@ pub struct Tally {
     pub good: u64,
     /// Others.
     pub bad: u64,
+    /// When the last was counted: of slow answers, few fit into a window, and none ends with it.
+    pub last: Option<Instant>,
     /// The first of the others, for whoever wonders.
     pub first_bad: Option<String>,
     /// Microseconds.
@@ -90,7 +94,15 @@ impl<'a> Load<'a> {
         };
         let connections = (0..connections).map(connect).collect::<io::Result<_>>()?;
         let latency = Histogram::new_with_bounds(1, 600_000_000, 3).expect("bounds that fit");
-        Ok(Self { script, pace, connections, tally: Tally { good: 0, bad: 0, first_bad: None, latency }, sent: 0, is_dry: false })
+        Ok(Self {
+            script,
+            pace,
+            connections,
+            tally: Tally { good: 0, bad: 0, last: None, first_bad: None, latency },
+            sent: 0,
+            next: 0,
+            is_dry: false,
+        })
     }
 
     fn send(&mut self, at: usize, due: Instant, buffer: &mut Vec<u8>) -> io::Result<()> {
@@ -115,7 +127,11 @@ impl<'a> Load<'a> {
             if now < due {
                 return Ok(());
             }
-            let Some(free) = self.connections.iter().position(|c| c.due.is_none()) else { return Ok(()) };
+            // Each in its turn: a server closes what it never hears of.
+            let count = self.connections.len();
+            let turns = (0..count).map(|turn| (self.next + turn) % count);
+            let Some(free) = turns.into_iter().find(|at| self.connections[*at].due.is_none()) else { return Ok(()) };
+            self.next = free + 1;
             self.send(free, due, buffer)?;
             if self.is_dry {
                 return Ok(());
@@ -162,6 +178,7 @@ impl<'a> Load<'a> {
             } else {
                 self.tally.bad += 1;
             }
+            self.tally.last = Some(now);
             let micros = u64::try_from((now - due).as_micros()).unwrap_or(u64::MAX);
             self.tally.latency.saturating_record(micros);
         }

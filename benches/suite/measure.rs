@@ -6,7 +6,11 @@ use crate::{
     process::{machine_cpu, own_cpu},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, io, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    time::{Duration, Instant},
+};
 
 /// What one window saw. Times are in microseconds unless they say otherwise.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -105,7 +109,7 @@ pub fn measure(running: &Running, connections: usize, pace: Pace, script: &mut d
 /// Loads side by side against one server: the processor time of each is that of all.
 pub fn measure_all(running: &Running, loads: &mut [Load<'_>], window: Duration) -> io::Result<Vec<Window>> {
     let (meter, own, (machine, stolen)) = (running.server.meter(), own_cpu(), machine_cpu());
-    let mut spent = None;
+    let (mut spent, begun) = (None, Instant::now());
     run(loads, window, |took| {
         let server = meter.read();
         let (machine_now, stolen_now) = machine_cpu();
@@ -120,7 +124,7 @@ pub fn measure_all(running: &Running, loads: &mut [Load<'_>], window: Duration) 
             eprintln!("  {} answers were not the expected one; the first: {answer}", tally.bad);
         }
         Window {
-            per_second: tally.good as f64 / seconds,
+            per_second: tally.good as f64 / tally.last.map_or(seconds, |last| (last - begun).as_secs_f64()),
             cpu: server * 1e6 / (tally.good + tally.bad).max(1) as f64,
             p50: tally.latency.value_at_quantile(0.5),
             p99: tally.latency.value_at_quantile(0.99),

@@ -267,6 +267,7 @@ impl Operation {
 pub struct Same {
     requests: Vec<Vec<u8>>,
     status: u16,
+    or: Option<u16>,
 }
 
 impl Same {
@@ -277,7 +278,13 @@ impl Same {
             operation.write(client, &mut bytes);
             bytes
         };
-        Self { requests: clients.iter().map(request).collect(), status: operation.status }
+        Self { requests: clients.iter().map(request).collect(), status: operation.status, or: None }
+    }
+
+    /// Another status that is as good: a queue that is full may say so.
+    pub fn or(mut self, status: u16) -> Self {
+        self.or = Some(status);
+        self
     }
 }
 
@@ -288,7 +295,7 @@ impl Script for Same {
     }
 
     fn hear(&mut self, _: usize, answer: &Answer<'_>) -> bool {
-        answer.status == self.status
+        answer.status == self.status || Some(answer.status) == self.or
     }
 }
 

@@ -65,7 +65,16 @@ impl Server {
         self.tree().iter().map(|pid| status(*pid, "smaps_rollup", "Pss:")).sum()
     }
 
-    /// The most it ever had resident, in bytes.
+    /// Resident set size of all its processes, in bytes, which is their peak from now on.
+    pub fn forget_peak(&self) -> u64 {
+        for pid in self.tree() {
+            // proc(5): 5 resets the peak. One that ended has none.
+            let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+        }
+        self.tree().iter().map(|pid| status(*pid, "status", "VmRSS:")).sum()
+    }
+
+    /// The most they had resident since, in bytes.
     pub fn peak(&self) -> u64 {
         self.tree().iter().map(|pid| status(*pid, "status", "VmHWM:")).sum()
     }
