@@ -60,7 +60,7 @@ impl App {
     /// # Errors
     /// What is wrong with the data directory, its keyring or its database, with an exit code.
     pub async fn open(settings: Settings, secrets: &OperatorSecrets) -> Result<Self, Failure> {
-        Self::open_on(engine::open, settings, secrets).await
+        Self::open_on(engine::sled::open, settings, secrets).await
     }
 
     /// The same on another engine.

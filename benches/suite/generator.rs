@@ -251,19 +251,19 @@ fn watch(poll: &OwnedFd, loads: &[Load<'_>]) -> io::Result<()> {
 /// Parses an answer, if it is whole, and hands it over.
 fn parse(bytes: &[u8], hear: impl FnOnce(&Answer<'_>) -> bool) -> io::Result<Option<bool>> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
-    let mut head = httparse::Response::new(&mut headers);
-    let Ok(httparse::Status::Complete(length)) = head.parse(bytes).map_err(io::Error::other) else { return Ok(None) };
-    let status = head.code.unwrap_or(0);
-    let value = |name: &str| head.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value);
+    let mut parsed = httparse::Response::new(&mut headers);
+    let Ok(httparse::Status::Complete(length)) = parsed.parse(bytes).map_err(io::Error::other) else { return Ok(None) };
+    let status = parsed.code.unwrap_or(0);
+    let value = |name: &str| parsed.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value);
     let rest = &bytes[length..];
     if let Some(size) = value("content-length") {
         let size: usize =
             std::str::from_utf8(size).ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| io::Error::other("length"))?;
         let Some(body) = rest.get(..size) else { return Ok(None) };
-        return Ok(Some(hear(&Answer { status, headers: head.headers, body })));
+        return Ok(Some(hear(&Answer { status, headers: parsed.headers, body })));
     }
     if value("transfer-encoding").is_none() {
-        return Ok(Some(hear(&Answer { status, headers: head.headers, body: &[] })));
+        return Ok(Some(hear(&Answer { status, headers: parsed.headers, body: &[] })));
     }
     let (mut body, mut rest) = (Vec::new(), rest);
     loop {
@@ -271,7 +271,7 @@ fn parse(bytes: &[u8], hear: impl FnOnce(&Answer<'_>) -> bool) -> io::Result<Opt
         let size = usize::try_from(size).map_err(io::Error::other)?;
         let Some(chunk) = rest.get(skip..skip + size + 2) else { return Ok(None) };
         if size == 0 {
-            return Ok(Some(hear(&Answer { status, headers: head.headers, body: &body })));
+            return Ok(Some(hear(&Answer { status, headers: parsed.headers, body: &body })));
         }
         body.extend_from_slice(&chunk[..size]);
         rest = &rest[skip + size + 2..];

@@ -106,8 +106,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(Command::Report) => report::write(&report::read(&cli.out)?, &cli.out),
         Some(Command::Serve(Serve::Hasty(flags))) => host::hasty(&flags),
         Some(Command::Serve(Serve::Warp { listen })) => host::warp(listen),
-        Some(Command::Loop(Loop::Scrypt { span })) => print(host::scrypt_loop(span.length())?),
-        Some(Command::Loop(Loop::Append { waiting, span })) => print(host::append_loop(&span.directory, waiting, span.length())?),
+        Some(Command::Loop(Loop::Scrypt { span })) => {
+            println!("{}", host::scrypt_loop(span.length())?);
+            Ok(())
+        }
+        Some(Command::Loop(Loop::Append { waiting, span })) => {
+            println!("{}", host::append_loop(&span.directory, waiting, span.length())?);
+            Ok(())
+        }
         Some(Command::Seed { users, flags }) => seed::seed(&flags, users),
     }
 }
@@ -116,11 +122,6 @@ impl Span {
     fn length(&self) -> Duration {
         Duration::from_secs_f64(self.seconds)
     }
-}
-
-fn print(rate: f64) -> Result<(), Box<dyn Error>> {
-    println!("{rate}");
-    Ok(())
 }
 
 fn suite(cli: &Cli) -> Result<(), Box<dyn Error>> {

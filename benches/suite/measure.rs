@@ -113,7 +113,8 @@ pub fn measure_all(running: &Running, loads: &mut [Load<'_>], window: Duration) 
     run(loads, window, |took| {
         let server = meter.read();
         let (machine_now, stolen_now) = machine_cpu();
-        let foreign = (machine_now - machine).saturating_sub(server + (own_cpu() - own)) + (stolen_now - stolen);
+        let ours = server + own_cpu().saturating_sub(own);
+        let foreign = machine_now.saturating_sub(machine).saturating_sub(ours) + stolen_now.saturating_sub(stolen);
         spent = Some((took.as_secs_f64(), server.as_secs_f64(), foreign.as_secs_f64()));
     })?;
     let (seconds, server, foreign) = spent.expect("a window that ran was closed");

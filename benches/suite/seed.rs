@@ -21,7 +21,7 @@ pub fn seed(flags: &Flags, count: u64) -> Result<(), Box<dyn std::error::Error>>
         let password = Password::new(&SecretString::from(crate::peer::PASSWORD))?;
         let model = app.accounts.add("seed@bench.example".parse()?, password, Some(Role::admin())).await?;
         let progress = |number: u64| {
-            if number % 100_000 == 0 {
+            if number.is_multiple_of(100_000) {
                 eprintln!("{number} of {count} users");
             }
         };

@@ -165,7 +165,12 @@ impl Store {
     /// # Errors
     /// The engine's own, and [`Error::Corrupt`].
     pub fn revocations(&self, forget_by: Timestamp) -> Result<Revocations, Error> {
-        let mut all = Revocations { users: standings::all(self.reads())?, ..Revocations::default() };
+        let users = match self.schema {
+            // From before there were standings.
+            1 => standings::of_accounts(self.reads(), &[])?.into_iter().collect(),
+            _ => standings::all(self.reads())?,
+        };
+        let mut all = Revocations { users, ..Revocations::default() };
         // A damaged date leaves what it is of revoked, for as long as that can matter.
         REVOKED_SESSIONS.inspect(self.reads(), &[], |id, until| all.sessions.extend(id.map(|id| (id, until.unwrap_or(forget_by)))))?;
         REVOKED_TOKENS.inspect(self.reads(), &[], |id, until| all.tokens.extend(id.map(|id| (id, until.unwrap_or(forget_by)))))?;

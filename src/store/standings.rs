@@ -29,10 +29,10 @@ pub type Standings = BTreeMap<UserId, Standing>;
 /// Notes a user's standing, or that there is no such user any more.
 pub(super) fn note(t: &mut Transaction<'_>, id: UserId, standing: Option<Standing>) -> Result<(), Error> {
     let shard = Shard::from(&id);
-    let mut row = match STANDINGS.get(t.reads(), &shard) {
-        Ok(row) => row.unwrap_or_default(),
+    let (mut row, is_damaged) = match STANDINGS.get(t.reads(), &shard) {
+        Ok(row) => (row.unwrap_or_default(), false),
         // Damage must not keep anybody from revoking (STO-9).
-        Err(Error::Corrupt(_)) => from_accounts(t.reads(), shard)?,
+        Err(Error::Corrupt(_)) => (of_accounts(t.reads(), &shard.0)?, true),
         Err(error) => return Err(error),
     };
     let before = match standing {
@@ -41,7 +41,7 @@ pub(super) fn note(t: &mut Transaction<'_>, id: UserId, standing: Option<Standin
     };
     if row.is_empty() {
         STANDINGS.delete(t.tx, &shard);
-    } else if before != standing {
+    } else if before != standing || is_damaged {
         STANDINGS.put(t.tx, &shard, &row)?;
     }
     Ok(())
@@ -58,7 +58,7 @@ pub(super) fn all(reads: &dyn Reads) -> Result<HashMap<UserId, Standing>, Error>
         }
     })?;
     for shard in damaged {
-        all.extend(from_accounts(reads, shard)?);
+        all.extend(of_accounts(reads, &shard.0)?);
     }
     Ok(all)
 }
@@ -66,18 +66,113 @@ pub(super) fn all(reads: &dyn Reads) -> Result<HashMap<UserId, Standing>, Error>
 /// Writes the rows of these shards anew, as the accounts are.
 pub(super) fn rebuild(t: &mut Transaction<'_>, shards: &[Shard]) -> Result<(), Error> {
     for shard in shards {
-        let row = from_accounts(t.reads(), *shard)?;
+        let row = of_accounts(t.reads(), &shard.0)?;
         STANDINGS.put(t.tx, shard, &row)?;
     }
     Ok(())
 }
 
-/// A shard's standings as its accounts have them: a damaged account is unknown (STO-9).
-fn from_accounts(reads: &dyn Reads, shard: Shard) -> Result<Standings, Error> {
+/// The standings of the users whose ids begin with `prefix`, as their accounts have them: a damaged
+/// account is unknown (STO-9).
+pub(super) fn of_accounts(reads: &dyn Reads, prefix: &[u8]) -> Result<Standings, Error> {
     let mut row = Standings::new();
-    USERS.scan(reads, &shard.0, None, |id, user| {
+    USERS.scan(reads, prefix, None, |id, user| {
         row.insert(id, user.standing());
         ControlFlow::Continue(())
     })?;
     Ok(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{Role, Timestamp, User},
+        store::{
+            Admission, Change, Created, NewAccount, Observer, Store,
+            engine::sled::Sled,
+            schema::{INSTANCE, Instance},
+        },
+    };
+    use std::{path::Path, sync::Arc};
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn committed(&self, _: Change) {}
+    }
+
+    async fn open(dir: &Path) -> Store {
+        let engine = Sled::open(dir, 0).expect("an engine");
+        Store::initialise(&engine, [7; 16], Timestamp::default()).await.expect("initialised");
+        Store::open(Box::new(engine), [7; 16], Arc::new(Nobody)).expect("a store")
+    }
+
+    /// Users of one shard and of others.
+    async fn filled(dir: &Path) -> (Store, HashMap<UserId, Standing>) {
+        let store = open(dir).await;
+        let mut standings = HashMap::new();
+        for number in 0..5_u8 {
+            let mut id = [number / 2; 16];
+            id[15] = number;
+            let user = User {
+                id: UserId::from_bytes(id),
+                email: format!("user{number}@example.org").parse().expect("an address"),
+                password_hash: String::new(),
+                role: Role::admin(),
+                disabled: number == 3,
+                version: number.into(),
+                created_at: Timestamp::default(),
+            };
+            standings.insert(user.id, user.standing());
+            let account = NewAccount { user, session: None, replaces: None, admission: Admission::Open, remember: None };
+            assert!(matches!(store.create_account(account).await, Ok(Created::User(_))));
+        }
+        (store, standings)
+    }
+
+    fn loaded(store: &Store) -> HashMap<UserId, Standing> {
+        store.revocations(Timestamp::default()).expect("readable").users
+    }
+
+    #[tokio::test]
+    async fn rev_3_a_database_from_before_there_were_standings_knows_everybody_at_once_and_is_brought_up() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (store, standings) = filled(dir.path()).await;
+        store
+            .transact(|t| {
+                (0..3).for_each(|first| STANDINGS.delete(t.tx, &Shard([first; 2])));
+                INSTANCE.put(t.tx, &(), &Instance { schema: 1, id: [7; 16], created_at: Timestamp::default() })
+            })
+            .await
+            .expect("as an earlier release wrote it");
+        drop(store);
+        let old = open(dir.path()).await;
+        assert_eq!(loaded(&old), standings, "before it is brought up");
+        old.upgrade().await.expect("brought up");
+        drop(old);
+        let new = open(dir.path()).await;
+        assert_eq!(loaded(&new), standings);
+        assert_eq!(new.check().await.expect("checked").violations, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn sto_9_a_damaged_row_is_read_from_its_accounts_and_mended_by_the_next_change() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (store, mut standings) = filled(dir.path()).await;
+        let key = [STANDINGS.prefix(), 1, 1];
+        store
+            .transact(move |t| {
+                t.tx.put(key.to_vec(), b"damaged".to_vec());
+                Ok(())
+            })
+            .await
+            .expect("written");
+        assert_eq!(loaded(&store), standings);
+        let (&user, _) = standings.iter().find(|(_, standing)| standing.version == 2).expect("one of that shard");
+        store.end_all(user).await.expect("damage keeps nobody from revoking");
+        standings.get_mut(&user).expect("there").version = 3;
+        assert_eq!(loaded(&store), standings);
+        assert_eq!(store.check().await.expect("checked").violations, Vec::<String>::new());
+    }
 }

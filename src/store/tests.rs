@@ -6,8 +6,8 @@ mod model;
 
 use super::{
     schema::{
-        ACTIVE_ADMINS, INSTANCE, INVITES, REVOKED_SESSIONS, REVOKED_TOKENS, SESSIONS, SESSIONS_BY_SWEEP, SESSIONS_BY_USER, SETUP, USERS,
-        USERS_BY_EMAIL,
+        ACTIVE_ADMINS, INSTANCE, INVITES, REVOKED_SESSIONS, REVOKED_TOKENS, SESSIONS, SESSIONS_BY_SWEEP, SESSIONS_BY_USER, SETUP,
+        STANDINGS, USERS, USERS_BY_EMAIL,
     },
     table::Table,
     *,
@@ -118,6 +118,8 @@ fn consistent(reads: &dyn Reads) -> (BTreeMap<UserId, User>, BTreeMap<SessionId,
     for (id, user) in &users {
         assert_eq!(*id, user.id);
     }
+    let standings: BTreeMap<_, _> = rows(&STANDINGS, reads).into_values().flatten().collect();
+    assert_eq!(standings, users.values().map(|user| (user.id, user.standing())).collect(), "standings are those of the accounts");
     for (id, session) in &sessions {
         assert_eq!(*id, session.id);
         assert!(users.contains_key(&session.user), "a session without a user");
@@ -135,6 +137,7 @@ fn strays(reads: &dyn Reads) -> usize {
         + rows(&SETUP, reads).len()
         + rows(&USERS, reads).len()
         + rows(&USERS_BY_EMAIL, reads).len()
+        + rows(&STANDINGS, reads).len()
         + rows(&ACTIVE_ADMINS, reads).len()
         + rows(&SESSIONS, reads).len()
         + rows(&SESSIONS_BY_USER, reads).len()

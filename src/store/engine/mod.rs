@@ -76,11 +76,3 @@ pub trait Engine: Send + Sync {
 /// Opens an engine on the database in a directory. Below so many bytes of room it takes only what is
 /// urgent.
 pub type Open = fn(&Path, u64) -> Result<Box<dyn Engine>, Error>;
-
-/// The engine of this release.
-///
-/// # Errors
-/// As [`sled::Sled::open`].
-pub fn open(directory: &Path, min_free: u64) -> Result<Box<dyn Engine>, Error> {
-    Ok(Box::new(sled::Sled::open(directory, min_free)?))
-}

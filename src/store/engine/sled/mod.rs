@@ -45,6 +45,14 @@ impl Sled {
     }
 }
 
+/// [`Sled::open`], as any engine is opened.
+///
+/// # Errors
+/// The same.
+pub fn open(directory: &Path, min_free: u64) -> Result<Box<dyn Engine>, Error> {
+    Ok(Box::new(Sled::open(directory, min_free)?))
+}
+
 impl Engine for Sled {
     fn reads(&self) -> &dyn Reads {
         &self.tree
