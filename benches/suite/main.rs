@@ -63,6 +63,8 @@ enum Command {
     Seed {
         #[arg(long)]
         users: u64,
+        #[arg(long)]
+        alone: bool,
         #[command(flatten)]
         flags: Flags,
     },
@@ -114,7 +116,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("{}", host::append_loop(&span.directory, waiting, span.length())?);
             Ok(())
         }
-        Some(Command::Seed { users, flags }) => seed::seed(&flags, users),
+        Some(Command::Seed { users, alone, flags }) => seed::seed(&flags, users, alone),
     }
 }
 

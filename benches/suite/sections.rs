@@ -245,13 +245,15 @@ fn start(plan: &Plan, results: &mut Results) -> io::Result<()> {
 
 /// A thousand users beside many more.
 fn scale(plan: &Plan, results: &mut Results) -> io::Result<()> {
+    const NEAR_THE_END: &[u8] = b"fff00000@bench.example";
     let few = plan.data.join("seeded-1000");
     let many = plan.data.join(format!("seeded-{}", plan.users));
-    for (data, users) in [(&few, 1000), (&many, plan.users)] {
-        seed(data, users)?;
-    }
+    let alone = plan.data.join(format!("seeded-{}-alone", plan.users));
+    seed(&few, 1000, &[])?;
+    seed(&many, plan.users, &[])?;
+    seed(&alone, plan.users, &["--alone"])?;
     for _ in 0..plan.rounds.max(2) * 2 {
-        for (data, name) in [(&few, "few"), (&many, "many")] {
+        for (data, name) in [(&few, "few"), (&alone, "many, nobody signed in"), (&many, "many")] {
             let running = plan.doorward("scale", Some(data), Hashing::Default)?;
             results.figure(format!("{name}/start/ms"), running.server.took.as_secs_f64() * 1e3);
             std::thread::sleep(Duration::from_secs(1));
@@ -261,29 +263,28 @@ fn scale(plan: &Plan, results: &mut Results) -> io::Result<()> {
     let mut both = Vec::new();
     for (data, name) in [(&few, "few"), (&many, "many")] {
         let mut running = plan.doorward("scale", Some(data), Hashing::Default)?;
-        let clients = running.clients(32, 16)?;
-        both.push((running, clients, name));
+        // Those who sign in again and again end their own oldest sessions: the others only refresh.
+        let (clients, refreshing) = (running.clients(8, 1)?, running.clients(32, 1)?);
+        both.push((running, clients, refreshing, name));
     }
     for _ in 0..plan.rounds {
-        for (running, clients, _) in &mut both {
-            clients.iter_mut().step_by(16).try_for_each(|client| running.once("login", client))?;
+        for (running, clients, ..) in &mut both {
+            clients.iter_mut().try_for_each(|client| running.once("login", client))?;
         }
         for operation in ["verify", "me", "refresh", "login"] {
-            for (running, clients, name) in &mut both {
+            for (running, clients, refreshing, name) in &mut both {
                 let asked = running.contender.operation(operation).expect("doorward offers it");
                 let window = match operation {
-                    "refresh" => measure(running, 32, Pace::Closed, &mut Chain::new(&running.contender, asked, clients), plan.window)?,
+                    "refresh" => measure(running, 32, Pace::Closed, &mut Chain::new(&running.contender, asked, refreshing), plan.window)?,
                     "login" => measure(running, 8, Pace::Closed, &mut Same::new(&asked, clients), plan.long)?,
-                    _ => {
-                        let fresh: Vec<_> = clients.iter().step_by(16).cloned().collect();
-                        measure(running, 32, Pace::Closed, &mut Same::new(&asked, &fresh), plan.window)?
-                    }
+                    _ => measure(running, 32, Pace::Closed, &mut Same::new(&asked, clients), plan.window)?,
                 };
                 results.window(format!("{name}/{operation}"), window);
             }
         }
-        let (running, _, _) = &both[1];
-        let mut admin = Client { email: "seed@bench.example".into(), cursor: cursor(plan.users.saturating_sub(60)), ..Client::default() };
+        let (running, ..) = &both[1];
+        let mut admin =
+            Client { email: "seed@bench.example".into(), cursor: data_encoding::BASE64URL_NOPAD.encode(NEAR_THE_END), ..Client::default() };
         running.once("login", &mut admin)?;
         for page in ["first_page", "last_page"] {
             let asked = running.contender.operation(page).expect("doorward offers it");
@@ -291,14 +292,14 @@ fn scale(plan: &Plan, results: &mut Results) -> io::Result<()> {
             results.window(format!("many/{page}"), window);
         }
     }
-    let (running, _, _) = &both[1];
+    let (running, ..) = &both[1];
     results.figure("many/after load/MB", megabytes(running.server.memory()));
     results.figure("many/disk/MB", megabytes(size_of(&many.join("data"))?));
     Ok(())
 }
 
 /// Fills a directory once; it is kept for the next run.
-fn seed(data: &Path, users: u64) -> io::Result<()> {
+fn seed(data: &Path, users: u64, how: &[&str]) -> io::Result<()> {
     let done = data.join("seeded");
     if done.exists() {
         return Ok(());
@@ -311,15 +312,12 @@ fn seed(data: &Path, users: u64) -> io::Result<()> {
         .arg(env::current_exe()?)
         .args(["seed", "--users", &users.to_string(), "--set", "passwords.hash_threads=2", "--data-dir"])
         .arg(data.join("data"))
+        .args(how)
         .status()?;
     if !status.success() {
         return Err(io::Error::other("the database could not be filled"));
     }
     fs::write(done, users.to_string())
-}
-
-fn cursor(number: u64) -> String {
-    data_encoding::BASE64URL_NOPAD.encode(format!("user{number:07}@bench.example").as_bytes())
 }
 
 fn size_of(path: &Path) -> io::Result<u64> {

@@ -12,8 +12,9 @@ use secrecy::SecretString;
 /// As many works as the writer commits at once.
 const AT_ONCE: usize = 512;
 
-/// Makes `count` users with a session each. All have one password, and every thousandth is an admin.
-pub fn seed(flags: &Flags, count: u64) -> Result<(), Box<dyn std::error::Error>> {
+/// Makes `count` users with one password, with a session each unless they are to be alone, and an
+/// admin, `seed@bench.example`.
+pub fn seed(flags: &Flags, count: u64, alone: bool) -> Result<(), Box<dyn std::error::Error>> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let settings = load(flags, std::env::vars())?.settings;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
@@ -28,7 +29,7 @@ pub fn seed(flags: &Flags, count: u64) -> Result<(), Box<dyn std::error::Error>>
         stream::iter(0..count)
             .map(|number| {
                 progress(number);
-                account(&app, &model, number)
+                account(&app, &model, number, alone)
             })
             .buffer_unordered(AT_ONCE)
             .try_collect::<Vec<()>>()
@@ -38,9 +39,10 @@ pub fn seed(flags: &Flags, count: u64) -> Result<(), Box<dyn std::error::Error>>
     })
 }
 
-async fn account(app: &App, model: &User, number: u64) -> Result<(), Box<dyn std::error::Error>> {
+async fn account(app: &App, model: &User, number: u64, alone: bool) -> Result<(), Box<dyn std::error::Error>> {
     let now = app.clock.now();
-    let email: Email = format!("user{number:07}@bench.example").parse()?;
+    // Addresses come in no order, as people do: an odd factor makes each number another one.
+    let email: Email = format!("{:08x}@bench.example", (number * 0x9e37_79b1) & 0xffff_ffff).parse()?;
     let user = User { id: UserId::random(), email, role: "viewer".parse()?, ..model.clone() };
     let ends_at = now.plus(app.settings.tokens.session_max_age);
     let session = Session {
@@ -63,7 +65,7 @@ async fn account(app: &App, model: &User, number: u64) -> Result<(), Box<dyn std
             user_agent: "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0".into(),
         },
     };
-    let account = NewAccount { user, session: Some(session), replaces: None, admission: Admission::Open, remember: None };
+    let account = NewAccount { user, session: (!alone).then_some(session), replaces: None, admission: Admission::Open, remember: None };
     match app.store.create_account(account).await? {
         Created::User(_) => Ok(()),
         other => Err(format!("user {number}: {other:?}").into()),

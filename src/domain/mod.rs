@@ -10,6 +10,7 @@ mod id;
 mod password;
 mod role;
 mod session;
+mod standings;
 mod user;
 
 pub use address::AddressPrefix;
@@ -19,4 +20,5 @@ pub use id::{InviteId, SessionId, TokenId, UserId};
 pub use password::{Password, PasswordTooLong};
 pub use role::{InvalidName, Permission, Role, Roles};
 pub use session::{Client, Session, Transport};
+pub use standings::{Everybody, Shard, Standings};
 pub use user::{Invite, Standing, User};

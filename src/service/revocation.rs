@@ -4,7 +4,7 @@
 //! before the caller is answered. Loaded before listening (REV-3).
 
 use crate::{
-    domain::{SessionId, Standing, Timestamp, TokenId, UserId},
+    domain::{Everybody, SessionId, Standing, Timestamp, TokenId, UserId},
     store::{Change, Observer, Revocations, Store},
 };
 use parking_lot::RwLock;
@@ -20,7 +20,7 @@ const CROWDED: usize = 200_000;
 /// The revocations in force. Locks are held for a look-up, never across an await.
 #[derive(Debug, Default)]
 pub struct Revocation {
-    users: RwLock<HashMap<UserId, Standing>>,
+    users: RwLock<Everybody>,
     sessions: Blacklist<SessionId>,
     tokens: Blacklist<TokenId>,
 }
@@ -60,7 +60,7 @@ impl Revocation {
     /// Judges a token: equal version, known and enabled user, neither session nor token revoked.
     #[must_use]
     pub fn judge(&self, claim: &Claim) -> Verdict {
-        let standing = self.users.read().get(&claim.user).copied();
+        let standing = self.users.read().get(&claim.user);
         match standing {
             Some(standing) if claim.version > standing.version => Verdict::Unheard,
             Some(Standing { version, disabled: false })
@@ -92,10 +92,10 @@ impl Observer for Revocation {
     fn committed(&self, change: Change) {
         match change {
             Change::Standing(user, standing) => {
-                self.users.write().insert(user, standing);
+                self.users.write().set(user, Some(standing));
             }
             Change::Deleted(user) => {
-                self.users.write().remove(&user);
+                self.users.write().set(user, None);
             }
             Change::SessionEnded(session, until) => self.sessions.add(session, until),
             Change::TokenRevoked(token, until) => self.tokens.add(token, until),

@@ -9,9 +9,9 @@ use super::{
         ACTIVE_ADMINS, INSTANCE, INVITES, PROGRESS, REVOKED_SESSIONS, REVOKED_TOKENS, SESSIONS, SESSIONS_BY_SWEEP, SESSIONS_BY_USER, SETUP,
         STANDINGS, USERS, USERS_BY_EMAIL,
     },
-    standings::Shard,
     table::Table,
 };
+use crate::domain::Shard;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, ops::ControlFlow};
@@ -55,7 +55,7 @@ fn survey(reads: &dyn Reads) -> Result<Report, Error> {
             Some("is not found by its address")
         } else if ACTIVE_ADMINS.get(reads, &id)?.is_some() != user.is_active_admin() {
             Some("is counted among the admins wrongly")
-        } else if STANDINGS.get(reads, &Shard::from(&id))?.and_then(|row| row.get(&id).copied()) != Some(user.standing()) {
+        } else if STANDINGS.get(reads, &Shard::from(&id))?.and_then(|row| row.get(&id)) != Some(user.standing()) {
             Some("has another version among the standings")
         } else {
             None
@@ -65,7 +65,7 @@ fn survey(reads: &dyn Reads) -> Result<Report, Error> {
         Ok(USERS.get(reads, &id)?.is_none_or(|user| user.email != email).then_some("leads to no user of that address"))
     })?;
     report.table(reads, &STANDINGS, |shard, row| {
-        for id in row.keys() {
+        for (id, _) in row.iter() {
             if Shard::from(id) != shard || USERS.get(reads, id)?.is_none() {
                 return Ok(Some("has the standing of no user"));
             }

@@ -1,7 +1,6 @@
 //! Keys: fixed-width big-endian parts, at most one variable part, last; byte order is [`Ord`].
 
-use super::standings::Shard;
-use crate::domain::{Email, InviteId, SessionId, Timestamp, TokenId, UserId};
+use crate::domain::{Email, InviteId, SessionId, Shard, Timestamp, TokenId, UserId};
 
 /// A key of a table.
 pub trait Key: Sized {

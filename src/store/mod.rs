@@ -25,14 +25,13 @@ pub use check::Report;
 pub use error::Error;
 pub use sessions::{Ended, OnReuse, Remember, Rotate, Rotated, SignIn, SignedIn};
 
-use crate::domain::{SessionId, Standing, Timestamp, TokenId, UserId};
+use crate::domain::{Everybody, SessionId, Shard, Standing, Timestamp, TokenId, UserId};
 use engine::{Engine, Need, Reads, Work};
 use race::Races;
 use recent::Recent;
 use schema::{INSTANCE, Instance, PROGRESS, Progress, REVOKED_SESSIONS, REVOKED_TOKENS, USERS};
-use standings::Shard;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     ops::ControlFlow,
     sync::{
         Arc,
@@ -110,7 +109,7 @@ impl Transaction<'_> {
 #[derive(Debug, Default)]
 pub struct Revocations {
     /// Every user's standing.
-    pub users: HashMap<UserId, Standing>,
+    pub users: Everybody,
     /// Ended sessions and until when to remember each.
     pub sessions: Vec<(SessionId, Timestamp)>,
     /// Revoked access tokens and until when to remember each.
@@ -167,7 +166,7 @@ impl Store {
     pub fn revocations(&self, forget_by: Timestamp) -> Result<Revocations, Error> {
         let users = match self.schema {
             // From before there were standings.
-            1 => standings::of_accounts(self.reads(), &[])?.into_iter().collect(),
+            1 => standings::of_accounts(self.reads(), &[])?.iter().copied().collect(),
             _ => standings::all(self.reads())?,
         };
         let mut all = Revocations { users, ..Revocations::default() };

@@ -21,10 +21,11 @@
 use super::{
     Error,
     record::{Record, decode, encode, unknown_version},
-    standings::{Shard, Standings},
     table::Table,
 };
-use crate::domain::{Client, Email, Invite, InviteId, Role, Session, SessionId, Standing, Timestamp, TokenId, Transport, User, UserId};
+use crate::domain::{
+    Client, Email, Invite, InviteId, Role, Session, SessionId, Shard, Standing, Standings, Timestamp, TokenId, Transport, User, UserId,
+};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -302,7 +303,7 @@ mod tests {
         );
         lines += &line("user_id", &UserId::from_bytes([1; 16]));
         let standing = Standing { version: 300, disabled: true };
-        lines += &line("standings", &Standings::from([(UserId::from_bytes([1; 16]), standing)]));
+        lines += &line("standings", &Standings::from_iter([(UserId::from_bytes([1; 16]), standing)]));
         lines += &line("timestamp", &at);
         lines += &line("unit", &());
         assert_eq!(lines, GOLDEN);

@@ -5,26 +5,8 @@ use super::{
     engine::Reads,
     schema::{STANDINGS, USERS},
 };
-use crate::domain::{Standing, UserId};
-use std::{
-    collections::{BTreeMap, HashMap},
-    ops::ControlFlow,
-};
-
-/// The users whose ids begin with the same two bytes: they share a row. Ids are random, so at a
-/// million users a row holds fifteen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Shard(pub [u8; 2]);
-
-impl From<&UserId> for Shard {
-    fn from(id: &UserId) -> Self {
-        let [first, second, ..] = *id.as_bytes();
-        Self([first, second])
-    }
-}
-
-/// The standings of one shard.
-pub type Standings = BTreeMap<UserId, Standing>;
+use crate::domain::{Everybody, Shard, Standing, Standings, UserId};
+use std::ops::ControlFlow;
 
 /// Notes a user's standing, or that there is no such user any more.
 pub(super) fn note(t: &mut Transaction<'_>, id: UserId, standing: Option<Standing>) -> Result<(), Error> {
@@ -35,10 +17,7 @@ pub(super) fn note(t: &mut Transaction<'_>, id: UserId, standing: Option<Standin
         Err(Error::Corrupt(_)) => (of_accounts(t.reads(), &shard.0)?, true),
         Err(error) => return Err(error),
     };
-    let before = match standing {
-        Some(standing) => row.insert(id, standing),
-        None => row.remove(&id),
-    };
+    let before = row.set(id, standing);
     if row.is_empty() {
         STANDINGS.delete(t.tx, &shard);
     } else if before != standing || is_damaged {
@@ -48,17 +27,18 @@ pub(super) fn note(t: &mut Transaction<'_>, id: UserId, standing: Option<Standin
 }
 
 /// Every user's standing.
-pub(super) fn all(reads: &dyn Reads) -> Result<HashMap<UserId, Standing>, Error> {
-    let (mut all, mut damaged) = (HashMap::new(), Vec::new());
-    STANDINGS.inspect(reads, &[], |shard, row| match (row, shard) {
-        (Ok(row), _) => all.extend(row),
-        (Err(error), shard) => {
-            tracing::error!("{error}; read from the accounts instead; `doorward check` lists every damaged row");
+pub(super) fn all(reads: &dyn Reads) -> Result<Everybody, Error> {
+    let (mut all, mut damaged) = (Everybody::default(), Vec::new());
+    STANDINGS.inspect(reads, &[], |shard, row| match (shard, row) {
+        (Some(shard), Ok(row)) => all.adopt(shard, row),
+        (shard, row) => {
+            let why = row.err().map_or_else(|| "standings: a key is not one".to_owned(), |error| error.to_string());
+            tracing::error!("{why}; read from the accounts instead; `doorward check` lists every damaged row");
             damaged.extend(shard);
         }
     })?;
     for shard in damaged {
-        all.extend(of_accounts(reads, &shard.0)?);
+        all.adopt(shard, of_accounts(reads, &shard.0)?);
     }
     Ok(all)
 }
@@ -75,12 +55,12 @@ pub(super) fn rebuild(t: &mut Transaction<'_>, shards: &[Shard]) -> Result<(), E
 /// The standings of the users whose ids begin with `prefix`, as their accounts have them: a damaged
 /// account is unknown (STO-9).
 pub(super) fn of_accounts(reads: &dyn Reads, prefix: &[u8]) -> Result<Standings, Error> {
-    let mut row = Standings::new();
+    let mut row = Vec::new();
     USERS.scan(reads, prefix, None, |id, user| {
-        row.insert(id, user.standing());
+        row.push((id, user.standing()));
         ControlFlow::Continue(())
     })?;
-    Ok(row)
+    Ok(row.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -109,9 +89,9 @@ mod tests {
     }
 
     /// Users of one shard and of others.
-    async fn filled(dir: &Path) -> (Store, HashMap<UserId, Standing>) {
+    async fn filled(dir: &Path) -> (Store, Vec<(UserId, Standing)>) {
         let store = open(dir).await;
-        let mut standings = HashMap::new();
+        let mut standings = Vec::new();
         for number in 0..5_u8 {
             let mut id = [number / 2; 16];
             id[15] = number;
@@ -124,15 +104,15 @@ mod tests {
                 version: number.into(),
                 created_at: Timestamp::default(),
             };
-            standings.insert(user.id, user.standing());
+            standings.push((user.id, user.standing()));
             let account = NewAccount { user, session: None, replaces: None, admission: Admission::Open, remember: None };
             assert!(matches!(store.create_account(account).await, Ok(Created::User(_))));
         }
         (store, standings)
     }
 
-    fn loaded(store: &Store) -> HashMap<UserId, Standing> {
-        store.revocations(Timestamp::default()).expect("readable").users
+    fn knows(store: &Store, standings: &[(UserId, Standing)]) {
+        assert_eq!(store.revocations(Timestamp::default()).expect("readable").users, standings.iter().copied().collect());
     }
 
     #[tokio::test]
@@ -148,11 +128,11 @@ mod tests {
             .expect("as an earlier release wrote it");
         drop(store);
         let old = open(dir.path()).await;
-        assert_eq!(loaded(&old), standings, "before it is brought up");
+        knows(&old, &standings);
         old.upgrade().await.expect("brought up");
         drop(old);
         let new = open(dir.path()).await;
-        assert_eq!(loaded(&new), standings);
+        knows(&new, &standings);
         assert_eq!(new.check().await.expect("checked").violations, Vec::<String>::new());
     }
 
@@ -168,11 +148,11 @@ mod tests {
             })
             .await
             .expect("written");
-        assert_eq!(loaded(&store), standings);
-        let (&user, _) = standings.iter().find(|(_, standing)| standing.version == 2).expect("one of that shard");
-        store.end_all(user).await.expect("damage keeps nobody from revoking");
-        standings.get_mut(&user).expect("there").version = 3;
-        assert_eq!(loaded(&store), standings);
+        knows(&store, &standings);
+        let (user, standing) = standings.iter_mut().find(|(_, standing)| standing.version == 2).expect("one of that shard");
+        store.end_all(*user).await.expect("damage keeps nobody from revoking");
+        standing.version = 3;
+        knows(&store, &standings);
         assert_eq!(store.check().await.expect("checked").violations, Vec::<String>::new());
     }
 }
