@@ -18,6 +18,7 @@
 //! | [`data`], [`keyring`] | the data directory: keys and database, made and opened together |
 //! | [`config`] | settings: flag > environment > file > default |
 //! | [`cli`] | the command line, and the control socket to a running server |
+//! | [`allocator`] | memory given back after the start; the one place with `unsafe` |
 //! | [`telemetry`], [`failure`] | logs; why the program ends, with exit codes |
 //!
 //! ```text
@@ -59,6 +60,7 @@
 //! `tests/layering.rs` holds what of this a text can show. Rule ids in comments and tests (`REF-3`,
 //! `STO-1` …) are those of `docs/security.md`; decisions that somebody will ask about are in `docs/adr`.
 
+pub mod allocator;
 pub mod app;
 pub mod cli;
 pub mod config;

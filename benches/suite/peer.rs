@@ -2,7 +2,7 @@
 
 use crate::{
     generator::{Answer, Script},
-    process::{Server, free_port, pinned},
+    process::{OWN_CORE, Server, free_port, pinned},
 };
 use serde::Deserialize;
 use std::{
@@ -205,6 +205,20 @@ impl Running {
     }
 }
 
+/// What wrk makes of an operation that changes nothing: requests a second.
+pub fn by_wrk(running: &Running, operation: &Operation, client: &Client, connections: usize, window: Duration) -> io::Result<f64> {
+    let path = operation.request.split(' ').nth(1).unwrap_or("/");
+    let mut command = std::process::Command::new("taskset");
+    command.args(["-c", &OWN_CORE.to_string(), "wrk", "-t1", &format!("-c{connections}"), &format!("-d{}", window.as_secs().max(1))]);
+    for header in &operation.headers {
+        command.arg("-H").arg(fill(header, client));
+    }
+    let output = command.arg(format!("http://{}{path}", running.server.address)).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let rate = said.lines().find_map(|line| line.strip_prefix("Requests/sec:")).and_then(|rate| rate.trim().parse().ok());
+    rate.filter(|_| !said.contains("Non-2xx")).ok_or_else(|| io::Error::other(format!("wrk: {said}")))
+}
+
 struct Once<'a> {
     operation: Operation,
     contender: &'a Contender,
@@ -238,14 +252,7 @@ impl Script for Once<'_> {
 impl Operation {
     /// Writes the request a client makes of it.
     pub fn write(&self, client: &Client, out: &mut Vec<u8>) {
-        let fill = |text: &str| {
-            let text = text.replace("{email}", &client.email).replace("{password}", PASSWORD);
-            let bad = client.access.get(..client.access.len().saturating_sub(10)).unwrap_or_default().to_owned() + "AAAAAAAAAA";
-            text.replace("{access}", &client.access)
-                .replace("{refresh}", &client.refresh)
-                .replace("{bad}", &bad)
-                .replace("{cursor}", &client.cursor)
-        };
+        let fill = |text: &str| fill(text, client);
         out.extend_from_slice(fill(&self.request).as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\nHost: localhost\r\n");
         for header in &self.headers {
@@ -261,6 +268,17 @@ impl Operation {
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(body.unwrap_or_default().as_bytes());
     }
+}
+
+/// A text with a client's words in its places.
+fn fill(text: &str, client: &Client) -> String {
+    let bad = client.access.get(..client.access.len().saturating_sub(10)).unwrap_or_default().to_owned() + "AAAAAAAAAA";
+    text.replace("{email}", &client.email)
+        .replace("{password}", PASSWORD)
+        .replace("{access}", &client.access)
+        .replace("{refresh}", &client.refresh)
+        .replace("{bad}", &bad)
+        .replace("{cursor}", &client.cursor)
 }
 
 /// Every connection is one client that asks the same again and again.

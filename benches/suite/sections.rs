@@ -3,7 +3,7 @@
 use crate::{
     generator::{Load, Pace, Script},
     measure::{Results, measure, measure_all},
-    peer::{Chain, Client, Contender, Each, Hashing, Running, Same},
+    peer::{Chain, Client, Contender, Each, Hashing, Running, Same, by_wrk},
     process::pinned,
 };
 use std::{
@@ -111,6 +111,11 @@ fn tokens(plan: &Plan, results: &mut Results) -> io::Result<()> {
                 }
                 let window = measure(running, CONNECTIONS, Pace::Closed, &mut script, plan.window)?;
                 results.window(format!("{}/{name}/{CONNECTIONS}", running.contender.name), window);
+                // The same by a generator that is not ours, as a check on ours.
+                if name == "verify" {
+                    let rate = by_wrk(running, &operation, &clients[0], CONNECTIONS, plan.window)?;
+                    results.figure(format!("{}/{name}/{CONNECTIONS} by wrk", running.contender.name), rate);
+                }
             }
         }
     }

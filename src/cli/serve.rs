@@ -2,6 +2,7 @@
 
 use super::{control, runtime};
 use crate::{
+    allocator,
     app::App,
     config::{Loaded, OperatorSecrets},
     domain::Role,
@@ -49,6 +50,7 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     let web = Arc::new(Web { app: Arc::clone(&app), site });
     // The one line on stdout: connections are queued from the bind on, so it can answer.
     println!("listening on http://{address}");
+    tokio::task::spawn_blocking(allocator::trim);
     let (stop, stopping) = oneshot::channel::<()>();
     let told_twice = async {
         told(&mut terminate, &mut interrupt).await;

@@ -150,9 +150,10 @@ async fn answer<F: Future<Output = Result<Response, Infallible>>>(
     };
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         // What an attack looks like from here (LOG-3); the services report what they decide themselves.
+        let request = exchange.request_id();
         match error.code {
-            Code::RateLimited => tracing::info!(event = "rate_limited", path = loggable(path), from = %exchange.from()),
-            Code::CsrfFailed => tracing::warn!(event = "csrf_failed", path = loggable(path), from = %exchange.from()),
+            Code::RateLimited => tracing::info!(event = "rate_limited", request, path = loggable(path), from = %exchange.from()),
+            Code::CsrfFailed => tracing::warn!(event = "csrf_failed", request, path = loggable(path), from = %exchange.from()),
             _ => {}
         }
         response = error.render(exchange.request_id());
