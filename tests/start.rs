@@ -324,8 +324,8 @@ fn a_newer_schema_refuses_to_start() {
         let sealed = tree.get(key).expect("readable").expect("the instance");
         // Record version 1, then the schema as a varint; a checksum over key and both ends it.
         let mut bytes = sealed[..sealed.len() - 4].to_vec();
-        assert_eq!(bytes[..2], [1, 1]);
-        bytes[1] = 2;
+        assert_eq!(bytes[..2], [1, 2]);
+        bytes[1] = 3;
         let mut checksum = crc32fast::Hasher::new();
         checksum.update(key);
         checksum.update(&bytes);
@@ -333,7 +333,7 @@ fn a_newer_schema_refuses_to_start() {
         tree.insert(key, bytes).expect("written");
         db.flush().expect("flushed");
     }
-    refuses(&mut start(server.dir.path(), &[], &[]), 65, &["schema 2", "knows up to 1", "release"]);
+    refuses(&mut start(server.dir.path(), &[], &[]), 65, &["schema 3", "knows up to 2", "release"]);
 }
 
 /// OPS-1: a first start may die at any moment; the next one goes on from there.

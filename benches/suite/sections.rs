@@ -163,7 +163,7 @@ fn logout(plan: &Plan, results: &mut Results) -> io::Result<()> {
     all.retain(|running| running.contender.is_cheap());
     for _ in 0..plan.rounds {
         for running in &mut all {
-            let clients = running.clients(2000, 16)?;
+            let clients = running.clients(1000, 16)?;
             let operation = running.contender.operation("logout").expect("only those that sign out were started");
             let window = measure(running, 32, Pace::Closed, &mut Each::of(operation, clients), Duration::from_secs(60))?;
             results.window(format!("{}/logout/32", running.contender.name), window);
