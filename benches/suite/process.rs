@@ -54,10 +54,8 @@ impl Server {
     }
 
     /// Starts counting the processor time of all its processes.
-    pub fn meter(&self) -> Meter {
-        let tree = self.tree();
-        let before = tree.iter().map(|pid| cpu_of(*pid)).sum();
-        Meter { tree, before }
+    pub fn meter(&self) -> Meter<'_> {
+        Meter { server: self, before: self.tree().into_iter().map(|pid| (pid, cpu_of(pid))).collect() }
     }
 
     /// Proportional set size of all its processes, in bytes.
@@ -110,15 +108,16 @@ impl Server {
 }
 
 /// Counts what a server spends from now on.
-pub struct Meter {
-    tree: Vec<u32>,
-    before: Duration,
+pub struct Meter<'a> {
+    server: &'a Server,
+    before: HashMap<u32, Duration>,
 }
 
-impl Meter {
-    /// Spent since it was started.
+impl Meter<'_> {
+    /// Spent since it was started, by processes that were begun meanwhile as well.
     pub fn read(&self) -> Duration {
-        self.tree.iter().map(|pid| cpu_of(*pid)).sum::<Duration>().saturating_sub(self.before)
+        let before = |pid| self.before.get(&pid).copied().unwrap_or_default();
+        self.server.tree().into_iter().map(|pid| cpu_of(pid).saturating_sub(before(pid))).sum()
     }
 }
 

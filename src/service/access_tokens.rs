@@ -226,7 +226,7 @@ impl AccessTokens {
         // The crate's own `decode` would read the header three times and the claims twice.
         let is_signed = jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.decoding, key.header.alg).is_ok_and(|is| is);
         let claims = is_signed.then(|| BASE64URL_NOPAD.decode(claims.as_bytes()).ok())??;
-        serde_json::from_slice(&claims).ok()
+        is_object(&claims).then(|| serde_json::from_slice(&claims).ok())?
     }
 
     /// The key that an encoded header names, if the header says no more than ours do.
@@ -236,7 +236,8 @@ impl AccessTokens {
             return Some(key);
         }
         let short = (header.len() <= MAX_HEADER_LEN).then_some(header)?;
-        let header: PresentedHeader = serde_json::from_slice(&BASE64URL_NOPAD.decode(short.as_bytes()).ok()?).ok()?;
+        let json = BASE64URL_NOPAD.decode(short.as_bytes()).ok().filter(|json| is_object(json))?;
+        let header: PresentedHeader = serde_json::from_slice(&json).ok()?;
         let media_type = header.typ.to_ascii_lowercase();
         let typed = media_type.strip_prefix("application/").unwrap_or(&media_type) == TYPE;
         // The key says the algorithm, never the token (TOK-1); the token may only agree.
@@ -258,6 +259,11 @@ impl SigningKey {
             decoding: DecodingKey::from_secret(secret),
         }
     }
+}
+
+/// Whether JSON is an object: serde takes an array of the right length for a struct too.
+fn is_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().starts_with(b"{")
 }
 
 /// What a token says, for a person to read. Nothing of it is verified.

@@ -29,7 +29,7 @@ use crate::domain::{Everybody, SessionId, Shard, Standing, Timestamp, TokenId, U
 use engine::{Engine, Need, Reads, Work};
 use race::Races;
 use recent::Recent;
-use schema::{INSTANCE, Instance, PROGRESS, Progress, REVOKED_SESSIONS, REVOKED_TOKENS, USERS};
+use schema::{INSTANCE, Instance, PROGRESS, Progress, REVOKED_SESSIONS, REVOKED_TOKENS, STANDINGS, USERS};
 use std::{
     collections::BTreeSet,
     ops::ControlFlow,
@@ -177,7 +177,7 @@ impl Store {
     }
 
     /// Brings a database that an earlier release wrote up to this one's schema. May be cut short at
-    /// any point and is then done again.
+    /// any point and is then done again. On a disk that is nearly full too: it must start (STO-5).
     ///
     /// # Errors
     /// The engine's own.
@@ -187,7 +187,10 @@ impl Store {
         if self.schema == schema::VERSION {
             return Ok(());
         }
+        tracing::info!(from = self.schema, to = schema::VERSION, "bringing the database up to this release");
         let mut shards = BTreeSet::new();
+        // Of an upgrade that was cut short there may be rows whose users an earlier release deleted since.
+        STANDINGS.inspect(self.reads(), &[], |shard, _| shards.extend(shard))?;
         USERS.scan(self.reads(), &[], None, |id, _| {
             shards.insert(Shard::from(&id));
             ControlFlow::Continue(())
@@ -195,9 +198,9 @@ impl Store {
         let shards: Vec<_> = shards.into_iter().collect();
         for step in shards.chunks(STEP) {
             let step = step.to_vec();
-            self.transact(move |t| standings::rebuild(t, &step)).await?;
+            self.revoke(move |t| standings::rebuild(t, &step)).await?;
         }
-        self.transact(|t| match INSTANCE.get(t.reads(), &())? {
+        self.revoke(|t| match INSTANCE.get(t.reads(), &())? {
             Some(found) => INSTANCE.put(t.tx, &(), &Instance { schema: schema::VERSION, ..found }),
             None => Err(Error::NotOurs),
         })

@@ -47,7 +47,11 @@ pub(super) fn all(reads: &dyn Reads) -> Result<Everybody, Error> {
 pub(super) fn rebuild(t: &mut Transaction<'_>, shards: &[Shard]) -> Result<(), Error> {
     for shard in shards {
         let row = of_accounts(t.reads(), &shard.0)?;
-        STANDINGS.put(t.tx, shard, &row)?;
+        if row.is_empty() {
+            STANDINGS.delete(t.tx, shard);
+        } else {
+            STANDINGS.put(t.tx, shard, &row)?;
+        }
     }
     Ok(())
 }
@@ -122,6 +126,9 @@ mod tests {
         store
             .transact(|t| {
                 (0..3).for_each(|first| STANDINGS.delete(t.tx, &Shard([first; 2])));
+                // Left by an upgrade that was cut short, of somebody an earlier release deleted since.
+                let gone = [(UserId::from_bytes([9; 16]), Standing { version: 1, disabled: false })];
+                STANDINGS.put(t.tx, &Shard([9; 2]), &gone.into_iter().collect())?;
                 INSTANCE.put(t.tx, &(), &Instance { schema: 1, id: [7; 16], created_at: Timestamp::default() })
             })
             .await

@@ -114,6 +114,8 @@ fn tok_1_2_3_10_no_other_header_is_taken() {
     for alg in [Value::Null, json!(["HS256"]), json!(1)] {
         assert_eq!(desk.with_header(|h| h["alg"] = alg.clone()), Err(Rejected::Invalid), "alg {alg}");
     }
+    let listed = desk.with_header(|h| *h = json!([h["alg"], h["typ"], h["kid"]]));
+    assert_eq!(listed, Err(Rejected::Invalid), "an array");
     for typ in [json!("JWT"), json!("refresh+jwt"), json!(""), Value::Null] {
         assert_eq!(desk.with_header(|h| h["typ"] = typ.clone()), Err(Rejected::Invalid), "typ {typ}");
     }

@@ -94,10 +94,10 @@ impl Drop for Writer {
 fn gather(first: Queued, works: &mpsc::Receiver<Queued>) -> Vec<Queued> {
     let mut group = vec![first];
     loop {
+        std::thread::yield_now();
         let before = group.len();
         group.extend(works.try_iter().take(GROUP - before));
-        std::thread::yield_now();
-        if group.len() == before {
+        if group.len() == before || group.len() == GROUP {
             return group;
         }
     }
@@ -123,7 +123,11 @@ impl Disk {
             let first = match works.recv_timeout(LOOK_EVERY) {
                 Ok(first) => Some(first),
                 Err(mpsc::RecvTimeoutError::Timeout) => None,
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    // Whatever a runtime that is gone left unfinished.
+                    finish_all(&self.tried);
+                    return;
+                }
             };
             self.look();
             let Some(first) = first else { continue };
@@ -143,16 +147,9 @@ impl Disk {
     fn finish(&self, tried: Vec<Tried>, runtime: Option<Handle>) {
         self.tried.lock().extend(tried);
         let tried = Arc::clone(&self.tried);
-        let finish_all = move || {
-            // Locked until the last is finished: those of the next group come after them.
-            let mut tried = tried.lock();
-            while let Some((work, result)) = tried.pop_front() {
-                work.finish(result);
-            }
-        };
         match runtime {
-            Some(runtime) => drop(runtime.spawn(async move { finish_all() })),
-            None => finish_all(),
+            Some(runtime) => drop(runtime.spawn(async move { finish_all(&tried) })),
+            None => finish_all(&tried),
         }
     }
 
@@ -216,6 +213,16 @@ impl Disk {
         }
         self.db.flush()?;
         self.file.sync_data().map_err(|error| Error::Storage(format!("fdatasync: {error}").into()))
+    }
+}
+
+/// Finishes what was tried, in order. Locked until the last is finished: those of the next group come
+/// after them.
+fn finish_all(tried: &Mutex<VecDeque<Tried>>) {
+    let mut tried = tried.lock();
+    while let Some((work, result)) = tried.pop_front() {
+        // One work's bug must not leave the others without an answer.
+        let _ = catch_unwind(AssertUnwindSafe(|| work.finish(result)));
     }
 }
 
