@@ -32,7 +32,7 @@
 //! `POST /api/auth/login`, the body filter parses it, `http::auth` checks where it comes from and asks
 //! [`service::accounts::Accounts::sign_in`]. That charges the throttle, compares the password on the
 //! hashing threads (the same work whether the user exists or not), and asks the store to begin a
-//! session. The store's verb is queued to the writer, which runs it with others as one batch, flushes,
+//! session. The store's verb is queued to the writer, which runs it with others as one group, flushes,
 //! syncs, tells memory, and answers. Then tokens are issued and cookies set.
 //!
 //! # The way of a refresh
@@ -48,7 +48,7 @@
 //! # Invariants
 //! * **I1** One place names each dependency: sled `store/engine/sled/`, bincode `store/record.rs`,
 //!   scrypt `service/passwords.rs`, jsonwebtoken `service/access_tokens.rs`, governor
-//!   `service/throttle.rs`, rust-embed `http/assets.rs`, warp `http/`.
+//!   `service/throttle.rs`, rust-embed `http/assets.rs`, warp `http/`, libc `allocator.rs`.
 //! * **I2** Only `http/error.rs` chooses the status of a refusal.
 //! * **I3** Domain types are neither what is sent nor what is stored: each edge has its own serde types.
 //! * **I4** Time, ids and randomness are arguments of a verb: an engine may run it twice.
