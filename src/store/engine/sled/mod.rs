@@ -11,7 +11,7 @@ use crate::store::Error;
 use std::{fs::File, ops::Bound, path::Path};
 use writer::Writer;
 
-/// Pages sled may keep in memory, in bytes (STO-16): some 100 000 users. What is not among them is in
+/// Pages sled may keep in memory, in bytes (STO-16). What is not among them is in
 /// the page cache of the system, a few microseconds away.
 const CACHE_CAPACITY: u64 = 24 * 1024 * 1024;
 const TREE: &[u8] = b"doorward";
