@@ -122,7 +122,7 @@ mod tests {
     fn asking(name: header::HeaderName, value: &'static str) -> Exchange {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_static(value));
-        Exchange::new([127, 0, 0, 1].into(), headers, None)
+        Exchange::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default())
     }
 
     #[test]

@@ -197,7 +197,7 @@ mod tests {
             for value in values {
                 headers.append(header::CONTENT_TYPE, HeaderValue::from_str(value).expect("a value"));
             }
-            is_json(&Exchange::new([127, 0, 0, 1].into(), headers, None))
+            is_json(&Exchange::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default()))
         };
         for good in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\"", "application/json;"] {
             assert!(typed(&[good]), "{good}");

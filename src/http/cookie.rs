@@ -129,7 +129,7 @@ mod tests {
         for line in lines {
             headers.append(header::COOKIE, HeaderValue::from_bytes(line).expect("a value"));
         }
-        Exchange::new([127, 0, 0, 1].into(), headers, None)
+        Exchange::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default())
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use warp::http::{HeaderMap, HeaderName, HeaderValue, header};
+use warp::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
 /// The longest `User-Agent` that is kept, in bytes.
 const MAX_USER_AGENT: usize = 256;
@@ -25,22 +25,28 @@ struct Inner {
     request_id: String,
     client: IpAddr,
     headers: HeaderMap,
-    query: Option<String>,
+    uri: Uri,
     principal: OnceLock<(UserId, u64)>,
 }
 
 impl Exchange {
-    /// Takes over a request's headers and query: filters read them here, without copies.
+    /// Takes over a request's headers: filters read them here, without copies.
     #[must_use]
-    pub fn new(client: IpAddr, headers: HeaderMap, query: Option<String>) -> Self {
+    pub fn new(client: IpAddr, headers: HeaderMap, uri: Uri) -> Self {
         let request_id = request_id(&headers);
-        Self(Arc::new(Inner { request_id, client, headers, query, principal: OnceLock::new() }))
+        Self(Arc::new(Inner { request_id, client, headers, uri, principal: OnceLock::new() }))
     }
 
     /// The request's id, the client's own if it is a decent one (HDR-5).
     #[must_use]
     pub fn request_id(&self) -> &str {
         &self.0.request_id
+    }
+
+    /// The request's path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.0.uri.path()
     }
 
     /// The client, as a session remembers it.
@@ -75,7 +81,7 @@ impl Exchange {
 
     /// The values of a query parameter, percent-decoded.
     pub fn query<'a>(&'a self, name: &'a str) -> impl Iterator<Item = String> + 'a {
-        let query = self.0.query.as_deref().unwrap_or_default();
+        let query = self.0.uri.query().unwrap_or_default();
         url::form_urlencoded::parse(query.as_bytes()).filter(move |(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 
@@ -178,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_user_agent_is_cut_where_a_character_ends() {
-        let exchange = |agent: &str| Exchange::new([127, 0, 0, 1].into(), headers(&[("user-agent", agent)]), None);
+        let exchange = |agent: &str| Exchange::new([127, 0, 0, 1].into(), headers(&[("user-agent", agent)]), Uri::default());
         assert_eq!(exchange("curl/8").client().user_agent, "curl/8");
         assert_eq!(exchange(&"x".repeat(1000)).client().user_agent.len(), 256);
     }

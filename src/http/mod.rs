@@ -97,7 +97,7 @@ pub fn service(web: Arc<Web>) -> impl Fn(IpAddr, Request<Incoming>) -> futures_u
     move |peer, request| {
         let (web, routes) = (Arc::clone(&web), routes.clone());
         Box::pin(async move {
-            let begun = Instant::now();
+            let begun = tracing::enabled!(Level::DEBUG).then(Instant::now);
             let (mut parts, body) = request.into_parts();
             let headers = std::mem::take(&mut parts.headers);
             let trusted = &web.app.settings.server.trusted_proxies;
@@ -105,12 +105,12 @@ pub fn service(web: Arc<Web>) -> impl Fn(IpAddr, Request<Incoming>) -> futures_u
             if headers.contains_key("x-forwarded-for") && !trusted.iter().any(|net| net.contains(&peer)) {
                 warn_of_untrusted_proxy(peer);
             }
-            let exchange = Exchange::new(client, headers, parts.uri.query().map(str::to_owned));
+            let exchange = Exchange::new(client, headers, parts.uri.clone());
             let is_read = parts.method.is_safe();
             let answer = answer(&web, &exchange, parts, begun, |parts| routes.call(Request::from_parts(parts, body)));
             // What changes something is logged with its request. What reads is not logged at all, but for
             // errors, which name it: a span would cost it a tenth of its time.
-            if is_read && !tracing::enabled!(Level::DEBUG) {
+            if is_read && begun.is_none() {
                 answer.await
             } else {
                 let span = tracing::info_span!("request", id = exchange.request_id());
@@ -135,11 +135,10 @@ async fn answer<F: Future<Output = Result<Response, Infallible>>>(
     web: &Web,
     exchange: &Exchange,
     mut parts: Parts,
-    begun: Instant,
+    begun: Option<Instant>,
     route: impl FnOnce(Parts) -> F,
 ) -> Response {
-    let (method, uri) = (parts.method.clone(), parts.uri.clone());
-    let path = uri.path();
+    let (method, path) = (parts.method.clone(), exchange.path());
     let mut response = if let Err(error) = acceptable(&parts, exchange) {
         error.carry()
     } else if let Some(preflight) = cors::preflight(&web.site, exchange, &method) {
@@ -159,7 +158,7 @@ async fn answer<F: Future<Output = Result<Response, Infallible>>>(
         response = error.render(exchange.request_id());
     }
     finish(&web.site, exchange, path, &mut response);
-    if tracing::enabled!(Level::DEBUG) {
+    if let Some(begun) = begun {
         let status = response.status().as_u16();
         let user = exchange.user().map(tracing::field::display);
         let path = loggable(path);

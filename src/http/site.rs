@@ -80,7 +80,7 @@ mod tests {
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_str(value).expect("a value"));
         }
-        site.check_origin(&Exchange::new([127, 0, 0, 1].into(), headers, None)).map_err(|error| error.code)
+        site.check_origin(&Exchange::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default())).map_err(|error| error.code)
     }
 
     #[test]

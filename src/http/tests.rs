@@ -28,7 +28,7 @@ where
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
     let mut request = Request::builder().method(method).uri(path).body(Full::new(Bytes::copy_from_slice(body))).expect("a request");
-    request.extensions_mut().insert(Exchange::new([127, 0, 0, 1].into(), headers, None));
+    request.extensions_mut().insert(Exchange::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default()));
     let Ok(response) = hyper_util::service::TowerToHyperService::new(warp::service(filter)).call(request).await;
     response
 }

@@ -281,7 +281,7 @@ fn a_token_never_outlives_its_session() {
     assert!(desk.tokens.verify(&issued.token).is_ok());
 }
 
-/// Wycheproof's signatures: the library agrees with each verdict, and none is an access token of ours,
+/// Wycheproof's signatures: ours agrees with each verdict, and none is an access token of ours,
 /// not even the genuine one, whose header and payload say nothing that we ask for.
 #[test]
 fn tok_1_6_the_wycheproof_vectors_for_hs256_are_judged_as_they_should_be() {
@@ -298,10 +298,7 @@ fn tok_1_6_the_wycheproof_vectors_for_hs256_are_judged_as_they_should_be() {
         assert_eq!(tokens.verify(token), Err(Rejected::Invalid), "case {case}");
         let parts: Vec<_> = token.split('.').collect();
         let verified = match parts[..] {
-            [header, payload, signature] => {
-                let input = format!("{header}.{payload}");
-                jsonwebtoken::crypto::verify(signature, input.as_bytes(), &key.decoding, jsonwebtoken::Algorithm::HS256).unwrap_or(false)
-            }
+            [header, payload, signature] => key.has_signed(&format!("{header}.{payload}"), signature),
             _ => false,
         };
         assert_eq!(verified, result == "valid", "case {case}");
