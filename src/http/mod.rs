@@ -56,7 +56,7 @@ type Answer = Result<Response, ApiError>;
 /// A 200 with a JSON body. In room that most answers fit into: grown byte by byte, it would be moved
 /// four times.
 fn json(body: &impl Serialize) -> Response {
-    let mut bytes = Vec::with_capacity(1024);
+    let mut bytes = Vec::with_capacity(1000);
     if let Err(error) = serde_json::to_writer(&mut bytes, body) {
         return ApiError::from(Code::Internal).because(error).carry();
     }

@@ -49,7 +49,8 @@ pub async fn run(listener: TcpListener, web: Arc<Web>, stop: impl Future<Output 
     let service = http::service(Arc::clone(&web));
     let mut http = http1::Builder::new();
     // The watchdog keeps the time: hyper's own timer would count an idle connection as a slow head.
-    http.header_read_timeout(None).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
+    // Answers are small: copied behind its head, a body costs less than a second piece to write does.
+    http.header_read_timeout(None).writev(false).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
     let connections = GracefulShutdown::new();
     let slots = Arc::new(Slots::default());
     let is_exempt = |ip: IpAddr| ip.is_loopback() || web.app.settings.server.trusted_proxies.iter().any(|net| net.contains(&ip));
