@@ -64,9 +64,9 @@ impl Session {
     /// How long the moment of a rotation is remembered: no conflict window or grace may be longer.
     pub const MEMORY: Duration = Duration::from_secs(30);
 
-    /// How many rotations are remembered: more than `limits.refresh_per_minute` lets a session do at
-    /// once by default, and few enough to keep its row small however high that is set.
-    pub const MOST: usize = 32;
+    /// How many rotations the row remembers, for what comes late after a restart. While the server runs,
+    /// it remembers more of them itself; a session refreshed without pause must keep its row small.
+    pub const MOST: usize = 8;
 
     /// When a past generation was replaced, if that was within [`Session::MEMORY`] of the last rotation.
     #[must_use]
@@ -123,7 +123,7 @@ mod tests {
         // However fast it is refreshed, its row stays small.
         (0..10_000).for_each(|_| session.rotate(at(41), at(141), [1; 32]));
         assert_eq!(session.replaced_at.len(), Session::MOST);
-        assert_eq!(session.replaced(session.generation - 32), Some(at(41)));
-        assert_eq!(session.replaced(session.generation - 33), None);
+        assert_eq!(session.replaced(session.generation - 8), Some(at(41)));
+        assert_eq!(session.replaced(session.generation - 9), None);
     }
 }

@@ -20,18 +20,17 @@ pub trait Record: Sized {
     /// The version that is written now.
     const VERSION: u8;
 
-    /// The payload in the current version.
-    fn encode(&self) -> Result<Vec<u8>, Error>;
+    /// Appends the payload in the current version.
+    fn encode(&self, into: &mut Vec<u8>) -> Result<(), Error>;
 
     /// Reads a payload of any version that was ever written.
     fn decode(version: u8, payload: &[u8]) -> Result<Self, Error>;
 }
 
-/// The bincode of a stored struct.
-pub fn encode<T: Serialize>(stored: &T) -> Result<Vec<u8>, Error> {
-    let mut payload = Vec::with_capacity(USUAL);
-    bincode::serde::encode_into_std_write(stored, &mut payload, CODEC).map_err(Error::corrupt)?;
-    Ok(payload)
+/// Appends the bincode of a stored struct.
+pub fn encode<T: Serialize>(stored: &T, into: &mut Vec<u8>) -> Result<(), Error> {
+    bincode::serde::encode_into_std_write(stored, into, CODEC).map_err(Error::corrupt)?;
+    Ok(())
 }
 
 /// A stored struct from its bincode, all of it.
@@ -47,10 +46,9 @@ pub fn unknown_version<T>(version: u8) -> Result<T, Error> {
 
 /// The bytes of a record at a key.
 pub fn seal<R: Record>(key: &[u8], record: &R) -> Result<Vec<u8>, Error> {
-    let payload = record.encode()?;
-    let mut bytes = Vec::with_capacity(1 + payload.len() + CHECKSUM_LEN);
+    let mut bytes = Vec::with_capacity(USUAL);
     bytes.push(R::VERSION);
-    bytes.extend(payload);
+    record.encode(&mut bytes)?;
     bytes.extend(checksum(key, &bytes).to_le_bytes());
     Ok(bytes)
 }

@@ -76,9 +76,9 @@ macro_rules! record {
         impl Record for $domain {
             const VERSION: u8 = 1;
 
-            fn encode(&self) -> Result<Vec<u8>, Error> {
+            fn encode(&self, into: &mut Vec<u8>) -> Result<(), Error> {
                 let to: fn(&$domain) -> $stored = $to;
-                encode(&to(self))
+                encode(&to(self), into)
             }
 
             fn decode(version: u8, payload: &[u8]) -> Result<Self, Error> {

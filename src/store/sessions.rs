@@ -339,12 +339,11 @@ fn decide_rotation(t: &mut Transaction<'_>, rotate: &Rotate, runner: &Runner) ->
             Ok(Rotated::Ahead(user.id))
         }
         Ordering::Less => {
-            let replaced = session.replaced(rotate.generation);
-            let within = |window: Duration| match (replaced, runner.commit_of(rotate.generation)) {
-                // Counted from when the winner could be answered, by a clock that nobody sets.
-                (Some(at), Some(commit)) => commit.age < window && rotate.now.since(at) < window + commit.took,
-                (Some(at), None) => rotate.now.since(at) < window,
-                (None, _) => false,
+            // The commit tells it best, counted from when the winner could be answered, by a clock that
+            // nobody sets. The row is for what was before the last start.
+            let within = |window: Duration| match runner.commit_of(rotate.generation) {
+                Some(commit) => commit.age < window && rotate.now.since(commit.at) < window + commit.took,
+                None => session.replaced(rotate.generation).is_some_and(|at| rotate.now.since(at) < window),
             };
             let is_predecessor = rotate.generation + 1 == session.generation;
             if is_predecessor && within(rotate.grace) && rotate.transport == session.transport && session.replays < MAX_REPLAYS {
@@ -375,7 +374,7 @@ fn advance(t: &mut Transaction<'_>, session: &mut Session, rotate: &Rotate, runn
     session.client = rotate.client.clone();
     session.replays = replays;
     SESSIONS.put(t.tx, &session.id, session)?;
-    runner.won(replaced);
+    runner.won(replaced, rotate.now);
     t.announce(Change::Rotated(session.id, replaced));
     Ok(())
 }

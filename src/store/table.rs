@@ -36,7 +36,9 @@ impl<K: Key, R: Record> Table<K, R> {
 
     /// Writes the record at `key`.
     pub fn put(&self, tx: &mut dyn Tx, key: &K, record: &R) -> Result<(), Error> {
-        tx.put(self.key(key), self.seal(key, record)?);
+        let key = self.key(key);
+        let bytes = record::seal(&key, record)?;
+        tx.put(key, bytes);
         Ok(())
     }
 
@@ -92,7 +94,9 @@ impl<K: Key, R: Record> Table<K, R> {
     }
 
     fn key(&self, key: &K) -> Vec<u8> {
-        let mut bytes = vec![self.prefix];
+        // Room for two ids: most keys are no longer.
+        let mut bytes = Vec::with_capacity(1 + 2 * 16);
+        bytes.push(self.prefix);
         key.write(&mut bytes);
         bytes
     }

@@ -49,6 +49,21 @@ fn ref_3_a_refresh_beside_a_password_change_of_its_session_is_a_lost_race() {
 }
 
 #[test]
+fn ref_3_a_window_covers_many_rotations_and_after_a_restart_the_last_few() {
+    runtime().block_on(async {
+        let bench = bench().await;
+        let late = |generation| Rotate { conflict_window: Duration::from_secs(10), ..bench.strict(generation, 11) };
+        for generation in 1..=20 {
+            assert!(matches!(bench.store.rotate(bench.strict(generation, 10)).await.expect("works"), Rotated::Rotated(..)));
+        }
+        assert_eq!(bench.store.rotate(late(1)).await.expect("works"), Rotated::Conflict);
+        let (restarted, _) = opened(Box::new(bench.memory.clone())).await;
+        assert_eq!(restarted.rotate(late(13)).await.expect("works"), Rotated::Conflict);
+        assert!(matches!(restarted.rotate(late(12)).await.expect("works"), Rotated::Reused(_)));
+    });
+}
+
+#[test]
 fn ref_3_what_was_current_when_it_was_looked_at_is_no_theft() {
     runtime().block_on(async {
         let bench = bench().await;
