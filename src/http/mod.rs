@@ -24,7 +24,10 @@ pub use site::Site;
 use crate::app::App;
 use error::{ApiError, Code};
 use exchange::{Exchange, client_address};
-use futures_util::FutureExt;
+use futures_util::{
+    FutureExt,
+    future::{Either, ready},
+};
 use hyper::{body::Incoming, service::Service};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -35,7 +38,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tracing::{Instrument, Level};
+use tracing::{Instrument, Level, Span};
 use warp::{
     Filter,
     http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header, request::Parts},
@@ -95,28 +98,29 @@ pub fn has_transfer_encoding(request: &Request<Incoming>) -> bool {
 pub fn service(web: Arc<Web>) -> impl Fn(IpAddr, Request<Incoming>) -> futures_util::future::BoxFuture<'static, Response> + Clone {
     let routes = hyper_util::service::TowerToHyperService::new(warp::service(everything(&web)));
     move |peer, request| {
-        let (web, routes) = (Arc::clone(&web), routes.clone());
-        Box::pin(async move {
-            let begun = tracing::enabled!(Level::DEBUG).then(Instant::now);
-            let (mut parts, body) = request.into_parts();
-            let headers = std::mem::take(&mut parts.headers);
-            let trusted = &web.app.settings.server.trusted_proxies;
-            let client = client_address(peer, &headers, trusted);
-            if headers.contains_key("x-forwarded-for") && !trusted.iter().any(|net| net.contains(&peer)) {
-                warn_of_untrusted_proxy(peer);
+        let begun = tracing::enabled!(Level::DEBUG).then(Instant::now);
+        let (mut parts, body) = request.into_parts();
+        let headers = std::mem::take(&mut parts.headers);
+        let trusted = &web.app.settings.server.trusted_proxies;
+        let client = client_address(peer, &headers, trusted);
+        if headers.contains_key("x-forwarded-for") && !trusted.iter().any(|net| net.contains(&peer)) {
+            warn_of_untrusted_proxy(peer);
+        }
+        let (exchange, method) = (Exchange::new(client, headers, parts.uri.clone()), parts.method.clone());
+        // What changes something is logged with its request. What reads is not logged at all, but for
+        // errors, which name it: a span would cost it a tenth of its time.
+        let span =
+            if method.is_safe() && begun.is_none() { Span::none() } else { tracing::info_span!("request", id = exchange.request_id()) };
+        let response = match unrouted(&web.site, &exchange, &parts) {
+            Some(response) => Either::Left(ready(response)),
+            None => {
+                parts.extensions.insert(exchange.clone());
+                Either::Right(contained(routes.call(Request::from_parts(parts, body))))
             }
-            let exchange = Exchange::new(client, headers, parts.uri.clone());
-            let is_read = parts.method.is_safe();
-            let answer = answer(&web, &exchange, parts, begun, |parts| routes.call(Request::from_parts(parts, body)));
-            // What changes something is logged with its request. What reads is not logged at all, but for
-            // errors, which name it: a span would cost it a tenth of its time.
-            if is_read && begun.is_none() {
-                answer.await
-            } else {
-                let span = tracing::info_span!("request", id = exchange.request_id());
-                answer.instrument(span).await
-            }
-        })
+        };
+        let web = Arc::clone(&web);
+        // Combined, not awaited: an async block would keep two copies of what it awaits, and move both.
+        Box::pin(response.map(move |response| finished(&web, &exchange, &method, begun, response)).instrument(span))
     }
 }
 
@@ -131,22 +135,17 @@ fn warn_of_untrusted_proxy(peer: IpAddr) {
     }
 }
 
-async fn answer<F: Future<Output = Result<Response, Infallible>>>(
-    web: &Web,
-    exchange: &Exchange,
-    mut parts: Parts,
-    begun: Option<Instant>,
-    route: impl FnOnce(Parts) -> F,
-) -> Response {
-    let (method, path) = (parts.method.clone(), exchange.path());
-    let mut response = if let Err(error) = acceptable(&parts, exchange) {
-        error.carry()
-    } else if let Some(preflight) = cors::preflight(&web.site, exchange, &method) {
-        preflight
-    } else {
-        parts.extensions.insert(exchange.clone());
-        contained(route(parts)).await
-    };
+/// The answer to what no route sees.
+fn unrouted(site: &Site, exchange: &Exchange, parts: &Parts) -> Option<Response> {
+    match acceptable(parts, exchange) {
+        Err(error) => Some(error.carry()),
+        Ok(()) => cors::preflight(site, exchange, &parts.method),
+    }
+}
+
+/// A response as it is sent, and logged.
+fn finished(web: &Web, exchange: &Exchange, method: &Method, begun: Option<Instant>, mut response: Response) -> Response {
+    let path = exchange.path();
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         // What an attack looks like from here (LOG-3); the services report what they decide themselves.
         let request = exchange.request_id();
@@ -157,7 +156,7 @@ async fn answer<F: Future<Output = Result<Response, Infallible>>>(
         }
         response = error.render(exchange.request_id());
     }
-    finish(&web.site, exchange, path, &mut response);
+    dress(&web.site, exchange, path, &mut response);
     if let Some(begun) = begun {
         let status = response.status().as_u16();
         let user = exchange.user().map(tracing::field::display);
@@ -168,12 +167,12 @@ async fn answer<F: Future<Output = Result<Response, Infallible>>>(
 }
 
 /// One handler's bug is one request's 500 (HTTP-14).
-async fn contained(answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
-    match AssertUnwindSafe(answer).catch_unwind().await {
+fn contained(answer: impl Future<Output = Result<Response, Infallible>>) -> impl Future<Output = Response> {
+    AssertUnwindSafe(answer).catch_unwind().map(|caught| match caught {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(_) => ApiError::from(Code::Internal).carry(),
-    }
+    })
 }
 
 /// A path as the log may show it: whoever puts a token into one has not thereby written it there
@@ -216,7 +215,7 @@ fn same_host(uri: &Uri, authority: &str, host: &str) -> bool {
 }
 
 /// Adds what every answer carries (HDR-1..7).
-fn finish(site: &Site, exchange: &Exchange, path: &str, response: &mut Response) {
+fn dress(site: &Site, exchange: &Exchange, path: &str, response: &mut Response) {
     const FOR_ALL: [(HeaderName, HeaderValue); 6] = [
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
