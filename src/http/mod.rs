@@ -41,7 +41,7 @@ use std::{
 use tracing::{Instrument, Level, Span};
 use warp::{
     Filter,
-    http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header, request::Parts},
     reply::{Reply, Response},
 };
 
@@ -64,6 +64,8 @@ fn json(body: &impl Serialize) -> Response {
         return ApiError::from(Code::Internal).because(error).carry();
     }
     let mut response = Response::new(bytes.into());
+    // With room for what `dress` adds.
+    *response.headers_mut() = HeaderMap::with_capacity(14);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
@@ -230,8 +232,6 @@ fn dress(site: &Site, exchange: &Exchange, path: &str, response: &mut Response) 
     const TOKEN_EXPIRES_IN: HeaderName = HeaderName::from_static("x-token-expires-in");
     cors::share(site, exchange, response);
     let headers = response.headers_mut();
-    // Grown once, not header by header.
-    headers.reserve(2 * FOR_ALL.len());
     for (name, value) in FOR_ALL {
         // What an asset said of itself stays.
         headers.entry(name).or_insert(value);

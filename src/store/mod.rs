@@ -264,22 +264,29 @@ impl Store {
     }
 
     /// Runs a verb and waits until it is durable.
-    async fn transact<T: Send + 'static>(
+    fn transact<T: Send + 'static>(
         &self,
         verb: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        self.has_changed.store(true, Relaxed);
-        transact(&*self.engine, self.observer.clone(), Need::Ordinary, verb).await
+    ) -> impl Future<Output = Result<T, Error>> {
+        self.run(Need::Ordinary, verb)
     }
 
     /// The same for a verb that takes something away from somebody: the last to be refused when the
     /// disk runs full (STO-5).
-    async fn revoke<T: Send + 'static>(
+    fn revoke<T: Send + 'static>(
         &self,
         verb: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
+    ) -> impl Future<Output = Result<T, Error>> {
+        self.run(Need::Urgent, verb)
+    }
+
+    fn run<T: Send + 'static>(
+        &self,
+        need: Need,
+        verb: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> impl Future<Output = Result<T, Error>> {
         self.has_changed.store(true, Relaxed);
-        transact(&*self.engine, self.observer.clone(), Need::Urgent, verb).await
+        transact(&*self.engine, self.observer.clone(), need, verb)
     }
 }
 
@@ -289,20 +296,23 @@ impl Transaction<'_> {
     }
 }
 
-/// Runs a verb and waits until it is durable.
-async fn transact<T: Send + 'static>(
+/// Runs a verb and waits until it is durable. It is on its way before the wait begins, so a future that
+/// waits for it has no room for it.
+fn transact<T: Send + 'static>(
     engine: &dyn Engine,
     observer: Arc<dyn Observer>,
     need: Need,
     run: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
+) -> impl Future<Output = Result<T, Error>> {
     let (reply, answer) = oneshot::channel();
     engine.submit(Box::new(Verb { run, need, outcome: None, changes: Vec::new(), observer, reply }));
-    match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(Ok(result)) => result,
-        // The writer drops a verb only when it is gone itself.
-        Ok(Err(_)) => Err(Error::ReadOnly),
-        Err(_) => Err(Error::TimedOut),
+    async move {
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(result)) => result,
+            // The writer drops a verb only when it is gone itself.
+            Ok(Err(_)) => Err(Error::ReadOnly),
+            Err(_) => Err(Error::TimedOut),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     Change, Error, Store, Transaction,
     accounts::put_user,
+    engine::Need,
     race::Runner,
     schema::{REVOKED_SESSIONS, REVOKED_TOKENS, SESSIONS, SESSIONS_BY_SWEEP, SESSIONS_BY_USER, USERS},
 };
@@ -162,12 +163,11 @@ impl Store {
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn rotate(&self, rotate: Rotate) -> Result<Rotated, Error> {
+    pub fn rotate(&self, rotate: Rotate) -> impl Future<Output = Result<Rotated, Error>> {
         let runner = self.races.enter(rotate.session);
-        let was_current = rotate.was_current;
-        let verb = move |t: &mut Transaction<'_>| decide_rotation(t, &rotate, &runner);
         // What was replaced already can only end in a revocation, which is refused last.
-        if was_current { self.transact(verb).await } else { self.revoke(verb).await }
+        let need = if rotate.was_current { Need::Ordinary } else { Need::Urgent };
+        self.run(need, move |t: &mut Transaction<'_>| decide_rotation(t, &rotate, &runner))
     }
 
     /// Replaces a password as its owner does: all other sessions end, this one goes on with the
