@@ -22,9 +22,7 @@ macro_rules! id {
             /// When the operating system has no randomness to give: nothing safe can be done then.
             #[must_use]
             pub fn random() -> Self {
-                let mut bytes = [0; 16];
-                getrandom::fill(&mut bytes).expect("the operating system provides randomness");
-                Self(bytes)
+                Self(super::random::bytes())
             }
 
             /// The id with these bytes.

@@ -1,13 +1,14 @@
 //! The words of the trade as types: what is parsed once and then trusted.
 //!
-//! Nothing here does I/O and nothing here knows another module of ours: ids, times and
-//! randomness come in as arguments.
+//! Nothing here knows another module of ours, and nothing here does I/O: the time and random bytes
+//! are all that is asked of the system.
 
 mod address;
 mod clock;
 mod email;
 mod id;
 mod password;
+pub mod random;
 mod role;
 mod session;
 mod standings;

@@ -1,7 +1,10 @@
 //! CSRF tokens: signed double submit, bound to the session (COK-7).
 
 use super::mac::MacRing;
-use crate::{domain::SessionId, keyring::Keyring};
+use crate::{
+    domain::{SessionId, random},
+    keyring::Keyring,
+};
 use data_encoding::BASE64URL_NOPAD;
 
 const NONCE_LEN: usize = 16;
@@ -25,7 +28,7 @@ impl Csrf {
     #[must_use]
     pub fn issue(&self, session: SessionId) -> String {
         let mut bytes = [0; NONCE_LEN + 32];
-        getrandom::fill(&mut bytes[..NONCE_LEN]).expect("the operating system provides randomness");
+        bytes[..NONCE_LEN].copy_from_slice(&random::bytes::<NONCE_LEN>());
         let tag = self.keys.current().tag(&[b"csrf\0", session.as_bytes(), &bytes[..NONCE_LEN]]);
         bytes[NONCE_LEN..].copy_from_slice(&tag);
         BASE64URL_NOPAD.encode(&bytes)
