@@ -5,7 +5,10 @@
 //! `From`, never an edit. The golden bytes in `tests/golden` hold us to it.
 
 use super::Error;
-use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::{
+    config::{Configuration, Limit, LittleEndian, Varint},
+    error::DecodeError,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The longest record, in bytes. Without a limit ten hostile bytes can ask for a terabyte.
@@ -35,7 +38,23 @@ pub fn encode<T: Serialize>(stored: &T, into: &mut Vec<u8>) -> Result<(), Error>
 
 /// A stored struct from its bincode, all of it.
 pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Error> {
-    let (stored, read) = bincode::serde::decode_from_slice(payload, CODEC).map_err(Error::corrupt)?;
+    whole(payload, bincode::serde::decode_from_slice(payload, CODEC))
+}
+
+/// Appends the bincode of what bincode itself knows how to write.
+pub fn encode_plain<T: bincode::Encode>(stored: &T, into: &mut Vec<u8>) -> Result<(), Error> {
+    bincode::encode_into_std_write(stored, into, CODEC).map_err(Error::corrupt)?;
+    Ok(())
+}
+
+/// The same from its bincode, all of it.
+pub fn decode_plain<T: bincode::Decode<()>>(payload: &[u8]) -> Result<T, Error> {
+    whole(payload, bincode::decode_from_slice(payload, CODEC))
+}
+
+/// What was read, if nothing comes after it.
+fn whole<T>(payload: &[u8], decoded: Result<(T, usize), DecodeError>) -> Result<T, Error> {
+    let (stored, read) = decoded.map_err(Error::corrupt)?;
     if read == payload.len() { Ok(stored) } else { Err(Error::corrupt("bytes after the record's end")) }
 }
 

@@ -20,7 +20,7 @@
 
 use super::{
     Error,
-    record::{Record, decode, encode, unknown_version},
+    record::{self, Record, decode, encode, unknown_version},
     table::Table,
 };
 use crate::domain::{
@@ -191,12 +191,26 @@ record!(
     })
 );
 
-record!(
-    Standings,
-    StandingsV1 { users: Vec<([u8; 16], u32, bool)> },
-    |row| StandingsV1 { users: row.iter().map(|(id, standing)| (*id.as_bytes(), standing.version, standing.disabled)).collect() },
-    |s| Ok(s.users.into_iter().map(|(id, version, disabled)| (UserId::from_bytes(id), Standing { version, disabled })).collect())
-);
+/// Of a million users a start reads fifteen to a row: bincode's own traits write what serde's would, and
+/// take an id as one piece and not byte by byte, which is a fifth of that start.
+impl Record for Standings {
+    const VERSION: u8 = 1;
+
+    fn encode(&self, into: &mut Vec<u8>) -> Result<(), Error> {
+        let users: Vec<_> = self.iter().map(|(id, standing)| (*id.as_bytes(), standing.version, standing.disabled)).collect();
+        record::encode_plain(&users, into)
+    }
+
+    fn decode(version: u8, payload: &[u8]) -> Result<Self, Error> {
+        match version {
+            1 => {
+                let users: Vec<([u8; 16], u32, bool)> = record::decode_plain(payload)?;
+                Ok(users.into_iter().map(|(id, version, disabled)| (UserId::from_bytes(id), Standing { version, disabled })).collect())
+            }
+            other => unknown_version(other),
+        }
+    }
+}
 
 record!(Progress, ProgressV1 { count: u64 }, |p| ProgressV1 { count: p.0 }, |s| Ok(Progress(s.count)));
 
