@@ -40,9 +40,6 @@ struct Cli {
     /// Users of the large database
     #[arg(long, default_value_t = 1_000_000)]
     users: u64,
-    /// Keep what the last run measured of other sections
-    #[arg(long)]
-    add: bool,
     /// Where results go
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench"))]
     out: PathBuf,
@@ -143,7 +140,7 @@ fn suite(cli: &Cli) -> Result<(), Box<dyn Error>> {
     contenders.iter().try_for_each(peer::Contender::install)?;
     process::stay_on_own_core()?;
     let plan = sections::Plan { contenders, operations: cli.operations.clone(), rounds, window, long, users, data };
-    let mut results = if cli.add { report::read(&cli.out)?.results } else { measure::Results::default() };
+    let mut results = measure::Results::default();
     for (name, section) in sections::SECTIONS {
         if cli.only.is_empty() || cli.only.iter().any(|only| only == name) {
             eprintln!("{name}");

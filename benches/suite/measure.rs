@@ -7,7 +7,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io,
     time::{Duration, Instant},
 };
@@ -42,9 +42,6 @@ pub struct Results {
     pub windows: BTreeMap<String, Vec<Window>>,
     /// Other figures, one a round.
     pub figures: BTreeMap<String, Vec<f64>>,
-    /// What this run has measured: what an earlier one did of the same name goes.
-    #[serde(skip)]
-    fresh: BTreeSet<String>,
 }
 
 /// The least, the median and the most of some figures.
@@ -76,22 +73,14 @@ impl Results {
             "  {name}: {:.0}/s, {:.1} us of cpu, p99 {} us, foreign {:.2}",
             window.per_second, window.cpu, window.p99, window.foreign
         );
-        let windows = self.windows.entry(name.clone()).or_default();
-        if self.fresh.insert(name) {
-            windows.clear();
-        }
-        windows.push(window);
+        self.windows.entry(name).or_default().push(window);
     }
 
     /// Notes another figure.
     pub fn figure(&mut self, name: impl Into<String>, figure: f64) {
         let name = name.into();
         eprintln!("  {name}: {figure:.3}");
-        let figures = self.figures.entry(name.clone()).or_default();
-        if self.fresh.insert(name) {
-            figures.clear();
-        }
-        figures.push(figure);
+        self.figures.entry(name).or_default().push(figure);
     }
 
     /// One figure of each round's window.

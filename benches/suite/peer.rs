@@ -286,6 +286,8 @@ pub struct Same {
     requests: Vec<Vec<u8>>,
     status: u16,
     or: Option<u16>,
+    /// How many answers had that other status.
+    pub others: u64,
 }
 
 impl Same {
@@ -296,7 +298,7 @@ impl Same {
             operation.write(client, &mut bytes);
             bytes
         };
-        Self { requests: clients.iter().map(request).collect(), status: operation.status, or: None }
+        Self { requests: clients.iter().map(request).collect(), status: operation.status, or: None, others: 0 }
     }
 
     /// Another status that is as good: a queue that is full may say so.
@@ -313,7 +315,9 @@ impl Script for Same {
     }
 
     fn hear(&mut self, _: usize, answer: &Answer<'_>) -> bool {
-        answer.status == self.status || Some(answer.status) == self.or
+        let is_other = Some(answer.status) == self.or;
+        self.others += u64::from(is_other);
+        is_other || answer.status == self.status
     }
 }
 
@@ -321,13 +325,17 @@ impl Script for Same {
 pub struct Chain<'a> {
     contender: Contender,
     operation: Operation,
+    /// Whether each answer must bring another token: where the refresh token is what is asked with.
+    rotates: bool,
     clients: &'a mut [Client],
 }
 
 impl<'a> Chain<'a> {
     /// What these clients ask; they keep their tokens.
     pub fn new(contender: &Contender, operation: Operation, clients: &'a mut [Client]) -> Self {
-        Self { contender: contender.clone(), operation, clients }
+        let asks_with = |text: &String| text.contains("{refresh}");
+        let rotates = operation.headers.iter().chain(&operation.json).any(asks_with);
+        Self { contender: contender.clone(), operation, rotates, clients }
     }
 }
 
@@ -341,11 +349,10 @@ impl Script for Chain<'_> {
         if answer.status != self.operation.status {
             return false;
         }
-        // What does not rotate keeps its token.
-        if let Some(token) = self.contender.token("refresh", answer) {
-            self.clients[connection].refresh = token;
+        match self.contender.token("refresh", answer) {
+            Some(token) => std::mem::replace(&mut self.clients[connection].refresh, token.clone()) != token || !self.rotates,
+            None => !self.rotates,
         }
-        true
     }
 }
 

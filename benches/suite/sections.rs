@@ -228,6 +228,8 @@ fn flood(plan: &Plan, results: &mut Results) -> io::Result<()> {
             let mut windows = measure_all(&running, &mut loads, plan.long)?;
             results.window(format!("doorward/login/flood of {flooding}"), windows.remove(1));
             results.window(format!("doorward/me at 200 a second/beside {flooding}"), windows.remove(0));
+            #[allow(clippy::cast_precision_loss)]
+            results.figure(format!("doorward/login/flood of {flooding}, told to wait (503)"), signing_in.others as f64);
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use doorward::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use secrecy::SecretString;
 
-/// As many works as the writer commits at once.
+/// Twice as many as one sync answers for: a group waits while another is written.
 const AT_ONCE: usize = 512;
 
 /// Makes `count` users with one password, with a session each unless they are to be alone, and an
