@@ -28,7 +28,7 @@
 //! ```
 //!
 //! # The way of a sign-in
-//! [`server`] takes the connection, `http::answer` refuses what is no plain request, the table picks
+//! [`server`] takes the connection, `http::service` refuses what is no plain request, the table picks
 //! `POST /api/auth/login`, the body filter parses it, `http::auth` checks where it comes from and asks
 //! [`service::accounts::Accounts::sign_in`]. That charges the throttle, compares the password on the
 //! hashing threads (the same work whether the user exists or not), and asks the store to begin a

@@ -41,13 +41,7 @@ pub fn all(results: &Results) -> Vec<Goal> {
     let once = |name: &str, figure: fn(&Window) -> f64| Spread::of(results.of(name, figure));
 
     let verify = "doorward/verify/32";
-    goal(
-        "`/api/auth/verify`",
-        "processor time of bare warp + one HS256 verification ÷ ours",
-        ">=",
-        0.80,
-        times(verify, "warp/verify/32"),
-    );
+    goal("`/api/auth/verify`", "processor time of bare warp + one HS256 verification ÷ ours", ">=", 0.80, times(verify, "warp/verify/32"));
     goal("`/api/auth/verify`", "processor time of Express as written ÷ ours", ">=", 55.0, times(verify, "express-map/verify/32"));
     goal("`/api/auth/verify`", "processor time of Express tuned ÷ ours", ">=", 12.0, times(verify, "express-map-tuned/verify/32"));
     goal("`/api/auth/verify`", "processor time of PocketBase's own record ÷ ours", ">=", 15.0, times(verify, "pocketbase/me/32"));
