@@ -45,7 +45,11 @@ impl Call {
             return Err(ApiError::from(Code::InvalidRequest).message("There are two Authorization headers"));
         }
         // Byte by byte, a look at the token would take as long as its signature does.
-        let (scheme, token) = str::from_utf8(line.as_bytes()).ok().and_then(|line| line.split_once(' ')).ok_or(Code::InvalidFormat)?;
+        let (scheme, token) = str::from_utf8(line.as_bytes())
+            .ok()
+            .filter(|line| line.is_ascii())
+            .and_then(|line| line.split_once(' '))
+            .ok_or(Code::InvalidFormat)?;
         if !scheme.eq_ignore_ascii_case("Bearer") || token.is_empty() || memchr3(b' ', b'\t', b',', token.as_bytes()).is_some() {
             return Err(Code::InvalidFormat.into());
         }

@@ -159,7 +159,8 @@ impl Store {
         .await
     }
 
-    /// Rotates a refresh token; of all that present it, exactly one gets a child (REF-3).
+    /// Rotates a refresh token; of all that present it, exactly one gets a child (REF-3). It is under way
+    /// from the call on.
     ///
     /// # Errors
     /// The engine's own.
