@@ -200,6 +200,7 @@ impl Disk {
 
     fn write_through(&self, Writes { rows, together }: Writes) -> Result<(), Error> {
         let mut batch = sled::Batch::default();
+        let keys: Vec<_> = rows.keys().cloned().collect();
         for (key, value) in rows {
             match (together.contains(&key), value) {
                 (true, Some(value)) => batch.insert(key, value),
@@ -210,6 +211,11 @@ impl Disk {
         }
         if !together.is_empty() {
             self.tree.apply_batch(batch)?;
+        }
+        // sled splits a page when it is next read, which takes a write: were it to be read first when
+        // the disk has failed, that would fail for ever (STO-4). So each is read now.
+        for key in keys {
+            self.tree.get(key)?;
         }
         self.db.flush()?;
         self.file.sync_data().map_err(|error| Error::Storage(format!("fdatasync: {error}").into()))
