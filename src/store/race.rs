@@ -22,7 +22,7 @@ const MOST: usize = 32;
 /// For how long: no window is longer, and a winner may have taken as long again.
 const MEMORY: Duration = Session::MEMORY.saturating_mul(2);
 
-/// The refreshes under way and the commits of the last minute, by session. Locked for a few
+/// The refreshes under way and the latest commits, by session. Locked for a few
 /// instructions, never across an await.
 #[derive(Debug, Default)]
 pub struct Races(Mutex<Inner>);
