@@ -10,6 +10,7 @@ use crate::{
         accounts::{self, Accounts},
         csrf::Csrf,
         devices::Devices,
+        events::Refusals,
         passwords::Passwords,
         refresh_tokens::{OneTimeCodes, RefreshTokens},
         revocation::Revocation,
@@ -46,6 +47,8 @@ pub struct App {
     pub sessions: Arc<Sessions>,
     /// Access tokens.
     pub access: Arc<AccessTokens>,
+    /// Refusals, summed for the log.
+    pub refusals: Refusals,
     throttle: Arc<Throttle>,
     /// Held as long as the store is open: nobody else gets in (STO-10).
     data_dir: DataDir,
@@ -113,7 +116,18 @@ impl App {
             registration: settings.registration.clone(),
             clock: clock.clone(),
         });
-        Ok(Self { settings, clock, store, accounts, sessions, access, throttle, data_dir, count: AtomicU64::new(count) })
+        Ok(Self {
+            settings,
+            clock,
+            store,
+            accounts,
+            sessions,
+            access,
+            refusals: Refusals::default(),
+            throttle,
+            data_dir,
+            count: AtomicU64::new(count),
+        })
     }
 
     /// Notes each second how far the database has come, for ever: what is lost of it later, but for
@@ -144,6 +158,7 @@ impl App {
         loop {
             ticks.tick().await;
             self.throttle.sweep();
+            self.refusals.tell();
             if let Err(error) = self.sessions.sweep().await {
                 tracing::warn!(%error, "sweeping failed; it is tried again");
             }

@@ -60,6 +60,7 @@ async fn account(app: &App, model: &User, number: u64, alone: bool) -> Result<()
         sweep_at: ends_at,
         replaced_at: Vec::new(),
         replays: 0,
+        retry_key: None,
         client: Client {
             ip: [192, 0, 2, 1].into(),
             user_agent: "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0".into(),

@@ -221,12 +221,12 @@ async fn carry_out(app: &App, site: &Site, request: Request) -> Result<Value, Re
         Request::SessionList { user } => Ok(app.sessions.list(find(app, &user)?.id)?.iter().map(session_view).collect()),
         Request::SessionRevoke { session: Some(id), .. } => {
             let id: SessionId = id.parse().map_err(|error| Refusal(format!("the session's id: {error}")))?;
-            app.sessions.end(id, None).await?;
+            app.sessions.end(Actor::Operator, id, None).await?;
             Ok(json!({ "revoked": id }))
         }
         Request::SessionRevoke { session: None, user } => {
             let user = find(app, &user.unwrap_or_default())?;
-            app.sessions.end_all(user.id).await?;
+            app.sessions.end_all(Actor::Operator, user.id).await?;
             Ok(json!({ "revoked": user.id }))
         }
         Request::Check => {
@@ -276,7 +276,14 @@ fn role_named(name: &str) -> Result<Role, Refusal> {
 }
 
 fn user_view(user: &User) -> Value {
-    json!({ "id": user.id, "email": user.email, "role": user.role, "disabled": user.disabled, "createdAt": user.created_at })
+    json!({
+        "id": user.id,
+        "email": user.email,
+        "emailVerified": user.email_verified,
+        "role": user.role,
+        "disabled": user.disabled,
+        "createdAt": user.created_at,
+    })
 }
 
 fn session_view(session: &Session) -> Value {

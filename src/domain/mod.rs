@@ -19,7 +19,7 @@ pub use clock::{Clock, Timestamp};
 pub use email::{Email, InvalidEmail};
 pub use id::{InviteId, SessionId, TokenId, UserId};
 pub use password::{Password, PasswordTooLong};
-pub use role::{InvalidName, Permission, Role, Roles};
+pub use role::{InvalidName, Permission, Role, RolePolicy, Roles};
 pub use session::{Client, Session, Transport};
 pub use standings::{Everybody, Shard, Standings};
 pub use user::{Invite, Standing, User};

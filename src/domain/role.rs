@@ -141,16 +141,41 @@ impl Roles {
         self.0.get(role).is_some_and(|granted| granted.iter().any(|p| p.grants(asked)))
     }
 
-    /// Whether `role` may hand out `other`: it must itself allow all that `other` grants (AZ-4).
+    /// Whether `role` may hand out `other`: it must itself allow all that `other` grants (AZ-4). A role
+    /// that grants nothing says by its name alone who somebody is: it is given by who has it, or may do
+    /// everything.
     #[must_use]
     pub fn covers(&self, role: &Role, other: &Role) -> bool {
+        let granted = self.permissions(other);
         // A granted wildcard is covered only by a wildcard at least as wide, which `grants` says too.
-        self.permissions(other).iter().all(|p| self.allows(role, p.as_str()))
+        role == other || self.allows(role, "*") || (!granted.is_empty() && granted.iter().all(|p| self.allows(role, p.as_str())))
+    }
+
+    /// What may be given away, with this role for everybody.
+    #[must_use]
+    pub fn policy(&self, default_role: &Role) -> RolePolicy {
+        RolePolicy { roles: self.clone(), default_role: default_role.clone() }
     }
 
     /// The names of the roles, sorted.
     pub fn names(&self) -> impl Iterator<Item = &Role> {
         self.0.keys()
+    }
+}
+
+/// Who may give a role to somebody, or take it from them (AZ-4).
+#[derive(Debug, Clone)]
+pub struct RolePolicy {
+    roles: Roles,
+    /// Anybody has it who is nobody in particular, so anybody may give it.
+    default_role: Role,
+}
+
+impl RolePolicy {
+    /// Whether `own` may give or take `given`.
+    #[must_use]
+    pub fn may_give(&self, own: &Role, given: &Role) -> bool {
+        *given == self.default_role || self.roles.covers(own, given)
     }
 }
 
@@ -204,6 +229,10 @@ mod tests {
         assert!(roles.covers(&role("editor"), &role("viewer")));
         assert!(!roles.covers(&role("viewer"), &role("editor")));
         assert!(!roles.covers(&role("editor"), &Role::admin()));
+        assert!(!roles.covers(&role("editor"), &role("vip")), "one that grants nothing is not everybody's to give");
+        assert!(roles.covers(&role("vip"), &role("vip")) && roles.covers(&Role::admin(), &role("vip")));
+        assert!(roles.policy(&role("vip")).may_give(&role("editor"), &role("vip")), "the default role is");
+        assert!(!roles.policy(&role("viewer")).may_give(&role("editor"), &Role::admin()));
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub struct Session {
     pub replaced_at: Vec<Timestamp>,
     /// How often the current token was given again to a repeated refresh (REF-4).
     pub replays: u8,
+    /// Keyed hash of the `Idempotency-Key` that the last refresh was sent with, if it was sent with one:
+    /// who repeats that refresh with it is given the current token again.
+    pub retry_key: Option<[u8; 32]>,
     /// Where it was last used from.
     pub client: Client,
 }
@@ -76,7 +79,7 @@ impl Session {
     }
 
     /// Moves to the next generation.
-    pub fn rotate(&mut self, now: Timestamp, expires_at: Timestamp, token_hash: [u8; 32]) {
+    pub fn rotate(&mut self, now: Timestamp, expires_at: Timestamp, token_hash: [u8; 32], retry_key: Option<[u8; 32]>) {
         self.generation += 1;
         self.replaced_at.insert(0, now);
         self.replaced_at.truncate(Self::MOST);
@@ -85,6 +88,7 @@ impl Session {
         self.expires_at = expires_at;
         self.token_hash = token_hash;
         self.replays = 0;
+        self.retry_key = retry_key;
     }
 }
 
@@ -110,10 +114,11 @@ mod tests {
             sweep_at: at(100),
             replaced_at: vec![],
             replays: 0,
+            retry_key: None,
             client: Client { ip: IpAddr::from([127, 0, 0, 1]), user_agent: String::new() },
         };
         for s in [1_u64, 2, 40] {
-            session.rotate(at(s), at(s + 100), [1; 32]);
+            session.rotate(at(s), at(s + 100), [1; 32], None);
         }
         assert_eq!(session.generation, 4);
         assert_eq!(session.replaced(3), Some(at(40)));
@@ -121,7 +126,7 @@ mod tests {
         assert_eq!(session.replaced(4), None, "the current one was not replaced");
         assert_eq!(session.replaced(9), None);
         // However fast it is refreshed, its row stays small.
-        (0..10_000).for_each(|_| session.rotate(at(41), at(141), [1; 32]));
+        (0..10_000).for_each(|_| session.rotate(at(41), at(141), [1; 32], None));
         assert_eq!(session.replaced_at.len(), Session::MOST);
         assert_eq!(session.replaced(session.generation - 8), Some(at(41)));
         assert_eq!(session.replaced(session.generation - 9), None);

@@ -15,8 +15,14 @@ pub struct User {
     pub role: Role,
     /// Disabled users cannot sign in, refresh or use a token.
     pub disabled: bool,
+    /// Whether somebody vouched for the address: an operator, an admin, or an invitation bound to it.
+    pub email_verified: bool,
     /// The token version: an access token with another one is revoked (REV-4).
     pub version: u32,
+    /// Counts how often everything of theirs was ended at once: by a new password, by signing out
+    /// everywhere, by reuse, by disabling. What they handed out before (invitations, device tokens)
+    /// carries the epoch it was made in and is void in a later one.
+    pub epoch: u32,
     /// When the account was made.
     pub created_at: Timestamp,
 }
@@ -53,8 +59,12 @@ pub struct Invite {
     pub code_hash: [u8; 32],
     /// The role its user gets.
     pub role: Role,
+    /// The only address that may use it, if it is bound to one: that address then counts as verified.
+    pub email: Option<Email>,
     /// Who made it.
     pub created_by: UserId,
+    /// Their [`User::epoch`] then: in a later one the invitation is void.
+    pub maker_epoch: u32,
     /// When.
     pub created_at: Timestamp,
     /// From when on it is void.

@@ -11,7 +11,12 @@ use super::{
 use crate::{
     config::CsrfMode,
     domain::{Email, Password, Permission, Role, SessionId, Transport, UserId},
-    service::{self, access_tokens::Principal, accounts::Arrival, devices::Device, refresh_tokens::Presented, sessions::Grant},
+    service::{
+        self,
+        accounts::Arrival,
+        refresh_tokens::Presented,
+        sessions::{Grant, Principal, RefreshRequest},
+    },
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -26,7 +31,7 @@ const AUTH_USER: HeaderName = HeaderName::from_static("x-auth-user");
 const AUTH_EMAIL: HeaderName = HeaderName::from_static("x-auth-email");
 const AUTH_ROLE: HeaderName = HeaderName::from_static("x-auth-role");
 const AUTH_PERMISSIONS: HeaderName = HeaderName::from_static("x-auth-permissions");
-const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -34,17 +39,18 @@ pub struct Register {
     email: String,
     password: SecretString,
     invite: Option<SecretString>,
+    device_token: Option<SecretString>,
     #[serde(default)]
     token_transport: Transport,
 }
 
 /// Makes an account and signs its owner in.
 pub async fn register(call: Call, body: Register) -> Answer {
-    let arrival = arrival(&call, body.token_transport)?;
+    let arrival = arrival(&call, body.token_transport, body.device_token).await?;
     let (email, password) = credentials(&body.email, &body.password)?;
-    let device = arrival.device;
+    let devices = arrival.devices.clone();
     let grant = call.app().accounts.register(email, password, body.invite.as_ref(), arrival).await?;
-    Ok(signed_in(&call, StatusCode::CREATED, &grant, device))
+    Ok(signed_in(&call, StatusCode::CREATED, &grant, &devices))
 }
 
 #[derive(Deserialize)]
@@ -53,17 +59,18 @@ pub struct Setup {
     token: SecretString,
     email: String,
     password: SecretString,
+    device_token: Option<SecretString>,
     #[serde(default)]
     token_transport: Transport,
 }
 
 /// Makes the first admin.
 pub async fn setup(call: Call, body: Setup) -> Answer {
-    let arrival = arrival(&call, body.token_transport)?;
+    let arrival = arrival(&call, body.token_transport, body.device_token).await?;
     let (email, password) = credentials(&body.email, &body.password)?;
-    let device = arrival.device;
+    let devices = arrival.devices.clone();
     let grant = call.app().accounts.set_up(&body.token, email, password, arrival).await?;
-    Ok(signed_in(&call, StatusCode::CREATED, &grant, device))
+    Ok(signed_in(&call, StatusCode::CREATED, &grant, &devices))
 }
 
 #[derive(Deserialize)]
@@ -71,22 +78,23 @@ pub async fn setup(call: Call, body: Setup) -> Answer {
 pub struct Login {
     email: String,
     password: SecretString,
+    device_token: Option<SecretString>,
     #[serde(default)]
     token_transport: Transport,
 }
 
 /// Signs somebody in. Always a new session; one that was presented ends (REF-13).
 pub async fn login(call: Call, body: Login) -> Answer {
-    let arrival = arrival(&call, body.token_transport)?;
-    let device = arrival.device;
+    let arrival = arrival(&call, body.token_transport, body.device_token).await?;
+    let devices = arrival.devices.clone();
     let grant = call.app().accounts.sign_in(&body.email, &body.password, arrival).await?;
-    Ok(signed_in(&call, StatusCode::OK, &grant, device))
+    Ok(signed_in(&call, StatusCode::OK, &grant, &devices))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct RefreshToken {
-    refresh_token: SecretString,
+    refresh_token: Option<SecretString>,
 }
 
 /// Rotates a refresh token.
@@ -94,12 +102,14 @@ pub async fn refresh(call: Call, body: Option<RefreshToken>) -> Answer {
     let is_browser = call.site().check_origin(&call.exchange)?;
     let (token, transport) = presented_text(&call, body.as_ref())?.ok_or(Code::MissingRefreshToken)?;
     let presented = call.app().sessions.recognise(token.expose_secret()).ok_or(Code::InvalidRefreshToken)?;
-    let patient = match transport {
+    let csrf_verified = match transport {
         Transport::Cookie => check_csrf(&call, &presented, is_browser)?,
         Transport::Body => false,
     };
-    match call.app().sessions.refresh(&presented, transport, call.exchange.client(), patient).await {
-        Ok(grant) => Ok(granted(call.site(), StatusCode::OK, &grant, WithUser::No)),
+    let retry_key = retry_key(&call)?;
+    let request = RefreshRequest { presented: &presented, transport, client: call.exchange.client(), csrf_verified, retry_key };
+    match call.app().sessions.refresh(request).await {
+        Ok(grant) => Ok(granted(call.site(), StatusCode::OK, &grant, None, WithUser::No)),
         Err(error) => {
             // Never on a lost race: the winner's cookie is already in the jar.
             let is_over =
@@ -110,43 +120,59 @@ pub async fn refresh(call: Call, body: Option<RefreshToken>) -> Answer {
     }
 }
 
-/// Signs out whatever was presented. Says the same however often it is asked (REV-1).
-pub async fn logout(call: Call, body: Option<RefreshToken>) -> Answer {
+/// Signs out whatever the caller can prove: by a bearer of ours, even one that is over, by a refresh token
+/// in the body, or by the cookie of a page that is allowed. What cannot be proved beside that stops nothing.
+/// Says the same however often it is asked (REV-1).
+pub async fn logout(call: Call, body: Result<Option<RefreshToken>, ApiError>) -> Answer {
     let is_browser = call.site().check_origin(&call.exchange)?;
-    let token = presented_text(&call, body.as_ref())?;
-    let presented = match &token {
-        Some((token, transport)) => {
-            let presented = call.app().sessions.recognise(token.expose_secret());
-            if let (Some(presented), Transport::Cookie) = (&presented, transport) {
-                check_csrf(&call, presented, is_browser)?;
-            }
-            presented
+    let bearer = call.bearers_origin()?;
+    let recognise = |token: &str| call.app().sessions.recognise(token);
+    let sent = body.as_ref().ok().and_then(Option::as_ref).and_then(|body| body.refresh_token.as_ref());
+    let in_body = sent.and_then(|token| recognise(token.expose_secret()));
+    let mut proven: Vec<_> = in_body.map(|presented| (presented, Transport::Body)).into_iter().collect();
+    for presented in call.site().refresh_tokens(&call.exchange).iter().filter_map(|token| recognise(token)) {
+        let is_known = bearer.as_ref().is_some_and(|bearer| bearer.session == presented.session);
+        match check_csrf(&call, &presented, is_browser) {
+            Err(_) if is_known => {}
+            Err(error) if bearer.is_none() && proven.is_empty() => return Err(error),
+            Err(_) => continue,
+            Ok(_) => {}
         }
-        None => None,
-    };
-    // A bearer that is over or none has nothing left to revoke.
-    let principal = call.authenticate().ok();
-    call.app().sessions.sign_out(presented.as_ref(), principal.as_ref()).await?;
+        proven.push((presented, Transport::Cookie));
+    }
+    if bearer.is_none() && proven.is_empty() {
+        body?;
+    }
+    let client = call.exchange.client();
+    let mut sessions = Vec::new();
+    for (presented, transport) in &proven {
+        sessions.extend(call.app().sessions.examine(presented, *transport, client.clone()).await?);
+    }
+    call.app().sessions.sign_out(sessions, bearer.as_ref(), call.exchange.from()).await?;
     let mut response = json(&value!({ "message": "Logged out successfully" }));
     for cookie in call.site().cleared() {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
-    response.headers_mut().insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"cache\", \"storage\""));
     Ok(response)
 }
 
 /// Ends every session of the caller.
 pub async fn logout_all(call: Call, principal: Principal) -> Answer {
-    call.app().sessions.end_all(principal.user).await?;
+    call.app().sessions.end_all(call.actor(&principal), principal.user.id).await?;
     Ok(json(&value!({ "message": "All sessions terminated" })))
 }
 
-/// A CSRF token for the session of the cookie, for a page that lost its own.
+/// A CSRF token for the session of the cookie, for a page that lost its own or cannot read it. A browser
+/// that never signed that user in has been given the cookie by somebody else, and gets none (COK-7).
 pub async fn csrf(call: Call) -> Answer {
     call.site().check_origin(&call.exchange)?;
     let token = call.site().refresh_token(&call.exchange)?.ok_or(Code::MissingRefreshToken)?;
     let presented = call.app().sessions.recognise(&token).ok_or(Code::InvalidRefreshToken)?;
+    call.app().sessions.examine(&presented, Transport::Cookie, call.exchange.client()).await?;
     let (token, session) = call.app().sessions.csrf_token(&presented)?;
+    if !call.app().accounts.is_device_of(session.user, &call.site().device_tokens(&call.exchange)) {
+        return Err(Code::CsrfFailed.into());
+    }
     let seconds = session.expires_at.since(call.app().clock.now()).as_secs();
     let mut response = json(&value!({ "csrfToken": token }));
     response.headers_mut().append(header::SET_COOKIE, call.site().csrf_token(&token, seconds));
@@ -160,7 +186,7 @@ pub struct PasswordChange {
     new_password: SecretString,
 }
 
-/// Replaces the caller's password; this session goes on, all others die (REF-11).
+/// Replaces the caller's password; all their sessions end, and a new one begins here (REF-11).
 pub async fn password(call: Call, principal: Principal, body: PasswordChange) -> Answer {
     let new = Password::new(&body.new_password).map_err(|error| ApiError::field("newPassword", error))?;
     let accounts = &call.app().accounts;
@@ -169,7 +195,9 @@ pub async fn password(call: Call, principal: Principal, body: PasswordChange) ->
             service::Error::WeakPassword(weakness) => ApiError::from(error).with_field("newPassword", weakness),
             other => other.into(),
         })?;
-    Ok(granted(call.site(), StatusCode::OK, &grant, WithUser::No))
+    // What this browser was known by is void like everything else of theirs.
+    let devices = call.site().device_tokens(&call.exchange);
+    Ok(signed_in_again(&call, &grant, &devices))
 }
 
 #[derive(Serialize)]
@@ -183,15 +211,11 @@ struct Verified<'a> {
 
 /// Who the caller is, for a proxy to ask before it lets a request through.
 pub async fn verify(call: Call, principal: Principal) -> Answer {
-    let permissions = call.app().settings.roles.permissions(&principal.role);
-    let user = call.app().accounts.user(principal.user).map_err(|error| match error {
-        // Deleted since the token was judged.
-        service::Error::NotFound => Code::TokenRevoked.into(),
-        other => ApiError::from(other),
-    })?;
+    let user = &principal.user;
+    let permissions = call.app().settings.roles.permissions(&user.role);
     let mut response = json(&Verified {
-        sub: principal.user,
-        role: &principal.role,
+        sub: user.id,
+        role: &user.role,
         permissions: &permissions,
         sid: principal.session,
         exp: principal.expires_at.secs(),
@@ -203,10 +227,13 @@ pub async fn verify(call: Call, principal: Principal) -> Answer {
         }
         listed.push_str(permission.as_str());
     }
+    // Whoever registers an address first is not thereby its owner. Empty, not left out: what a client sends
+    // under this name must be overwritten.
+    let email = if user.email_verified { user.email.as_str() } else { "" };
     for (name, value) in [
-        (AUTH_USER, HeaderValue::try_from(principal.user.to_string())),
-        (AUTH_EMAIL, HeaderValue::from_str(user.email.as_str())),
-        (AUTH_ROLE, HeaderValue::from_str(principal.role.as_str())),
+        (AUTH_USER, HeaderValue::try_from(user.id.to_string())),
+        (AUTH_EMAIL, HeaderValue::from_str(email)),
+        (AUTH_ROLE, HeaderValue::from_str(user.role.as_str())),
         (AUTH_PERMISSIONS, HeaderValue::try_from(listed)),
     ] {
         response.headers_mut().insert(name, value.expect("ids, addresses and names are ASCII"));
@@ -214,13 +241,32 @@ pub async fn verify(call: Call, principal: Principal) -> Answer {
     Ok(response)
 }
 
-/// Where a sign-in comes from: an allowed page or no browser at all (COK-9).
-fn arrival(call: &Call, transport: Transport) -> Result<Arrival, ApiError> {
+/// Where a sign-in comes from: an allowed page or no browser at all (COK-9). Cookies that somebody planted do
+/// not stop it.
+async fn arrival(call: &Call, transport: Transport, device: Option<SecretString>) -> Result<Arrival, ApiError> {
     call.site().check_origin(&call.exchange)?;
-    let held = call.site().refresh_token(&call.exchange)?;
-    let replaces = held.and_then(|token| call.app().sessions.recognise(&token)).map(|presented| presented.session);
-    let device = call.site().device_token(&call.exchange)?.and_then(|token| call.app().accounts.device(&token));
-    Ok(Arrival { client: call.exchange.client(), transport, replaces, device })
+    let client = call.exchange.client();
+    let mut replaces = None;
+    for held in call.site().refresh_tokens(&call.exchange) {
+        if let Some(presented) = call.app().sessions.recognise(&held) {
+            let session = call.app().sessions.examine(&presented, Transport::Cookie, client.clone()).await?;
+            replaces = replaces.or(session);
+        }
+    }
+    let devices = call.site().device_tokens(&call.exchange).into_iter().chain(device).collect();
+    Ok(Arrival { client, transport, replaces, devices })
+}
+
+/// The `Idempotency-Key` of a request (draft-ietf-httpapi-idempotency-key-header-07), whatever its form: it
+/// is compared, not parsed.
+fn retry_key(call: &Call) -> Result<Option<&str>, ApiError> {
+    if call.exchange.headers(&IDEMPOTENCY_KEY).next().is_none() {
+        return Ok(None);
+    }
+    let key =
+        call.exchange.header(&IDEMPOTENCY_KEY).filter(|key| (8..=128).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
+    let refuse = || ApiError::from(Code::InvalidRequest).message("Idempotency-Key must be there once, of 8 to 128 visible characters");
+    key.map(Some).ok_or_else(refuse)
 }
 
 fn credentials(email: &str, password: &SecretString) -> Result<(Email, Password), ApiError> {
@@ -231,10 +277,10 @@ fn credentials(email: &str, password: &SecretString) -> Result<(Email, Password)
 
 /// The refresh token that was presented, and how it came.
 fn presented_text(call: &Call, body: Option<&RefreshToken>) -> Result<Option<(SecretString, Transport)>, ApiError> {
-    match (call.site().refresh_token(&call.exchange)?, body) {
+    match (call.site().refresh_token(&call.exchange)?, body.and_then(|body| body.refresh_token.clone())) {
         (Some(_), Some(_)) => Err(Code::AmbiguousCredentials.into()),
         (Some(token), None) => Ok(Some((token.into(), Transport::Cookie))),
-        (None, Some(body)) => Ok(Some((body.refresh_token.clone(), Transport::Body))),
+        (None, Some(token)) => Ok(Some((token, Transport::Body))),
         (None, None) => Ok(None),
     }
 }
@@ -246,8 +292,7 @@ fn check_csrf(call: &Call, presented: &Presented, is_browser: bool) -> Result<bo
         return Ok(false);
     }
     let sent = call.exchange.header(&X_CSRF_TOKEN).ok_or(Code::CsrfFailed)?;
-    let kept = call.site().csrf_from_cookie(&call.exchange)?.ok_or(Code::CsrfFailed)?;
-    if sent != kept || !call.app().sessions.is_bound(sent, presented) {
+    if !call.site().has_csrf_cookie(&call.exchange, sent) || !call.app().sessions.is_bound(sent, presented) {
         return Err(Code::CsrfFailed.into());
     }
     Ok(is_browser)
@@ -282,25 +327,41 @@ enum ByTransport<'a> {
     #[serde(rename_all = "camelCase")]
     Cookie { csrf_token: &'a str },
     #[serde(rename_all = "camelCase")]
-    Body { refresh_token: &'a str, refresh_expires_in: u64 },
+    Body {
+        refresh_token: &'a str,
+        refresh_expires_in: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        device_token: Option<&'a str>,
+    },
 }
 
-/// The answer to a sign-in: from now on the browser's device is known to the account.
-fn signed_in(call: &Call, status: StatusCode, grant: &Grant, device: Option<Device>) -> Response {
-    let mut response = granted(call.site(), status, grant, WithUser::Yes);
+/// The answer to a sign-in: from now on the device is known to the account.
+fn signed_in(call: &Call, status: StatusCode, grant: &Grant, devices: &[SecretString]) -> Response {
+    known(call, status, grant, devices, WithUser::Yes)
+}
+
+/// The answer to who has proved again who they are.
+fn signed_in_again(call: &Call, grant: &Grant, devices: &[SecretString]) -> Response {
+    known(call, StatusCode::OK, grant, devices, WithUser::No)
+}
+
+fn known(call: &Call, status: StatusCode, grant: &Grant, devices: &[SecretString], with_user: WithUser) -> Response {
+    let (token, seconds) = call.app().accounts.device_token(&grant.user, devices);
+    let mut response = granted(call.site(), status, grant, Some(&token), with_user);
     if grant.session.transport == Transport::Cookie {
-        let token = call.app().accounts.device_token(grant.user.id, device);
-        response.headers_mut().append(header::SET_COOKIE, call.site().device(&token));
+        response.headers_mut().append(header::SET_COOKIE, call.site().device(&token, seconds));
     }
     response
 }
 
-fn granted(site: &Site, status: StatusCode, grant: &Grant, with_user: WithUser) -> Response {
+fn granted(site: &Site, status: StatusCode, grant: &Grant, device: Option<&SecretString>, with_user: WithUser) -> Response {
     let transport = match grant.session.transport {
         Transport::Cookie => ByTransport::Cookie { csrf_token: &grant.csrf_token },
-        Transport::Body => {
-            ByTransport::Body { refresh_token: grant.refresh_token.expose_secret(), refresh_expires_in: grant.refresh_expires_in }
-        }
+        Transport::Body => ByTransport::Body {
+            refresh_token: grant.refresh_token.expose_secret(),
+            refresh_expires_in: grant.refresh_expires_in,
+            device_token: device.map(ExposeSecret::expose_secret),
+        },
     };
     let mut response = json(&Tokens {
         access_token: &grant.access.token,

@@ -33,6 +33,17 @@ pub fn optional_json<T: DeserializeOwned + Send>() -> impl Filter<Extract = (Opt
     })
 }
 
+/// A body that may be left out, whatever is wrong with it: its handler may have no need of it.
+pub fn lenient_json<T: DeserializeOwned + Send>()
+-> impl Filter<Extract = (Result<Option<T>, ApiError>,), Error = Rejection> + Clone + use<T> {
+    warp::ext::get::<Exchange>().and(warp::body::stream()).then(|exchange: Exchange, body| async move {
+        match read(&exchange, body).await? {
+            Some(bytes) => parse(&bytes).map(Some),
+            None => Ok(None),
+        }
+    })
+}
+
 /// No body is asked for; one that is sent is not read.
 pub fn none() -> impl Filter<Extract = (), Error = std::convert::Infallible> + Copy {
     warp::any()

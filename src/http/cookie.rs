@@ -6,43 +6,54 @@ use super::{
     exchange::Exchange,
     site::Site,
 };
-use crate::service::{devices, sessions::Grant};
+use crate::service::sessions::Grant;
 use cookie::{Cookie, CookieBuilder, SameSite, time::Duration};
 use secrecy::{ExposeSecret, SecretString};
+use url::{Host, Url};
 use warp::http::{HeaderValue, header};
 
 /// The path the refresh token is sent to.
 const REFRESH_PATH: &str = "/api/auth";
 
+/// What our cookies are called. A jar is shared by all programs on a host, whatever their port: names of
+/// our own, and the port in them where no prefix keeps others from setting them (ADR 5).
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// The refresh token's. `__Host-` would forbid its path.
+    refresh: String,
+    /// The CSRF token's.
+    csrf: String,
+    /// The device token's (LIM-3).
+    device: String,
+}
+
+impl Names {
+    /// The names at this address of the site.
+    #[must_use]
+    pub fn of(url: &str) -> Self {
+        let parsed = Url::parse(url).ok();
+        let port = parsed.as_ref().and_then(Url::port_or_known_default).unwrap_or_default();
+        let name = |prefix: &str, of: &str| {
+            if url.starts_with("https:") { format!("{prefix}doorward-{of}") } else { format!("doorward-{of}-{port}") }
+        };
+        Self { refresh: name("__Secure-", "refresh"), csrf: name("__Host-", "csrf"), device: name("__Host-", "device") }
+    }
+}
+
 impl Site {
-    /// The name of the refresh token's cookie. `__Host-` would forbid its path (ADR 5).
-    const fn refresh_cookie(&self) -> &'static str {
-        if self.secure { "__Secure-refreshToken" } else { "refreshToken" }
-    }
-
-    /// The name of the CSRF token's cookie.
-    const fn csrf_cookie(&self) -> &'static str {
-        if self.secure { "__Host-csrfToken" } else { "csrfToken" }
-    }
-
-    /// The name of the device token's cookie (LIM-3).
-    const fn device_cookie(&self) -> &'static str {
-        if self.secure { "__Host-device" } else { "device" }
-    }
-
-    fn cookie(&self, name: &'static str, value: String, seconds: u64) -> CookieBuilder<'static> {
-        Cookie::build((name, value))
+    fn cookie(&self, name: &str, value: String, seconds: u64) -> CookieBuilder<'static> {
+        Cookie::build((name.to_owned(), value))
             .secure(self.secure)
             .same_site(SameSite::Strict)
             .max_age(Duration::seconds(i64::try_from(seconds).unwrap_or(i64::MAX)))
     }
 
     fn refresh(&self, value: String, seconds: u64) -> HeaderValue {
-        rendered(self.cookie(self.refresh_cookie(), value, seconds).path(REFRESH_PATH).http_only(true))
+        rendered(self.cookie(&self.names.refresh, value, seconds).path(REFRESH_PATH).http_only(true))
     }
 
     fn csrf(&self, value: String, seconds: u64) -> HeaderValue {
-        rendered(self.cookie(self.csrf_cookie(), value, seconds).path("/"))
+        rendered(self.cookie(&self.names.csrf, value, seconds).path("/"))
     }
 
     /// `Set-Cookie` values for what was granted.
@@ -56,18 +67,15 @@ impl Site {
         self.csrf(token.to_owned(), seconds)
     }
 
-    /// The `Set-Cookie` value of a device token.
-    pub fn device(&self, token: &SecretString) -> HeaderValue {
-        let cookie = self.cookie(self.device_cookie(), token.expose_secret().to_owned(), devices::LIFE.as_secs());
-        rendered(cookie.path("/").http_only(true))
+    /// The `Set-Cookie` value of the device tokens of a browser, to be kept for so many seconds.
+    pub fn device(&self, tokens: &SecretString, seconds: u64) -> HeaderValue {
+        rendered(self.cookie(&self.names.device, tokens.expose_secret().to_owned(), seconds).path("/").http_only(true))
     }
 
-    /// The device token a request's cookie carries.
-    ///
-    /// # Errors
-    /// As [`Site::refresh_token`].
-    pub fn device_token(&self, exchange: &Exchange) -> Result<Option<String>, ApiError> {
-        read(exchange, self.device_cookie())
+    /// The device tokens a request's cookies carry: they let nobody in, so one that somebody planted does
+    /// not matter.
+    pub fn device_tokens(&self, exchange: &Exchange) -> Vec<SecretString> {
+        read(exchange, &self.names.device).into_iter().map(SecretString::from).collect()
     }
 
     /// `Set-Cookie` values that end a session: the device stays known.
@@ -78,17 +86,40 @@ impl Site {
     /// The refresh token a request's cookie carries.
     ///
     /// # Errors
-    /// 400 `INVALID_REQUEST` when it is there twice: one of them was planted (COK-4).
+    /// 400 `INVALID_REQUEST` when there are two: one of them was planted (COK-4). The answer deletes those
+    /// of parent domains, which only a neighbour can have set.
     pub fn refresh_token(&self, exchange: &Exchange) -> Result<Option<String>, ApiError> {
-        read(exchange, self.refresh_cookie())
+        let mut found = self.refresh_tokens(exchange);
+        if found.len() > 1 {
+            let error = ApiError::from(Code::InvalidRequest).message(format!("The cookie {} is there twice", self.names.refresh));
+            return Err(self.disowned().into_iter().fold(error, |error, cookie| error.header(header::SET_COOKIE, cookie)));
+        }
+        Ok(found.pop())
     }
 
-    /// The CSRF token a request's cookie carries.
-    ///
-    /// # Errors
-    /// As [`Site::refresh_token`].
-    pub fn csrf_from_cookie(&self, exchange: &Exchange) -> Result<Option<String>, ApiError> {
-        read(exchange, self.csrf_cookie())
+    /// Every refresh token a request's cookies carry, for what must not fail because a neighbour planted one.
+    pub fn refresh_tokens(&self, exchange: &Exchange) -> Vec<String> {
+        read(exchange, &self.names.refresh)
+    }
+
+    /// Whether a request's cookies carry this CSRF token.
+    pub fn has_csrf_cookie(&self, exchange: &Exchange, token: &str) -> bool {
+        read(exchange, &self.names.csrf).iter().any(|kept| kept == token)
+    }
+
+    /// `Set-Cookie` values that delete a refresh token set for a whole domain: ours is for one host.
+    fn disowned(&self) -> Vec<HeaderValue> {
+        let Some(Host::Domain(host)) = Url::parse(&self.url).ok().and_then(|url| url.host().map(|host| host.to_owned())) else {
+            return Vec::new();
+        };
+        let dots = std::iter::once(0).chain(host.match_indices('.').map(|(at, _)| at + 1));
+        let domains = dots.map(|at| &host[at..]).filter(|domain| domain.contains('.'));
+        domains
+            .map(|domain| {
+                let cookie = self.cookie(&self.names.refresh, String::new(), 0).path(REFRESH_PATH).http_only(true);
+                rendered(cookie.domain(domain.to_owned()))
+            })
+            .collect()
     }
 }
 
@@ -96,19 +127,16 @@ fn rendered(cookie: CookieBuilder<'static>) -> HeaderValue {
     HeaderValue::from_str(&cookie.build().to_string()).expect("our names and base64url values are ASCII")
 }
 
-/// The value of the one cookie with exactly this name; an empty one is none.
-fn read(exchange: &Exchange, name: &str) -> Result<Option<String>, ApiError> {
-    let mut found = None;
+/// The values of the cookies with exactly this name, but for empty ones.
+fn read(exchange: &Exchange, name: &str) -> Vec<String> {
+    let mut found = Vec::new();
     for line in exchange.headers(&header::COOKIE) {
         // Each by itself: another site's cookie that is not ASCII must not hide ours on the same line.
         let pairs = line.as_bytes().split(|byte| *byte == b';').filter_map(|pair| std::str::from_utf8(pair).ok());
-        for cookie in pairs.filter_map(|pair| Cookie::parse(pair.trim()).ok()).filter(|cookie| cookie.name() == name) {
-            if found.replace(cookie.value().to_owned()).is_some() {
-                return Err(ApiError::from(Code::InvalidRequest).message(format!("The cookie {name} is there twice")));
-            }
-        }
+        let ours = pairs.filter_map(|pair| Cookie::parse(pair.trim()).ok()).filter(|cookie| cookie.name() == name);
+        found.extend(ours.map(|cookie| cookie.value().to_owned()).filter(|value| !value.is_empty()));
     }
-    Ok(found.filter(|value| !value.is_empty()))
+    found
 }
 
 #[cfg(test)]
@@ -135,28 +163,52 @@ mod tests {
     #[test]
     fn cok_1_the_attributes_are_exact() {
         let plain = site("");
-        assert_eq!(plain.refresh("v".into(), 60), "refreshToken=v; HttpOnly; SameSite=Strict; Path=/api/auth; Max-Age=60");
-        assert_eq!(plain.csrf("v".into(), 60), "csrfToken=v; SameSite=Strict; Path=/; Max-Age=60");
+        assert_eq!(plain.refresh("v".into(), 60), "doorward-refresh-3000=v; HttpOnly; SameSite=Strict; Path=/api/auth; Max-Age=60");
+        assert_eq!(plain.csrf("v".into(), 60), "doorward-csrf-3000=v; SameSite=Strict; Path=/; Max-Age=60");
+        assert_eq!(plain.device(&"v".into(), 60), "doorward-device-3000=v; HttpOnly; SameSite=Strict; Path=/; Max-Age=60");
         let https = site("https://login.example.org");
-        assert_eq!(https.refresh("v".into(), 60), "__Secure-refreshToken=v; HttpOnly; SameSite=Strict; Secure; Path=/api/auth; Max-Age=60");
-        assert_eq!(https.csrf("v".into(), 60), "__Host-csrfToken=v; SameSite=Strict; Secure; Path=/; Max-Age=60");
-        assert_eq!(plain.cleared()[0], "refreshToken=; HttpOnly; SameSite=Strict; Path=/api/auth; Max-Age=0");
+        assert_eq!(
+            https.refresh("v".into(), 60),
+            "__Secure-doorward-refresh=v; HttpOnly; SameSite=Strict; Secure; Path=/api/auth; Max-Age=60"
+        );
+        assert_eq!(https.csrf("v".into(), 60), "__Host-doorward-csrf=v; SameSite=Strict; Secure; Path=/; Max-Age=60");
+        assert_eq!(https.device(&"v".into(), 60), "__Host-doorward-device=v; HttpOnly; SameSite=Strict; Secure; Path=/; Max-Age=60");
+        assert_eq!(plain.cleared()[0], "doorward-refresh-3000=; HttpOnly; SameSite=Strict; Path=/api/auth; Max-Age=0");
+        assert_eq!(site("http://localhost").names.csrf, "doorward-csrf-80");
     }
 
     #[test]
     fn cok_4_5_a_cookie_counts_once_and_under_its_own_name_alone() {
         let (plain, https) = (site(""), site("https://login.example.org"));
         let read = |site: &Site, lines: &[&[u8]]| site.refresh_token(&exchange(lines)).map_err(|error| error.code);
-        assert_eq!(read(&plain, &[b"a=1; refreshToken=t; b=2"]), Ok(Some("t".into())));
-        assert_eq!(read(&plain, &[b"refreshToken=t; refreshToken=u"]), Err(Code::InvalidRequest));
-        assert_eq!(read(&plain, &[b"refreshToken=t", b"refreshToken=t"]), Err(Code::InvalidRequest));
-        assert_eq!(read(&plain, &[b"refreshToken="]), Ok(None));
-        assert_eq!(read(&plain, &[b"xrefreshToken=t; refreshtoken=t"]), Ok(None));
-        assert_eq!(read(&https, &[b"refreshToken=t"]), Ok(None), "tossed over http");
-        assert_eq!(read(&https, &[b"__Secure-refreshToken=t"]), Ok(Some("t".into())));
-        assert_eq!(read(&plain, &[b"refreshToken=\xff\xfe"]), Ok(None));
-        assert_eq!(read(&plain, &[b"name=J\xc3\xbcrgen; refreshToken=t; x=\xff"]), Ok(Some("t".into())), "beside what is not ASCII");
-        assert_eq!(read(&plain, &[b"refreshToken=t", b"x=\xff; refreshToken=u"]), Err(Code::InvalidRequest));
+        let ours = |rest: &str| format!("doorward-refresh-3000={rest}").into_bytes();
+        assert_eq!(read(&plain, &[b"a=1; doorward-refresh-3000=t; b=2"]), Ok(Some("t".into())));
+        assert_eq!(read(&plain, &[b"doorward-refresh-3000=t; doorward-refresh-3000=u"]), Err(Code::InvalidRequest));
+        assert_eq!(read(&plain, &[&ours("t"), &ours("t")]), Err(Code::InvalidRequest));
+        assert_eq!(read(&plain, &[&ours("")]), Ok(None));
+        assert_eq!(
+            read(&plain, &[b"xdoorward-refresh-3000=t; Doorward-refresh-3000=t; doorward-refresh-3001=t; refreshToken=t"]),
+            Ok(None)
+        );
+        assert_eq!(read(&https, &[b"doorward-refresh=t"]), Ok(None), "tossed over http");
+        assert_eq!(read(&https, &[b"__Secure-doorward-refresh=t"]), Ok(Some("t".into())));
+        assert_eq!(read(&plain, &[b"doorward-refresh-3000=\xff\xfe"]), Ok(None));
+        assert_eq!(
+            read(&plain, &[b"name=J\xc3\xbcrgen; doorward-refresh-3000=t; x=\xff"]),
+            Ok(Some("t".into())),
+            "beside what is not ASCII"
+        );
+        assert_eq!(read(&plain, &[&ours("t"), b"x=\xff; doorward-refresh-3000=u"]), Err(Code::InvalidRequest));
+    }
+
+    #[test]
+    fn cok_4_a_token_set_for_a_domain_is_deleted_from_every_domain_that_reaches_us() {
+        let deleted = |url: &str| site(url).disowned().iter().map(|cookie| cookie.to_str().expect("ASCII").to_owned()).collect::<Vec<_>>();
+        let both = deleted("https://login.example.org");
+        assert_eq!(both.len(), 2);
+        assert!(both[0].contains("Domain=login.example.org") && both[1].contains("Domain=example.org"), "{both:?}");
+        assert!(both.iter().all(|cookie| cookie.contains("Max-Age=0") && cookie.contains("Path=/api/auth")));
+        assert_eq!(deleted("http://127.0.0.1:3000"), Vec::<String>::new());
     }
 
     proptest! {

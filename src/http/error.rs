@@ -1,7 +1,7 @@
 //! Every answer that is no success: one envelope, a closed set of codes, statuses chosen here alone (I2).
 
 use crate::{
-    service::{self, access_tokens::Rejected, throttle::Limited},
+    service::{self, access_tokens::Rejected, sessions::Unauthenticated, throttle::Limited},
     store,
 };
 use serde::Serialize;
@@ -227,6 +227,15 @@ impl From<Rejected> for ApiError {
             Rejected::Invalid => Code::InvalidToken.into(),
             Rejected::Expired(at) => Self::from(Code::TokenExpired).detail("expiredAt", json!(at)),
             Rejected::Revoked => Code::TokenRevoked.into(),
+        }
+    }
+}
+
+impl From<Unauthenticated> for ApiError {
+    fn from(why: Unauthenticated) -> Self {
+        match why {
+            Unauthenticated::Rejected(rejected) => rejected.into(),
+            Unauthenticated::Store(error) => error.into(),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     app::App,
     domain::{Permission, Role},
-    service::access_tokens::Principal,
+    service::{access_tokens::VerifiedToken, accounts::Actor, sessions::Principal},
 };
 use memchr::memchr3;
 use std::{convert::Infallible, sync::Arc};
@@ -39,6 +39,30 @@ impl Call {
     /// # Errors
     /// 401, or 400 for two `Authorization` headers (TOK-7, TOK-8).
     pub fn authenticate(&self) -> Result<Principal, ApiError> {
+        let token = self.bearer()?;
+        let principal = self.app().sessions.authenticate(token)?;
+        self.exchange.authenticated(principal.user.id, principal.expires_in);
+        Ok(principal)
+    }
+
+    /// What the bearer token proves even if it is over or revoked; nothing without one of ours.
+    ///
+    /// # Errors
+    /// 400 for two `Authorization` headers.
+    pub fn bearers_origin(&self) -> Result<Option<VerifiedToken>, ApiError> {
+        match self.bearer() {
+            Ok(token) => Ok(self.app().sessions.verify_origin(token)),
+            Err(error) if error.code == Code::InvalidRequest => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Who acts, for the services to judge and to note.
+    pub fn actor<'a>(&self, principal: &'a Principal) -> Actor<'a> {
+        Actor::User(&principal.user, self.exchange.from())
+    }
+
+    fn bearer(&self) -> Result<&str, ApiError> {
         let mut lines = self.exchange.headers(&header::AUTHORIZATION);
         let line = lines.next().ok_or(Code::MissingToken)?;
         if lines.next().is_some() {
@@ -53,9 +77,7 @@ impl Call {
         if !scheme.eq_ignore_ascii_case("Bearer") || token.is_empty() || memchr3(b' ', b'\t', b',', token.as_bytes()).is_some() {
             return Err(Code::InvalidFormat.into());
         }
-        let principal = self.app().access.verify(token)?;
-        self.exchange.authenticated(principal.user, principal.expires_in);
-        Ok(principal)
+        Ok(token)
     }
 }
 
@@ -69,12 +91,19 @@ pub fn authenticated(web: Arc<Web>) -> impl Filter<Extract = (Call, Principal), 
     checked(web, |_, _| Ok(()))
 }
 
-/// Who has a valid access token and a role that permits this.
+/// Who has a valid access token and a role that permits this. For what gives power over others, the
+/// session must go on, too: who holds the signing key can name any.
 pub fn with_permission(
     web: Arc<Web>,
     permission: &'static str,
 ) -> impl Filter<Extract = (Call, Principal), Error = Rejection> + Clone + use<> {
-    checked(web, move |call, principal| permits(call, principal, permission))
+    checked(web, move |call, principal| {
+        permits(call, principal, permission)?;
+        if permission.starts_with("users:") && !call.app().sessions.is_live(principal)? {
+            return Err(Code::TokenRevoked.into());
+        }
+        Ok(())
+    })
 }
 
 /// Who has a valid access token, one of the roles in `?role=a,b` and the permission in
@@ -84,7 +113,7 @@ pub fn as_asked(web: Arc<Web>) -> impl Filter<Extract = (Call, Principal), Error
         if let Some(roles) = asked(call, "role")? {
             let malformed = |_| ApiError::field("role", "must be role names with commas between them");
             let roles: Vec<Role> = roles.split(',').map(str::parse).collect::<Result<_, _>>().map_err(malformed)?;
-            if !principal.role.is_admin() && !roles.contains(&principal.role) {
+            if !principal.user.role.is_admin() && !roles.contains(&principal.user.role) {
                 let names: Vec<_> = roles.iter().map(Role::as_str).collect();
                 return Err(ApiError::required_roles(&names));
             }
@@ -110,7 +139,7 @@ fn checked(
 }
 
 fn permits(call: &Call, principal: &Principal, permission: &str) -> Result<(), ApiError> {
-    if call.app().settings.roles.allows(&principal.role, permission) { Ok(()) } else { Err(ApiError::required_permission(permission)) }
+    if call.app().settings.roles.allows(&principal.user.role, permission) { Ok(()) } else { Err(ApiError::required_permission(permission)) }
 }
 
 /// The value of a query parameter that may be there once.

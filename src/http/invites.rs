@@ -2,8 +2,8 @@
 
 use super::{Answer, empty, error::ApiError, guard::Call, json};
 use crate::{
-    domain::{Invite, InviteId, Role, Timestamp, UserId},
-    service::access_tokens::Principal,
+    domain::{Email, Invite, InviteId, Role, Timestamp, UserId},
+    service::sessions::Principal,
 };
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ const LONGEST_LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 struct InviteView<'a> {
     id: InviteId,
     role: &'a Role,
+    email: Option<&'a Email>,
     created_by: UserId,
     created_at: Timestamp,
     expires_at: Timestamp,
@@ -32,6 +33,7 @@ impl<'a> InviteView<'a> {
         Self {
             id: invite.id,
             role: &invite.role,
+            email: invite.email.as_ref(),
             created_by: invite.created_by,
             created_at: invite.created_at,
             expires_at: invite.expires_at,
@@ -44,6 +46,8 @@ impl<'a> InviteView<'a> {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NewInvite {
     role: Option<String>,
+    /// The only address that may use it.
+    email: Option<String>,
     /// Such as `7d`.
     expires_in: Option<String>,
 }
@@ -52,12 +56,13 @@ pub struct NewInvite {
 pub async fn create(call: Call, principal: Principal, body: Option<NewInvite>) -> Answer {
     let body = body.unwrap_or_default();
     let role = body.role.map(|role| call.app().accounts.role(&role)).transpose()?;
+    let email = body.email.map(|email| email.parse()).transpose().map_err(|error| ApiError::field("email", error))?;
     let life = match body.expires_in.as_deref().map(humantime::parse_duration) {
         None => DEFAULT_LIFE,
         Some(Ok(life)) if life >= Duration::from_secs(60) && life <= LONGEST_LIFE => life,
         Some(_) => return Err(ApiError::field("expiresIn", "must be a duration of 1m to 90d, such as 7d")),
     };
-    let (invite, code) = call.app().accounts.invite(&principal, role, life).await?;
+    let (invite, code) = call.app().accounts.invite(&principal.user, call.exchange.from(), role, email, life).await?;
     let mut response = json(&InviteView::new(&invite, Some(code.expose_secret())));
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
@@ -71,7 +76,7 @@ pub async fn list(call: Call, _: Principal) -> Answer {
 }
 
 /// Withdraws an invitation.
-pub async fn withdraw(id: InviteId, call: Call, _: Principal) -> Answer {
-    call.app().accounts.withdraw_invite(id).await?;
+pub async fn withdraw(id: InviteId, call: Call, principal: Principal) -> Answer {
+    call.app().accounts.withdraw_invite(call.actor(&principal), id).await?;
     Ok(empty())
 }

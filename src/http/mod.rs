@@ -21,7 +21,10 @@ mod verb;
 
 pub use site::Site;
 
-use crate::app::App;
+use crate::{
+    app::App,
+    service::events::{By, Event, Kind},
+};
 use error::{ApiError, Code};
 use exchange::{Exchange, client_address};
 use futures_util::{
@@ -150,11 +153,14 @@ fn finished(web: &Web, exchange: &Exchange, method: &Method, begun: Option<Insta
     let path = exchange.path();
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         // What an attack looks like from here (LOG-3); the services report what they decide themselves.
-        let request = exchange.request_id();
-        match error.code {
-            Code::RateLimited => tracing::info!(event = "rate_limited", request, path = loggable(path), from = %exchange.from()),
-            Code::CsrfFailed => tracing::warn!(event = "csrf_failed", request, path = loggable(path), from = %exchange.from()),
-            _ => {}
+        let kind = match error.code {
+            Code::RateLimited => Some(Kind::RateLimited),
+            Code::CsrfFailed => Some(Kind::CsrfFailed),
+            _ => None,
+        };
+        if let Some(kind) = kind.filter(|kind| web.app.refusals.is_news(*kind, exchange.from())) {
+            let actor = exchange.user().map_or(By::Anyone, By::User);
+            Event::new(kind, actor).refused(exchange.request_id(), loggable(path)).from(exchange.from()).write();
         }
         response = error.render(exchange.request_id());
     }

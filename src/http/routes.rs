@@ -3,7 +3,7 @@
 
 use super::{
     Web, auth,
-    body::{json, none, optional_json},
+    body::{json, lenient_json, none, optional_json},
     guard, health, invites, reply, sessions, users, verb,
 };
 use crate::domain::{InviteId, SessionId, UserId};
@@ -111,7 +111,7 @@ routes! {
         post  ("login")                anyone,        json() => auth::login;
         post  ("register")             anyone,        json() => auth::register;
         post  ("setup")                anyone,        json() => auth::setup;
-        post  ("logout")               anyone,        optional_json() => auth::logout;
+        post  ("logout")               anyone,        lenient_json()  => auth::logout;
         post  ("logout-all")           authenticated, none() => auth::logout_all;
         get   ("csrf")                 anyone,        none() => auth::csrf;
         post  ("password")             authenticated, json() => auth::password;

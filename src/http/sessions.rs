@@ -3,7 +3,7 @@
 use super::{Answer, empty, guard::Call, json};
 use crate::{
     domain::{Session, SessionId, Timestamp, UserId},
-    service::{access_tokens::Principal, accounts::Actor},
+    service::sessions::Principal,
 };
 use serde::Serialize;
 use serde_json::json as value;
@@ -39,31 +39,31 @@ fn views(sessions: &[Session], current: SessionId) -> Response {
 
 /// The caller's sessions.
 pub async fn list(call: Call, principal: Principal) -> Answer {
-    Ok(views(&call.app().sessions.list(principal.user)?, principal.session))
+    Ok(views(&call.app().sessions.list(principal.user.id)?, principal.session))
 }
 
 /// Ends one of the caller's sessions.
 pub async fn end(id: SessionId, call: Call, principal: Principal) -> Answer {
-    call.app().sessions.end(id, Some(principal.user)).await?;
+    call.app().sessions.end(call.actor(&principal), id, Some(principal.user.id)).await?;
     Ok(empty())
 }
 
 /// A user's sessions.
 pub async fn list_of(user: UserId, call: Call, principal: Principal) -> Answer {
-    call.app().accounts.user(user)?;
+    call.app().accounts.may_manage(call.actor(&principal), user)?;
     Ok(views(&call.app().sessions.list(user)?, principal.session))
 }
 
 /// Ends all sessions of a user.
 pub async fn end_all_of(user: UserId, call: Call, principal: Principal) -> Answer {
-    call.app().accounts.may_manage(Actor::Role(&principal.role), user)?;
-    call.app().sessions.end_all(user).await?;
+    call.app().accounts.may_manage(call.actor(&principal), user)?;
+    call.app().sessions.end_all(call.actor(&principal), user).await?;
     Ok(empty())
 }
 
 /// Ends one session of a user.
 pub async fn end_of(user: UserId, session: SessionId, call: Call, principal: Principal) -> Answer {
-    call.app().accounts.may_manage(Actor::Role(&principal.role), user)?;
-    call.app().sessions.end(session, Some(user)).await?;
+    call.app().accounts.may_manage(call.actor(&principal), user)?;
+    call.app().sessions.end(call.actor(&principal), session, Some(user)).await?;
     Ok(empty())
 }

@@ -2,6 +2,7 @@
 //! header (COK-3).
 
 use super::{
+    cookie::Names,
     error::{ApiError, Code},
     exchange::Exchange,
 };
@@ -21,6 +22,8 @@ pub struct Site {
     pub secure: bool,
     /// Who must send a CSRF token.
     pub csrf: CsrfMode,
+    /// What its cookies are called.
+    pub names: Names,
     own: Vec<String>,
     allowed: Vec<String>,
 }
@@ -39,7 +42,8 @@ impl Site {
             let port = parsed.port().map_or_else(String::new, |port| format!(":{port}"));
             own.extend(["localhost", "127.0.0.1", "[::1]"].map(|host| format!("http://{host}{port}")));
         }
-        Self { url, secure, csrf: settings.csrf.mode, own, allowed: settings.cors.allowed_origins.clone() }
+        let names = Names::of(&url);
+        Self { url, secure, csrf: settings.csrf.mode, names, own, allowed: settings.cors.allowed_origins.clone() }
     }
 
     /// Whether another site's pages are let in from this origin (COK-12): exact, listed.

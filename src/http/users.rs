@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::{Email, Permission, Role, Timestamp, User, UserId},
-    service::{self, access_tokens::Principal, accounts::Actor},
+    service::sessions::Principal,
 };
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,7 @@ const MAX_PAGE: usize = 100;
 pub struct UserView<'a> {
     id: UserId,
     email: &'a Email,
+    email_verified: bool,
     role: &'a Role,
     permissions: &'a [Permission],
     created_at: Timestamp,
@@ -33,7 +34,14 @@ pub struct UserView<'a> {
 impl<'a> UserView<'a> {
     /// The view of a user whose role permits this.
     pub const fn new(user: &'a User, permissions: &'a [Permission]) -> Self {
-        Self { id: user.id, email: &user.email, role: &user.role, permissions, created_at: user.created_at }
+        Self {
+            id: user.id,
+            email: &user.email,
+            email_verified: user.email_verified,
+            role: &user.role,
+            permissions,
+            created_at: user.created_at,
+        }
     }
 }
 
@@ -43,6 +51,7 @@ impl<'a> UserView<'a> {
 pub struct AdminView<'a> {
     id: UserId,
     email: &'a Email,
+    email_verified: bool,
     role: &'a Role,
     disabled: bool,
     created_at: Timestamp,
@@ -50,19 +59,21 @@ pub struct AdminView<'a> {
 
 impl<'a> From<&'a User> for AdminView<'a> {
     fn from(user: &'a User) -> Self {
-        Self { id: user.id, email: &user.email, role: &user.role, disabled: user.disabled, created_at: user.created_at }
+        Self {
+            id: user.id,
+            email: &user.email,
+            email_verified: user.email_verified,
+            role: &user.role,
+            disabled: user.disabled,
+            created_at: user.created_at,
+        }
     }
 }
 
 /// The caller, from the database.
 pub async fn me(call: Call, principal: Principal) -> Answer {
-    let user = call.app().accounts.user(principal.user).map_err(|error| match error {
-        // Deleted since the token was judged.
-        service::Error::NotFound => Code::TokenRevoked.into(),
-        other => ApiError::from(other),
-    })?;
-    let permissions = call.app().settings.roles.permissions(&user.role);
-    Ok(json(&UserView::new(&user, &permissions)))
+    let permissions = call.app().settings.roles.permissions(&principal.user.role);
+    Ok(json(&UserView::new(&principal.user, &permissions)))
 }
 
 /// A page of users in order of address.
@@ -103,23 +114,33 @@ pub struct NewRole {
 /// Gives a user another role.
 pub async fn set_role(id: UserId, call: Call, principal: Principal, body: NewRole) -> Answer {
     let role = call.app().accounts.role(&body.role)?;
-    Ok(view(&call.app().accounts.set_role(Actor::Role(&principal.role), id, role).await?))
+    Ok(view(&call.app().accounts.set_role(call.actor(&principal), id, role).await?))
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Disabled {
-    disabled: bool,
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct UserPatch {
+    disabled: Option<bool>,
+    email_verified: Option<bool>,
 }
 
-/// Disables or enables a user.
-pub async fn change(id: UserId, call: Call, principal: Principal, body: Disabled) -> Answer {
-    Ok(view(&call.app().accounts.set_disabled(Actor::Role(&principal.role), id, body.disabled).await?))
+/// Disables or enables a user, and says whether somebody vouches for their address.
+pub async fn change(id: UserId, call: Call, principal: Principal, body: UserPatch) -> Answer {
+    let (accounts, actor) = (&call.app().accounts, call.actor(&principal));
+    let mut user = None;
+    if let Some(verified) = body.email_verified {
+        user = Some(accounts.set_email_verified(actor, id, verified).await?);
+    }
+    if let Some(disabled) = body.disabled {
+        user = Some(accounts.set_disabled(actor, id, disabled).await?);
+    }
+    let user = user.ok_or_else(|| ApiError::from(Code::ValidationFailed).message("Say what to change: disabled or emailVerified"))?;
+    Ok(view(&user))
 }
 
 /// Deletes a user.
 pub async fn delete(id: UserId, call: Call, principal: Principal) -> Answer {
-    call.app().accounts.delete(Actor::Role(&principal.role), id).await?;
+    call.app().accounts.delete(call.actor(&principal), id).await?;
     Ok(empty())
 }
 

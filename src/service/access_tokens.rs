@@ -41,7 +41,8 @@ pub struct AccessTokens {
     settings: config::Tokens,
     clock: Clock,
     revocation: Arc<Revocation>,
-    /// The latest `iat` there was, in seconds: the clock may be set back (OPS-7).
+    /// The latest `iat` there was, in seconds: after the clock was set back, what is revoked must be
+    /// remembered until tokens from before have expired too (OPS-7).
     latest: AtomicU64,
 }
 
@@ -53,16 +54,18 @@ struct SigningKey {
     mac: MacKey,
 }
 
-/// Who a request comes from, as its access token says and nothing revoked contradicts.
+/// What a token says that we issued.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal {
+pub struct VerifiedToken {
     /// `sub`
     pub user: UserId,
     /// `sid`
     pub session: SessionId,
     /// `jti`
     pub token: TokenId,
-    /// `role`: current, because a change of role revokes the token.
+    /// `ver`
+    pub version: u32,
+    /// `role`, of which nobody believes more than that it is what the user's record says.
     pub role: Role,
     /// `exp`
     pub expires_at: Timestamp,
@@ -123,6 +126,21 @@ struct PresentedClaims {
     _permissions: IgnoredAny,
 }
 
+impl PresentedClaims {
+    /// What they say at this moment, in seconds.
+    fn at(self, now: u64) -> VerifiedToken {
+        VerifiedToken {
+            user: self.sub,
+            session: self.sid,
+            token: self.jti,
+            version: self.ver,
+            role: self.role,
+            expires_at: Timestamp::from_secs(self.exp),
+            expires_in: self.exp.saturating_sub(now),
+        }
+    }
+}
+
 /// A header with nothing in it that we do not write: no `crit`, `b64`, `jku`, `jwk`, `x5u` … (TOK-3).
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -147,18 +165,15 @@ impl AccessTokens {
     pub fn issue(&self, user: &User, permissions: &[Permission], session: &Session) -> Issued {
         let now = self.clock.now().secs();
         let latest = self.latest.fetch_max(now, Relaxed);
-        // A clock that was set back must not date tokens before others that are still good.
-        let iat = now.max(latest.saturating_sub(MAX_SKEW));
-        if iat > now {
-            tracing::warn!(seconds = latest - now, "the clock was set back");
+        if latest > now + MAX_SKEW {
+            tracing::warn!(seconds = latest - now, "the clock was set back: tokens from before are refused until it has caught up");
         }
-        // What is left of the session is counted by the clock the session is dated by.
-        let exp = iat + self.settings.access_ttl.as_secs().min(session.ends_at.secs().saturating_sub(now));
+        let exp = now + self.settings.access_ttl.as_secs().min(session.ends_at.secs().saturating_sub(now));
         let claims = Claims {
             iss: &self.settings.issuer,
             aud: &self.settings.audience,
             sub: user.id,
-            iat,
+            iat: now,
             exp,
             jti: TokenId::random(),
             sid: session.id,
@@ -168,23 +183,18 @@ impl AccessTokens {
         };
         let key = self.keys.first().expect("a ring has at least one key");
         let token = jsonwebtoken::encode(&key.header, &claims, &key.encoding).expect("an HMAC key signs any claims");
-        Issued { token, expires_in: exp.saturating_sub(iat) }
+        Issued { token, expires_in: exp.saturating_sub(now) }
     }
 
-    /// The principal of a bearer token.
+    /// What a bearer token says, if it is ours, in time and not revoked.
     ///
     /// # Errors
     /// [`Rejected`]; anything unforeseen is [`Rejected::Invalid`] (REV-9).
-    pub fn verify(&self, token: &str) -> Result<Principal, Rejected> {
-        let claims = self.signed(token).ok_or(Rejected::Invalid)?;
+    pub fn verify(&self, token: &str) -> Result<VerifiedToken, Rejected> {
+        let claims = self.genuine(token).ok_or(Rejected::Invalid)?;
         let now = self.clock.now().secs();
         let leeway = self.settings.clock_tolerance.as_secs();
-        let sound = claims.iss == self.settings.issuer
-            && claims.aud == self.settings.audience
-            && claims.iat <= now.max(self.latest.load(Relaxed)) + MAX_SKEW
-            && claims.nbf <= now + leeway
-            && claims.exp.checked_sub(claims.iat).is_some_and(|life| life <= self.settings.access_ttl.as_secs());
-        if !sound {
+        if claims.iat > now + MAX_SKEW || claims.nbf > now + leeway {
             return Err(Rejected::Invalid);
         }
         // RFC 7519 §4.1.4: on or after `exp` it is over.
@@ -196,14 +206,21 @@ impl AccessTokens {
             Verdict::Revoked => return Err(Rejected::Revoked),
             Verdict::Unheard => return Err(Rejected::Invalid),
         }
-        Ok(Principal {
-            user: claims.sub,
-            session: claims.sid,
-            token: claims.jti,
-            role: claims.role,
-            expires_at: Timestamp::from_secs(claims.exp),
-            expires_in: claims.exp.saturating_sub(now),
-        })
+        Ok(claims.at(now))
+    }
+
+    /// What a token of ours says, even one that is over or revoked: it proves which session it is of.
+    #[must_use]
+    pub fn verify_origin(&self, token: &str) -> Option<VerifiedToken> {
+        Some(self.genuine(token)?.at(self.clock.now().secs()))
+    }
+
+    /// The claims of a token that we can have issued, whenever that was.
+    fn genuine(&self, token: &str) -> Option<PresentedClaims> {
+        let claims = self.signed(token)?;
+        let life = claims.exp.checked_sub(claims.iat)?;
+        let is_ours = claims.iss == self.settings.issuer && claims.aud == self.settings.audience;
+        (is_ours && life <= self.settings.access_ttl.as_secs()).then_some(claims)
     }
 
     /// Until when a revocation must be remembered: when every token issued so far has expired.

@@ -123,6 +123,11 @@ impl Backoff {
         Limited { policy: "login", quota: self.free, window: self.window, retry_after: whole_seconds(wait) }
     }
 
+    /// Forgets the failures of an account, wherever they came from.
+    pub fn forget(&self, account: AccountKey) {
+        self.entries.lock().retain(|(of, _), entry| *of != account || entry.pending > 0);
+    }
+
     pub fn sweep(&self) {
         let now = Instant::now();
         let mut entries = self.entries.lock();

@@ -6,6 +6,7 @@ mod backoff;
 pub mod csrf;
 pub mod devices;
 mod error;
+pub mod events;
 pub mod hashing;
 mod mac;
 pub mod passwords;

@@ -11,7 +11,7 @@ use crate::{
     domain::{InviteId, Session, SessionId, Timestamp},
     keyring::Keyring,
 };
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
@@ -73,6 +73,14 @@ impl RefreshTokens {
         let bytes = self.bytes(token_key, session, generation, expires_at)?;
         let key = self.hashes.current();
         Some(TokenHash { key: key.id.clone(), hash: hash(key, &bytes) })
+    }
+
+    /// What a session keeps of the `Idempotency-Key` that a refresh of this generation came with; `None` when
+    /// the tag key is gone from the ring. Under the session's own key, which does not change with the ring.
+    #[must_use]
+    pub fn retry_hash(&self, session: &Session, generation: u32, key: &str) -> Option<[u8; 32]> {
+        let tag = self.tags.find(&session.token_key)?;
+        Some(tag.tag(&[b"retry\0", session.id.as_bytes(), &generation.to_be_bytes(), key.as_bytes()]))
     }
 
     /// Recognises a token we issued, by its tag alone.
@@ -145,6 +153,12 @@ impl OneTimeCodes {
         Some(self.hashes.tag(&[b"setup\0", &secret]))
     }
 
+    /// What the log shows of a name that somebody tried to sign in with.
+    #[must_use]
+    pub fn name_hash(&self, name: &str) -> String {
+        HEXLOWER.encode(&self.hashes.tag(&[b"name\0", name.trim().to_lowercase().as_bytes()])[..8])
+    }
+
     /// A new code for an invitation, and its hash.
     #[must_use]
     pub fn invite(&self, id: InviteId) -> (SecretString, [u8; 32]) {
@@ -196,6 +210,7 @@ mod tests {
             sweep_at: expires_at,
             replaced_at: vec![],
             replays: 0,
+            retry_key: None,
             client: Client { ip: [127, 0, 0, 1].into(), user_agent: String::new() },
         }
     }

@@ -2,8 +2,9 @@
 
 use super::{
     Error,
-    access_tokens::{AccessTokens, Issued, Principal},
+    access_tokens::{AccessTokens, Issued, Rejected, VerifiedToken},
     csrf::Csrf,
+    events::{Actor, By, Event, Kind},
     refresh_tokens::{Presented, RefreshTokens},
     revocation::Revocation,
     throttle::Throttle,
@@ -11,6 +12,7 @@ use super::{
 use crate::{
     config,
     domain::{AddressPrefix, Client, Clock, Permission, Roles, Session, SessionId, Timestamp, Transport, User, UserId},
+    store,
     store::{Ended, Remember, Rotate, Rotated, Store},
 };
 use secrecy::SecretString;
@@ -33,6 +35,44 @@ pub struct Grant {
     pub refresh_expires_in: u64,
     /// A CSRF token for the session.
     pub csrf_token: String,
+}
+
+/// Who a request comes from: the bearer of a token that is ours, in time and not revoked.
+#[derive(Debug, Clone)]
+pub struct Principal {
+    /// The user as they are now, not as the token says.
+    pub user: Arc<User>,
+    /// Their session.
+    pub session: SessionId,
+    /// When the token expires.
+    pub expires_at: Timestamp,
+    /// Whole seconds left of it.
+    pub expires_in: u64,
+}
+
+/// Why a bearer is nobody.
+#[derive(Debug)]
+pub enum Unauthenticated {
+    /// For their token.
+    Rejected(Rejected),
+    /// Their record could not be read.
+    Store(store::Error),
+}
+
+/// A refresh token and what came with it.
+#[derive(Debug)]
+pub struct RefreshRequest<'a> {
+    /// The token.
+    pub presented: &'a Presented,
+    /// How it came.
+    pub transport: Transport,
+    /// Where from.
+    pub client: Client,
+    /// Whether a browser proved with its CSRF token that it is no forger: its parallel tabs lose races,
+    /// they steal nothing.
+    pub csrf_verified: bool,
+    /// Its `Idempotency-Key`.
+    pub retry_key: Option<&'a str>,
 }
 
 /// The use cases of sessions.
@@ -103,6 +143,7 @@ impl Sessions {
             sweep_at: expires_at,
             replaced_at: Vec::new(),
             replays: 0,
+            retry_key: None,
             client,
         }
     }
@@ -130,35 +171,102 @@ impl Sessions {
         self.csrf.verify(presented.session, csrf_token)
     }
 
-    /// Rotates a refresh token (SPEC §4). `patient` is a browser that proved it is no forger: its
-    /// parallel tabs lose races, they steal nothing.
+    /// Who the bearer of an access token is. What the token says of them is held against their record:
+    /// a role they do not have is not their token's to give (AZ-2).
+    ///
+    /// # Errors
+    /// [`Unauthenticated`].
+    pub fn authenticate(&self, token: &str) -> Result<Principal, Unauthenticated> {
+        let token = self.access.verify(token).map_err(Unauthenticated::Rejected)?;
+        let user = self.store.user(token.user).map_err(Unauthenticated::Store)?;
+        let VerifiedToken { session, version, role, expires_at, expires_in, .. } = token;
+        match user {
+            Some(user) if user.version == version && user.role == role => Ok(Principal { user, session, expires_at, expires_in }),
+            Some(user) if user.version == version => {
+                Event::new(Kind::ForgedToken, By::Anyone).target(user.id).session(session).write();
+                Err(Unauthenticated::Rejected(Rejected::Invalid))
+            }
+            // Deleted or changed since the token was judged.
+            _ => Err(Unauthenticated::Rejected(Rejected::Revoked)),
+        }
+    }
+
+    /// Whether the session of a principal goes on: that a token is genuine does not say that its session
+    /// ever was.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn is_live(&self, principal: &Principal) -> Result<bool, Error> {
+        let now = self.clock.now();
+        Ok(self.store.session(principal.session)?.is_some_and(|session| session.user == principal.user.id && now < session.expires_at))
+    }
+
+    /// Rotates a refresh token. No limit stands before the verdict on one that is not current: it is
+    /// evidence, and ends what it is about (REF-1).
     ///
     /// # Errors
     /// One for each thing a refresh token can be other than current.
-    pub async fn refresh(&self, presented: &Presented, transport: Transport, client: Client, patient: bool) -> Result<Grant, Error> {
-        self.throttle.refresh(presented.session)?;
-        let from = AddressPrefix::from(client.ip);
-        let mut rotate = self.rotation(presented, transport, client)?;
-        rotate.conflict_window = if patient { self.policy.conflict_window } else { Duration::ZERO };
-        let session = presented.session;
-        match self.store.rotate(rotate).await? {
+    pub async fn refresh(&self, request: RefreshRequest<'_>) -> Result<Grant, Error> {
+        let presented = request.presented;
+        let window = if request.csrf_verified { self.policy.conflict_window } else { Duration::ZERO };
+        let from = AddressPrefix::from(request.client.ip);
+        let session = match self.live(presented) {
+            Err(Error::SessionEnded) if self.store.was_just_replaced(presented.session, presented.generation, window) => {
+                self.note(Kind::RefreshConflict, None, presented.session, from);
+                return Err(Error::RefreshConflict);
+            }
+            session => session?,
+        };
+        if session.generation == presented.generation {
+            self.throttle.refresh(session.id)?;
+        }
+        let mut rotate = self.rotation(&session, presented, request.transport, request.client)?;
+        rotate.conflict_window = window;
+        rotate.grace = self.policy.refresh_grace;
+        rotate.retry_key = request.retry_key.and_then(|key| self.refresh.retry_hash(&session, presented.generation, key));
+        let outcome = self.store.rotate(rotate).await?;
+        self.note_rotation(&outcome, presented.session, from);
+        match outcome {
             Rotated::Rotated(session, user) | Rotated::Replayed(session, user) => self.grant(user, session),
-            Rotated::Conflict => {
-                tracing::info!(event = "refresh_conflict", %session, %from);
-                Err(Error::RefreshConflict)
-            }
-            Rotated::Reused(user) => {
-                tracing::warn!(event = "refresh_reuse", %user, %session, %from, "a refresh token was used twice: revoked");
-                Err(Error::RefreshTokenReused)
-            }
-            Rotated::Ahead(user) => {
-                tracing::warn!(event = "state_rollback", %user, %session, %from, "the database is older than a token: was it restored?");
-                Err(Error::SessionEnded)
-            }
+            Rotated::Conflict => Err(Error::RefreshConflict),
+            Rotated::Reused(_) => Err(Error::RefreshTokenReused),
             Rotated::Expired => Err(Error::RefreshTokenExpired),
-            Rotated::Revoked => Err(Error::SessionEnded),
+            Rotated::Ahead(_) | Rotated::Revoked => Err(Error::SessionEnded),
             Rotated::OtherTransport => Err(Error::InvalidRefreshToken),
         }
+    }
+
+    /// Looks at a refresh token that came along with something else than a refresh. One that was replaced
+    /// is evidence wherever it turns up: what it can reach is revoked as if it had been used (REF-1).
+    /// Answers with its session, if that goes on.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn examine(&self, presented: &Presented, transport: Transport, client: Client) -> Result<Option<SessionId>, Error> {
+        let from = AddressPrefix::from(client.ip);
+        let Some(session) = self.store.session(presented.session)? else { return Ok(None) };
+        if session.generation == presented.generation {
+            return Ok(self.refresh.is_current(presented, &session).then_some(session.id));
+        }
+        // One tab may still hold the cookie that another has just replaced.
+        let mut rotate = self.rotation(&session, presented, transport, client)?;
+        rotate.conflict_window = self.policy.conflict_window;
+        let outcome = self.store.rotate(rotate).await?;
+        self.note_rotation(&outcome, session.id, from);
+        Ok(matches!(outcome, Rotated::Conflict).then_some(session.id))
+    }
+
+    fn note_rotation(&self, outcome: &Rotated, session: SessionId, from: AddressPrefix) {
+        match outcome {
+            Rotated::Conflict => self.note(Kind::RefreshConflict, None, session, from),
+            Rotated::Reused(user) => self.note(Kind::RefreshReuse, Some(*user), session, from),
+            Rotated::Ahead(user) => self.note(Kind::StateRollback, Some(*user), session, from),
+            Rotated::Rotated(..) | Rotated::Replayed(..) | Rotated::Expired | Rotated::Revoked | Rotated::OtherTransport => {}
+        }
+    }
+
+    fn note(&self, kind: Kind, user: Option<UserId>, session: SessionId, from: AddressPrefix) {
+        Event::new(kind, By::Anyone).maybe_target(user).session(session).from(from).write();
     }
 
     /// A CSRF token for the session of a refresh token, if that goes on.
@@ -176,29 +284,36 @@ impl Sessions {
         Ok((self.csrf.issue(session.id), session))
     }
 
-    /// Ends the sessions of a refresh token and of an access token, and revokes the latter.
+    /// What an access token of ours says, whether it is over, revoked or good.
+    #[must_use]
+    pub fn verify_origin(&self, token: &str) -> Option<VerifiedToken> {
+        self.access.verify_origin(token)
+    }
+
+    /// Ends these sessions and that of an access token, and revokes the latter.
     ///
     /// # Errors
     /// The store's.
-    pub async fn sign_out(&self, presented: Option<&Presented>, principal: Option<&Principal>) -> Result<(), Error> {
-        let sessions: Vec<_> = presented.map(|p| p.session).into_iter().chain(principal.map(|p| p.session)).collect();
+    pub async fn sign_out(&self, mut sessions: Vec<SessionId>, bearer: Option<&VerifiedToken>, from: AddressPrefix) -> Result<(), Error> {
+        sessions.extend(bearer.map(|bearer| bearer.session));
         if sessions.is_empty() {
             return Ok(());
         }
         let remember = self.remember();
-        let token = principal.filter(|_| remember.is_some()).map(|p| (p.token, self.access.last_expiry()));
-        self.store.sign_out(sessions, token, remember).await?;
-        tracing::info!(event = "logout", user = principal.map(|p| tracing::field::display(p.user)));
+        let token = bearer.filter(|bearer| remember.is_some() && bearer.expires_in > 0).map(|b| (b.token, self.access.last_expiry()));
+        for (session, user) in self.store.sign_out(sessions, token, remember).await? {
+            Event::new(Kind::LoggedOut, By::User(user)).target(user).session(session).from(from).write();
+        }
         Ok(())
     }
 
-    /// Ends every session of a user.
+    /// Ends every session of a user, and voids whatever they handed out.
     ///
     /// # Errors
     /// [`Error::NotFound`], and the store's.
-    pub async fn end_all(&self, user: UserId) -> Result<(), Error> {
+    pub async fn end_all(&self, actor: Actor<'_>, user: UserId) -> Result<(), Error> {
         found(self.store.end_all(user).await?)?;
-        tracing::info!(event = "sessions_revoked", %user);
+        actor.did(Kind::SessionsRevoked).target(user).write();
         Ok(())
     }
 
@@ -206,9 +321,9 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error::NotFound`], and the store's.
-    pub async fn end(&self, session: SessionId, owner: Option<UserId>) -> Result<(), Error> {
-        found(self.store.end_session(session, owner, self.remember()).await?)?;
-        tracing::info!(event = "session_revoked", %session);
+    pub async fn end(&self, actor: Actor<'_>, session: SessionId, owner: Option<UserId>) -> Result<(), Error> {
+        let owner = self.store.end_session(session, owner, self.remember()).await?.ok_or(Error::NotFound)?;
+        actor.did(Kind::SessionRevoked).target(owner).session(session).write();
         Ok(())
     }
 
@@ -243,33 +358,21 @@ impl Sessions {
         self.policy.max_per_user
     }
 
-    /// The rotation that a genuine token of a live session asks for.
-    pub(super) fn rotation(&self, presented: &Presented, transport: Transport, client: Client) -> Result<Rotate, Error> {
-        let session = self.live(presented)?;
-        if session.generation == presented.generation && !self.refresh.is_current(presented, &session) {
-            tracing::error!(event = "planted_session", session = %session.id, "a session's row was not written by this server");
+    /// The rotation that a genuine token of this session asks for, with nothing forgiven.
+    fn rotation(&self, session: &Session, presented: &Presented, transport: Transport, client: Client) -> Result<Rotate, Error> {
+        if session.generation == presented.generation && !self.refresh.is_current(presented, session) {
+            self.note(Kind::PlantedSession, None, session.id, client.ip.into());
             return Err(Error::InvalidRefreshToken);
         }
-        self.next_generation(&session, presented.generation, transport, client)
-    }
-
-    /// The rotation of a session from one of its generations.
-    pub(super) fn next_generation(
-        &self,
-        session: &Session,
-        generation: u32,
-        transport: Transport,
-        client: Client,
-    ) -> Result<Rotate, Error> {
         let now = self.clock.now();
         let child_expires_at = self.child_expiry(now, session.ends_at);
         // For a token that is not current the child is never written.
-        let next = generation.checked_add(1).ok_or(Error::SessionEnded)?;
+        let next = presented.generation.checked_add(1).ok_or(Error::SessionEnded)?;
         let child = self.refresh.hash(&session.token_key, session.id, next, child_expires_at).ok_or(Error::SessionEnded)?;
         Ok(Rotate {
             session: session.id,
-            generation,
-            was_current: generation == session.generation,
+            generation: presented.generation,
+            was_current: presented.generation == session.generation,
             transport,
             child_expires_at,
             child_hash: child.hash,
@@ -277,7 +380,8 @@ impl Sessions {
             client,
             now,
             conflict_window: Duration::ZERO,
-            grace: self.policy.refresh_grace,
+            grace: Duration::ZERO,
+            retry_key: None,
             on_reuse: self.policy.on_reuse,
             remember: self.remember(),
         })

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config,
-    domain::{AddressPrefix, SessionId},
+    domain::{AddressPrefix, SessionId, UserId},
 };
 use governor::{
     Quota, RateLimiter,
@@ -113,6 +113,12 @@ impl Throttle {
         self.refreshes.charge(&session)
     }
 
+    /// Forgets what was counted against an account's sign-ins.
+    pub fn unlock(&self, account: AccountKey, _user: UserId) {
+        self.by_account.forget(account);
+        self.everywhere.forget(&account);
+    }
+
     /// Forgets what no longer limits anybody: governor never does by itself.
     pub fn sweep(&self) {
         self.by_account.sweep();
@@ -189,6 +195,10 @@ impl<K: Hash + Eq + Clone> Limit<K> {
 
     fn refund(&self, key: &K) {
         self.ledger.refund(key, self.period);
+    }
+
+    fn forget(&self, key: &K) {
+        self.ledger.0.lock().arrivals.remove(key);
     }
 
     fn sweep(&self) {

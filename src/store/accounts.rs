@@ -2,11 +2,12 @@
 
 use super::{
     Change, Error, Store, Transaction,
+    engine::Reads,
     schema::{ACTIVE_ADMINS, INVITES, SETUP, Setup, USERS, USERS_BY_EMAIL},
     sessions::{Remember, begin_session, end_all_of},
     standings,
 };
-use crate::domain::{Email, InviteId, Role, Session, Timestamp, User, UserId};
+use crate::domain::{Email, Invite, InviteId, Role, RolePolicy, Session, Timestamp, User, UserId};
 use std::{
     ops::ControlFlow,
     sync::{Arc, LazyLock},
@@ -22,7 +23,9 @@ static NOBODY: LazyLock<(UserId, Vec<u8>)> = LazyLock::new(|| {
         password_hash: "x".repeat(88),
         role: "viewer".parse().expect("a name"),
         disabled: false,
+        email_verified: false,
         version: 0,
+        epoch: 0,
         created_at: Timestamp::from_secs(0),
     };
     let sealed = USERS.seal(&user.id, &user).expect("a row within its limit");
@@ -30,12 +33,15 @@ static NOBODY: LazyLock<(UserId, Vec<u8>)> = LazyLock::new(|| {
 });
 
 /// What entitles somebody to a new account; used up in the transaction that makes it (AUT-12).
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Admission {
-    /// Nothing is needed: registration is open, or an operator does it.
+    /// Nothing is needed: registration is open.
     Open,
-    /// A single-use invitation, by the keyed hash of its code.
-    Invite(InviteId, [u8; 32]),
+    /// An operator makes it, and vouches for its address.
+    Operator,
+    /// A single-use invitation, by the keyed hash of its code. What its maker may give away now is in
+    /// this policy.
+    Invite(InviteId, [u8; 32], RolePolicy),
     /// The set-up link, by the keyed hash of its token; only while there is no admin (AUT-11).
     Setup([u8; 32]),
 }
@@ -82,10 +88,14 @@ pub enum UserChange {
 /// Whether a user as they are when the change is made may be changed by whoever asks for it.
 pub type Permit = Box<dyn Fn(&User) -> bool + Send>;
 
-/// Whether a change to a user ends their sessions.
-enum Sessions {
-    GoOn,
-    End,
+/// What a change to a user costs them.
+enum Cost {
+    /// Nothing: no token says what was changed.
+    Nothing,
+    /// Every access token is void; sessions go on.
+    Tokens,
+    /// Every session ends, and whatever they handed out is void.
+    Everything,
 }
 
 impl Store {
@@ -98,15 +108,25 @@ impl Store {
             let NewAccount { mut user, session, replaces, admission, remember } = new.clone();
             match admission {
                 Admission::Open => {}
-                Admission::Invite(id, code_hash) => match INVITES.get(t.reads(), &id)? {
-                    Some(invite) if same(&invite.code_hash, &code_hash) && user.created_at < invite.expires_at => user.role = invite.role,
+                Admission::Operator => user.email_verified = true,
+                Admission::Invite(id, ref code_hash, ref policy) => match INVITES.get(t.reads(), &id)? {
+                    Some(invite)
+                        if same(&invite.code_hash, code_hash)
+                            && user.created_at < invite.expires_at
+                            && invite.email.as_ref().is_none_or(|email| *email == user.email)
+                            && is_in_force(t.reads(), &invite, policy)? =>
+                    {
+                        user.email_verified = invite.email.is_some();
+                        user.role = invite.role;
+                    }
                     _ => return Ok(Created::NotAdmitted),
                 },
-                Admission::Setup(token_hash) => match SETUP.get(t.reads(), &())? {
+                Admission::Setup(ref token_hash) => match SETUP.get(t.reads(), &())? {
                     Some(setup)
-                        if same(&setup.token_hash, &token_hash)
-                            && user.created_at < setup.expires_at
-                            && other_admin(t, None)?.is_none() => {}
+                        if same(&setup.token_hash, token_hash) && user.created_at < setup.expires_at && other_admin(t, None)?.is_none() =>
+                    {
+                        user.email_verified = true;
+                    }
                     _ => return Ok(Created::NotAdmitted),
                 },
             }
@@ -115,8 +135,8 @@ impl Store {
             }
             // Used up only by an account that is made: a taken address leaves the invitation good.
             match admission {
-                Admission::Open => {}
-                Admission::Invite(id, _) => INVITES.delete(t.tx, &id),
+                Admission::Open | Admission::Operator => {}
+                Admission::Invite(id, ..) => INVITES.delete(t.tx, &id),
                 Admission::Setup(_) => SETUP.delete(t.tx, &()),
             }
             USERS_BY_EMAIL.put(t.tx, &user.email, &user.id)?;
@@ -186,7 +206,7 @@ impl Store {
     pub async fn set_role(&self, permit: Permit, id: UserId, role: Role) -> Result<UserChange, Error> {
         self.change_user(permit, id, move |user| {
             user.role = role.clone();
-            Sessions::GoOn
+            Cost::Tokens
         })
         .await
     }
@@ -198,7 +218,7 @@ impl Store {
     pub async fn set_disabled(&self, permit: Permit, id: UserId, disabled: bool) -> Result<UserChange, Error> {
         self.change_user(permit, id, move |user| {
             user.disabled = disabled;
-            if disabled { Sessions::End } else { Sessions::GoOn }
+            if disabled { Cost::Everything } else { Cost::Tokens }
         })
         .await
     }
@@ -210,7 +230,19 @@ impl Store {
     pub async fn set_password(&self, id: UserId, password_hash: String) -> Result<UserChange, Error> {
         self.change_user(Box::new(|_| true), id, move |user| {
             user.password_hash.clone_from(&password_hash);
-            Sessions::End
+            Cost::Everything
+        })
+        .await
+    }
+
+    /// Says whether somebody vouches for a user's address.
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub async fn set_email_verified(&self, permit: Permit, id: UserId, verified: bool) -> Result<UserChange, Error> {
+        self.change_user(permit, id, move |user| {
+            user.email_verified = verified;
+            Cost::Nothing
         })
         .await
     }
@@ -228,7 +260,7 @@ impl Store {
             if user.is_active_admin() && other_admin(t, Some(id))?.is_none() {
                 return Ok(UserChange::LastAdmin);
             }
-            end_all_of(t, id, None)?;
+            end_all_of(t, id)?;
             USERS.delete(t.tx, &id);
             standings::note(t, id, None)?;
             USERS_BY_EMAIL.delete(t.tx, &user.email);
@@ -255,12 +287,12 @@ impl Store {
         .await
     }
 
-    /// Changes a user and voids their access tokens, unless nothing changes.
+    /// Changes a user, at the cost that the change has, unless nothing changes.
     async fn change_user(
         &self,
         permit: Permit,
         id: UserId,
-        mut change: impl FnMut(&mut User) -> Sessions + Send + 'static,
+        mut change: impl FnMut(&mut User) -> Cost + Send + 'static,
     ) -> Result<UserChange, Error> {
         self.revoke(move |t| {
             let Some(before) = USERS.get(t.reads(), &id)? else { return Ok(UserChange::NotFound) };
@@ -268,16 +300,21 @@ impl Store {
                 return Ok(UserChange::NotPermitted);
             }
             let mut user = before.clone();
-            let sessions = change(&mut user);
+            let cost = change(&mut user);
             if before.is_active_admin() && !user.is_active_admin() && other_admin(t, Some(id))?.is_none() {
                 return Ok(UserChange::LastAdmin);
             }
             if user != before {
-                user.version += 1;
-                put_user(t, &user)?;
-                if let Sessions::End = sessions {
-                    end_all_of(t, id, None)?;
+                match cost {
+                    Cost::Nothing => {}
+                    Cost::Tokens => user.version += 1,
+                    Cost::Everything => {
+                        user.version += 1;
+                        user.epoch += 1;
+                        end_all_of(t, id)?;
+                    }
                 }
+                put_user(t, &user)?;
             }
             Ok(UserChange::Done(user))
         })
@@ -310,6 +347,13 @@ fn other_admin(t: &Transaction<'_>, than: Option<UserId>) -> Result<Option<UserI
         ControlFlow::Break(())
     })?;
     Ok(other)
+}
+
+/// Whether an invitation still has the authority of its maker: they are there and enabled, nothing of
+/// theirs was ended at once since, and their present role may give away what it gives (AZ-4).
+pub(super) fn is_in_force(reads: &dyn Reads, invite: &Invite, policy: &RolePolicy) -> Result<bool, Error> {
+    let maker = USERS.get(reads, &invite.created_by)?;
+    Ok(maker.is_some_and(|maker| !maker.disabled && maker.epoch == invite.maker_epoch && policy.may_give(&maker.role, &invite.role)))
 }
 
 fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {

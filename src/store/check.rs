@@ -186,7 +186,9 @@ mod tests {
             password_hash: "$scrypt$".into(),
             role: Role::admin(),
             disabled: false,
+            email_verified: false,
             version: 0,
+            epoch: 0,
             created_at: AT,
         };
         let end = AT.plus(std::time::Duration::from_secs(60));
@@ -205,6 +207,7 @@ mod tests {
             sweep_at: end,
             replaced_at: vec![],
             replays: 0,
+            retry_key: None,
             client: Client { ip: [127, 0, 0, 1].into(), user_agent: String::new() },
         };
         let new = NewAccount { user, session: Some(session), replaces: None, admission: Admission::Open, remember: None };

@@ -1,7 +1,7 @@
 //! Verbs on invitations.
 
-use super::{Error, Store, schema::INVITES, sessions::Ended};
-use crate::domain::{Invite, InviteId, Timestamp};
+use super::{Error, Store, accounts::is_in_force, schema::INVITES, sessions::Ended};
+use crate::domain::{Invite, InviteId, RolePolicy, Timestamp};
 use std::ops::ControlFlow;
 
 impl Store {
@@ -13,11 +13,11 @@ impl Store {
         self.transact(move |t| INVITES.put(t.tx, &invite.id, &invite)).await
     }
 
-    /// The invitations that can still be used.
+    /// The invitations that can still be used, by those whose makers may still give what they give.
     ///
     /// # Errors
     /// The engine's own, and [`Error::Corrupt`].
-    pub fn invites(&self, now: Timestamp) -> Result<Vec<Invite>, Error> {
+    pub fn invites(&self, now: Timestamp, policy: &RolePolicy) -> Result<Vec<Invite>, Error> {
         let mut open = Vec::new();
         INVITES.scan(self.reads(), &[], None, |_, invite| {
             if now < invite.expires_at {
@@ -25,16 +25,30 @@ impl Store {
             }
             ControlFlow::Continue(())
         })?;
-        open.sort_by_key(|invite| invite.created_at);
-        Ok(open)
+        let mut in_force = Vec::with_capacity(open.len());
+        for invite in open {
+            if is_in_force(self.reads(), &invite, policy)? {
+                in_force.push(invite);
+            }
+        }
+        in_force.sort_by_key(|invite| invite.created_at);
+        Ok(in_force)
     }
 
-    /// Withdraws an invitation.
+    /// The invitation with this id.
+    ///
+    /// # Errors
+    /// The engine's own, and [`Error::Corrupt`].
+    pub fn invite(&self, id: InviteId) -> Result<Option<Invite>, Error> {
+        INVITES.get(self.reads(), &id)
+    }
+
+    /// Withdraws an invitation: on a full disk too, for it takes something away (STO-5).
     ///
     /// # Errors
     /// The engine's own.
     pub async fn delete_invite(&self, id: InviteId) -> Result<Ended, Error> {
-        self.transact(move |t| {
+        self.revoke(move |t| {
             if INVITES.get(t.reads(), &id)?.is_none() {
                 return Ok(Ended::NotFound);
             }

@@ -13,6 +13,7 @@ mod key;
 mod race;
 mod recent;
 mod record;
+mod rotation;
 mod schema;
 mod sessions;
 mod standings;
@@ -23,7 +24,8 @@ mod tests;
 pub use accounts::{Admission, Created, NewAccount, Permit, UserChange};
 pub use check::Report;
 pub use error::Error;
-pub use sessions::{Ended, OnReuse, Remember, Rotate, Rotated, SignIn, SignedIn};
+pub use rotation::{OnReuse, Rotate, Rotated};
+pub use sessions::{Ended, PasswordChange, Remember, SignIn, SignedIn};
 
 use crate::domain::{Everybody, SessionId, Shard, Standing, Timestamp, TokenId, UserId};
 use engine::{Engine, Need, Reads, Work};

@@ -68,6 +68,8 @@ mod tests {
             email: "ada@example.org".parse().expect("an address"),
             password_hash: String::new(),
             role: Role::admin(),
+            email_verified: false,
+            epoch: 0,
             disabled: false,
             version,
             created_at: Timestamp::from_secs(0),

@@ -67,14 +67,25 @@ pub struct Setup {
     pub expires_at: Timestamp,
 }
 
-/// A record whose only version is the struct `$stored`.
+/// A record that is written as version `$version`, the struct `$stored`; `$old` versions are still read.
 macro_rules! record {
-    ($domain:ty, $stored:ident { $($field:ident: $type:ty),* $(,)? }, $to:expr, $from:expr) => {
+    ($domain:ty, $stored:ident { $($fields:tt)* }, $to:expr, $from:expr) => {
+        record!($domain, 1 $stored { $($fields)* }, $to, $from,);
+    };
+    (
+        $domain:ty, $version:literal $stored:ident { $($field:ident: $type:ty),* $(,)? }, $to:expr, $from:expr,
+        $($old:literal $old_stored:ident { $($old_field:ident: $old_type:ty),* $(,)? } $old_from:expr,)*
+    ) => {
         #[derive(Serialize, Deserialize)]
         struct $stored { $($field: $type),* }
 
+        $(
+            #[derive(Deserialize)]
+            struct $old_stored { $($old_field: $old_type),* }
+        )*
+
         impl Record for $domain {
-            const VERSION: u8 = 1;
+            const VERSION: u8 = $version;
 
             fn encode(&self, into: &mut Vec<u8>) -> Result<(), Error> {
                 let to: fn(&$domain) -> $stored = $to;
@@ -84,7 +95,11 @@ macro_rules! record {
             fn decode(version: u8, payload: &[u8]) -> Result<Self, Error> {
                 let from: fn($stored) -> Result<$domain, Error> = $from;
                 match version {
-                    1 => from(decode(payload)?),
+                    $version => from(decode(payload)?),
+                    $($old => {
+                        let old_from: fn($old_stored) -> $stored = $old_from;
+                        from(old_from(decode(payload)?))
+                    })*
                     other => unknown_version(other),
                 }
             }
@@ -108,8 +123,11 @@ record!(
 
 record!(
     User,
-    UserV1 { id: [u8; 16], email: String, password_hash: String, role: String, disabled: bool, version: u32, created_at: u64 },
-    |u| UserV1 {
+    2 UserV2 {
+        id: [u8; 16], email: String, password_hash: String, role: String, disabled: bool, version: u32, created_at: u64,
+        email_verified: bool, epoch: u32,
+    },
+    |u| UserV2 {
         id: *u.id.as_bytes(),
         email: u.email.to_string(),
         password_hash: u.password_hash.clone(),
@@ -117,6 +135,8 @@ record!(
         disabled: u.disabled,
         version: u.version,
         created_at: u.created_at.millis(),
+        email_verified: u.email_verified,
+        epoch: u.epoch,
     },
     |s| Ok(User {
         id: UserId::from_bytes(s.id),
@@ -124,71 +144,134 @@ record!(
         password_hash: s.password_hash,
         role: stored_role(s.role)?,
         disabled: s.disabled,
+        email_verified: s.email_verified,
         version: s.version,
+        epoch: s.epoch,
         created_at: Timestamp::from_millis(s.created_at),
-    })
+    }),
+    // Nobody had vouched for an address yet.
+    1 UserV1 { id: [u8; 16], email: String, password_hash: String, role: String, disabled: bool, version: u32, created_at: u64 }
+    |o| UserV2 {
+        id: o.id,
+        email: o.email,
+        password_hash: o.password_hash,
+        role: o.role,
+        disabled: o.disabled,
+        version: o.version,
+        created_at: o.created_at,
+        email_verified: false,
+        epoch: 0,
+    },
 );
 
-record!(Session, SessionV1 {
-    id: [u8; 16], user: [u8; 16], body_transport: bool, generation: u32, token_hash: [u8; 32], hash_key: String,
-    token_key: String, created_at: u64, refreshed_at: u64, expires_at: u64, ends_at: u64, sweep_at: u64,
-    replaced_at: Vec<u64>, replays: u8, ip: [u8; 16], user_agent: String,
-},
-|s| SessionV1 {
-    id: *s.id.as_bytes(),
-    user: *s.user.as_bytes(),
-    body_transport: s.transport == Transport::Body,
-    generation: s.generation,
-    token_hash: s.token_hash,
-    hash_key: s.hash_key.clone(),
-    token_key: s.token_key.clone(),
-    created_at: s.created_at.millis(),
-    refreshed_at: s.refreshed_at.millis(),
-    expires_at: s.expires_at.millis(),
-    ends_at: s.ends_at.millis(),
-    sweep_at: s.sweep_at.millis(),
-    replaced_at: s.replaced_at.iter().map(|t| t.millis()).collect(),
-    replays: s.replays,
-    ip: stored_ip(s.client.ip),
-    user_agent: s.client.user_agent.clone(),
-},
-|s| Ok(Session {
-    id: SessionId::from_bytes(s.id),
-    user: UserId::from_bytes(s.user),
-    transport: if s.body_transport { Transport::Body } else { Transport::Cookie },
-    generation: s.generation,
-    token_hash: s.token_hash,
-    hash_key: s.hash_key,
-    token_key: s.token_key,
-    created_at: Timestamp::from_millis(s.created_at),
-    refreshed_at: Timestamp::from_millis(s.refreshed_at),
-    expires_at: Timestamp::from_millis(s.expires_at),
-    ends_at: Timestamp::from_millis(s.ends_at),
-    sweep_at: Timestamp::from_millis(s.sweep_at),
-    replaced_at: s.replaced_at.into_iter().map(Timestamp::from_millis).collect(),
-    replays: s.replays,
-    client: Client { ip: Ipv6Addr::from(s.ip).to_canonical(), user_agent: s.user_agent },
-}));
+record!(
+    Session,
+    2 SessionV2 {
+        id: [u8; 16], user: [u8; 16], body_transport: bool, generation: u32, token_hash: [u8; 32], hash_key: String,
+        token_key: String, created_at: u64, refreshed_at: u64, expires_at: u64, ends_at: u64, sweep_at: u64,
+        replaced_at: Vec<u64>, replays: u8, ip: [u8; 16], user_agent: String, retry_key: Option<[u8; 32]>,
+    },
+    |s| SessionV2 {
+        id: *s.id.as_bytes(),
+        user: *s.user.as_bytes(),
+        body_transport: s.transport == Transport::Body,
+        generation: s.generation,
+        token_hash: s.token_hash,
+        hash_key: s.hash_key.clone(),
+        token_key: s.token_key.clone(),
+        created_at: s.created_at.millis(),
+        refreshed_at: s.refreshed_at.millis(),
+        expires_at: s.expires_at.millis(),
+        ends_at: s.ends_at.millis(),
+        sweep_at: s.sweep_at.millis(),
+        replaced_at: s.replaced_at.iter().map(|t| t.millis()).collect(),
+        replays: s.replays,
+        ip: stored_ip(s.client.ip),
+        user_agent: s.client.user_agent.clone(),
+        retry_key: s.retry_key,
+    },
+    |s| Ok(Session {
+        id: SessionId::from_bytes(s.id),
+        user: UserId::from_bytes(s.user),
+        transport: if s.body_transport { Transport::Body } else { Transport::Cookie },
+        generation: s.generation,
+        token_hash: s.token_hash,
+        hash_key: s.hash_key,
+        token_key: s.token_key,
+        created_at: Timestamp::from_millis(s.created_at),
+        refreshed_at: Timestamp::from_millis(s.refreshed_at),
+        expires_at: Timestamp::from_millis(s.expires_at),
+        ends_at: Timestamp::from_millis(s.ends_at),
+        sweep_at: Timestamp::from_millis(s.sweep_at),
+        replaced_at: s.replaced_at.into_iter().map(Timestamp::from_millis).collect(),
+        replays: s.replays,
+        retry_key: s.retry_key,
+        client: Client { ip: Ipv6Addr::from(s.ip).to_canonical(), user_agent: s.user_agent },
+    }),
+    1 SessionV1 {
+        id: [u8; 16], user: [u8; 16], body_transport: bool, generation: u32, token_hash: [u8; 32], hash_key: String,
+        token_key: String, created_at: u64, refreshed_at: u64, expires_at: u64, ends_at: u64, sweep_at: u64,
+        replaced_at: Vec<u64>, replays: u8, ip: [u8; 16], user_agent: String,
+    }
+    |o| SessionV2 {
+        id: o.id,
+        user: o.user,
+        body_transport: o.body_transport,
+        generation: o.generation,
+        token_hash: o.token_hash,
+        hash_key: o.hash_key,
+        token_key: o.token_key,
+        created_at: o.created_at,
+        refreshed_at: o.refreshed_at,
+        expires_at: o.expires_at,
+        ends_at: o.ends_at,
+        sweep_at: o.sweep_at,
+        replaced_at: o.replaced_at,
+        replays: o.replays,
+        ip: o.ip,
+        user_agent: o.user_agent,
+        retry_key: None,
+    },
+);
 
 record!(
     Invite,
-    InviteV1 { id: [u8; 16], code_hash: [u8; 32], role: String, created_by: [u8; 16], created_at: u64, expires_at: u64 },
-    |i| InviteV1 {
+    2 InviteV2 {
+        id: [u8; 16], code_hash: [u8; 32], role: String, created_by: [u8; 16], created_at: u64, expires_at: u64,
+        email: Option<String>, maker_epoch: u32,
+    },
+    |i| InviteV2 {
         id: *i.id.as_bytes(),
         code_hash: i.code_hash,
         role: i.role.to_string(),
         created_by: *i.created_by.as_bytes(),
         created_at: i.created_at.millis(),
         expires_at: i.expires_at.millis(),
+        email: i.email.as_ref().map(ToString::to_string),
+        maker_epoch: i.maker_epoch,
     },
     |s| Ok(Invite {
         id: InviteId::from_bytes(s.id),
         code_hash: s.code_hash,
         role: stored_role(s.role)?,
+        email: s.email.map(Email::from_canonical),
         created_by: UserId::from_bytes(s.created_by),
+        maker_epoch: s.maker_epoch,
         created_at: Timestamp::from_millis(s.created_at),
         expires_at: Timestamp::from_millis(s.expires_at),
-    })
+    }),
+    // Users were all in epoch 0.
+    1 InviteV1 { id: [u8; 16], code_hash: [u8; 32], role: String, created_by: [u8; 16], created_at: u64, expires_at: u64 }
+    |o| InviteV2 {
+        id: o.id,
+        code_hash: o.code_hash,
+        role: o.role,
+        created_by: o.created_by,
+        created_at: o.created_at,
+        expires_at: o.expires_at,
+        email: None,
+        maker_epoch: 0,
+    },
 );
 
 /// Of a million users a start reads fifteen to a row: bincode's own traits write what serde's would, and
@@ -233,132 +316,4 @@ const fn stored_ip(ip: IpAddr) -> [u8; 16] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::record::{open, seal};
-    use data_encoding::HEXLOWER;
-    use std::fmt::Debug;
-
-    const KEY: &[u8] = b"key";
-
-    /// The bytes of every record, as release 0.1 writes them. Never edited: a new version adds lines.
-    const GOLDEN: &str = include_str!("../../tests/golden/records.txt");
-
-    /// The line of a record, once it is seen to come back and to show every damage.
-    fn line<R: Record + PartialEq + Debug>(name: &str, record: &R) -> String {
-        let bytes = seal(KEY, record).expect("sealed");
-        assert_eq!(&open::<R>(KEY, &bytes).expect("opened"), record);
-        refuses_damage::<R>(&bytes);
-        format!("{name} {}\n", HEXLOWER.encode(&bytes))
-    }
-
-    /// STO-9: whatever bit is flipped, wherever it is cut, under another key: an error, never a record.
-    fn refuses_damage<R: Record + Debug>(bytes: &[u8]) {
-        for bit in 0..bytes.len() * 8 {
-            let mut damaged = bytes.to_vec();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(matches!(open::<R>(KEY, &damaged), Err(Error::Corrupt(_))), "bit {bit} flipped");
-        }
-        for len in 0..bytes.len() {
-            assert!(matches!(open::<R>(KEY, &bytes[..len]), Err(Error::Corrupt(_))), "cut to {len}");
-        }
-        assert!(matches!(open::<R>(b"yek", bytes), Err(Error::Corrupt(_))), "under another key");
-    }
-
-    #[test]
-    fn sto_9_records_keep_their_bytes_and_show_every_damage() {
-        let at = Timestamp::from_millis(1_700_000_000_123);
-        let mut lines = String::new();
-        lines += &line("instance", &Instance { schema: 1, id: [7; 16], created_at: at });
-        lines += &line("progress", &Progress(1000));
-        lines += &line("setup", &Setup { token_hash: [9; 32], expires_at: at });
-        lines += &line(
-            "user",
-            &User {
-                id: UserId::from_bytes([1; 16]),
-                email: "ada@example.org".parse().expect("an address"),
-                password_hash: "$scrypt$ln=15,r=8,p=3$c2FsdA$aGFzaA".into(),
-                role: Role::admin(),
-                disabled: false,
-                version: 300,
-                created_at: at,
-            },
-        );
-        lines += &line(
-            "session",
-            &Session {
-                id: SessionId::from_bytes([2; 16]),
-                user: UserId::from_bytes([1; 16]),
-                transport: Transport::Body,
-                generation: 70_000,
-                token_hash: [3; 32],
-                hash_key: "h1".into(),
-                token_key: "t1".into(),
-                created_at: at,
-                refreshed_at: at,
-                expires_at: at,
-                ends_at: at,
-                sweep_at: at,
-                replaced_at: vec![at, Timestamp::from_millis(1)],
-                replays: 2,
-                client: Client { ip: IpAddr::from([192, 0, 2, 1]), user_agent: "curl/8".into() },
-            },
-        );
-        lines += &line(
-            "invite",
-            &Invite {
-                id: InviteId::from_bytes([4; 16]),
-                code_hash: [5; 32],
-                role: Role::admin(),
-                created_by: UserId::from_bytes([1; 16]),
-                created_at: at,
-                expires_at: at,
-            },
-        );
-        lines += &line("user_id", &UserId::from_bytes([1; 16]));
-        let standing = Standing { version: 300, disabled: true };
-        lines += &line("standings", &Standings::from_iter([(UserId::from_bytes([1; 16]), standing)]));
-        lines += &line("timestamp", &at);
-        lines += &line("unit", &());
-        assert_eq!(lines, GOLDEN);
-    }
-
-    #[test]
-    fn a_later_version_is_an_error_never_a_guess() {
-        let mut bytes = vec![2, 1];
-        bytes.extend(
-            [KEY, &bytes]
-                .concat()
-                .iter()
-                .fold(crc32fast::Hasher::new(), |mut h, b| {
-                    h.update(&[*b]);
-                    h
-                })
-                .finalize()
-                .to_le_bytes(),
-        );
-        let error = open::<Timestamp>(KEY, &bytes).expect_err("version 2 is unknown");
-        assert!(error.to_string().contains("version 2"), "{error}");
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn sto_9_no_bytes_under_a_right_checksum_make_reading_a_record_panic(
-            version in 0_u8..4,
-            payload in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
-        ) {
-            let mut bytes = vec![version];
-            bytes.extend(payload);
-            bytes.extend(crc32fast::hash(&[KEY, &bytes].concat()).to_le_bytes());
-            let _ = open::<Instance>(KEY, &bytes);
-            let _ = open::<Progress>(KEY, &bytes);
-            let _ = open::<Setup>(KEY, &bytes);
-            let _ = open::<User>(KEY, &bytes);
-            let _ = open::<Session>(KEY, &bytes);
-            let _ = open::<Standings>(KEY, &bytes);
-            let _ = open::<Timestamp>(KEY, &bytes);
-            let _ = open::<UserId>(KEY, &bytes);
-            let _ = open::<()>(KEY, &bytes);
-        }
-    }
-}
+mod tests;

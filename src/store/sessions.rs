@@ -1,18 +1,13 @@
-//! Verbs on sessions: sign-in, rotation, revocation, and the sweep of what has expired.
+//! Verbs on sessions: sign-in, revocation, and the sweep of what has expired.
 
 use super::{
     Change, Error, Store, Transaction,
     accounts::put_user,
-    engine::Need,
-    race::Runner,
     schema::{REVOKED_SESSIONS, REVOKED_TOKENS, SESSIONS, SESSIONS_BY_SWEEP, SESSIONS_BY_USER, USERS},
 };
-use crate::domain::{Client, Session, SessionId, Timestamp, TokenId, Transport, User, UserId};
-use serde::{Deserialize, Serialize};
-use std::{cmp::Ordering, ops::ControlFlow, time::Duration};
+use crate::domain::{AddressPrefix, Session, SessionId, Timestamp, TokenId, User, UserId};
+use std::ops::ControlFlow;
 
-/// How often one refresh may be repeated within its grace (REF-4).
-const MAX_REPLAYS: u8 = 3;
 /// The most rows one sweep touches, so that it never holds up a commit for long (STO-15).
 const SWEEP_STEP: usize = 1000;
 
@@ -31,7 +26,7 @@ pub struct SignIn {
     pub session: Session,
     /// A session that this browser held before; it ends (REF-13).
     pub replaces: Option<SessionId>,
-    /// How many sessions a user may have; the oldest goes first (REF-14).
+    /// How many sessions a user may have; the one used longest ago goes first (REF-14).
     pub max_sessions: usize,
     /// Until when an ended session is remembered.
     pub remember: Remember,
@@ -46,66 +41,17 @@ pub enum SignedIn {
     Refused,
 }
 
-/// What a reused refresh token costs (SPEC §4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnReuse {
-    /// Every session and every access token of the user.
-    User,
-    /// The session alone.
-    Session,
-}
-
-/// A genuine refresh token, presented to be rotated.
+/// A password that its owner replaces.
 #[derive(Debug, Clone)]
-pub struct Rotate {
-    /// Its session.
+pub struct PasswordChange {
+    /// The session it is done in.
     pub session: SessionId,
-    /// Its generation.
-    pub generation: u32,
-    /// Whether it was the current one when it was looked at, after it had arrived.
-    pub was_current: bool,
-    /// How it came.
-    pub transport: Transport,
-    /// When the child expires, if there is one.
-    pub child_expires_at: Timestamp,
-    /// Keyed hash of the child.
-    pub child_hash: [u8; 32],
-    /// Which key that hash is under.
-    pub hash_key: String,
-    /// Where it came from.
-    pub client: Client,
-    /// The present moment.
-    pub now: Timestamp,
-    /// For how long after its replacement a token is a lost race and no theft.
-    pub conflict_window: Duration,
-    /// For how long the predecessor gets the same child again.
-    pub grace: Duration,
-    /// What reuse costs.
-    pub on_reuse: OnReuse,
-    /// Until when an ended session is remembered.
-    pub remember: Remember,
-}
-
-/// What became of a [`Rotate`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rotated {
-    /// It was the current one: the child is.
-    Rotated(Session, User),
-    /// It was the predecessor, within its grace: the current one is to be given again.
-    Replayed(Session, User),
-    /// It lost a race against another refresh; nothing happened.
-    Conflict,
-    /// It had been replaced before: what it could reach was revoked (REF-1).
-    Reused(UserId),
-    /// It is of a later generation than the database: the database was rolled back. The session ended (REF-15).
-    Ahead(UserId),
-    /// The session was over.
-    Expired,
-    /// There is no such session any more.
-    Revoked,
-    /// The session's tokens travel the other way (REF-12); nothing happened.
-    OtherTransport,
+    /// The hash the present password was verified against: if it has changed since, nothing happens.
+    pub verified_hash: String,
+    /// The hash of the new one.
+    pub new_hash: String,
+    /// The session that begins.
+    pub successor: Session,
 }
 
 /// What ended.
@@ -136,6 +82,14 @@ impl Store {
         sessions.filter(|session| session.as_ref().map_or(true, |s| now < s.expires_at)).collect()
     }
 
+    /// Whether a user has a session that was last used from there, and has not expired.
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub fn is_used_from(&self, user: UserId, from: AddressPrefix, now: Timestamp) -> Result<bool, Error> {
+        Ok(self.sessions_of(user, now)?.iter().any(|session| AddressPrefix::from(session.client.ip) == from))
+    }
+
     /// Begins a session.
     ///
     /// # Errors
@@ -159,73 +113,73 @@ impl Store {
         .await
     }
 
-    /// Rotates a refresh token; of all that present it, exactly one gets a child (REF-3). It is under way
-    /// from the call on.
+    /// Replaces a password as its owner does: every session ends, and one begins in the place of the one
+    /// it was done in (REF-11). `None` when the password, the user or that session has changed since.
     ///
     /// # Errors
     /// The engine's own.
-    pub fn rotate(&self, rotate: Rotate) -> impl Future<Output = Result<Rotated, Error>> {
-        let runner = self.races.enter(rotate.session);
-        // What was replaced already can only end in a revocation, which is refused last.
-        let need = if rotate.was_current { Need::Ordinary } else { Need::Urgent };
-        self.run(need, move |t: &mut Transaction<'_>| decide_rotation(t, &rotate, &runner))
-    }
-
-    /// Replaces a password as its owner does: all other sessions end, this one goes on with the
-    /// next generation (REF-11). `None` when the password, the user or the session has changed since.
-    ///
-    /// # Errors
-    /// The engine's own.
-    pub async fn change_password(&self, verified_hash: String, new_hash: String, rotate: Rotate) -> Result<Option<(Session, User)>, Error> {
-        let runner = self.races.enter(rotate.session);
+    pub async fn change_password(&self, change: PasswordChange) -> Result<Option<(Session, User)>, Error> {
+        let runner = self.races.enter(change.session);
         self.revoke(move |t| {
-            let Some(mut session) = SESSIONS.get(t.reads(), &rotate.session)? else { return Ok(None) };
-            let Some(mut user) = USERS.get(t.reads(), &session.user)? else { return Ok(None) };
-            if user.disabled || user.password_hash != verified_hash || session.generation != rotate.generation {
+            let PasswordChange { session, verified_hash, new_hash, successor } = &change;
+            let Some(old) = SESSIONS.get(t.reads(), session)? else { return Ok(None) };
+            let Some(mut user) = USERS.get(t.reads(), &old.user)? else { return Ok(None) };
+            if user.disabled || user.password_hash != *verified_hash {
                 return Ok(None);
             }
-            user.password_hash.clone_from(&new_hash);
+            user.password_hash.clone_from(new_hash);
             user.version += 1;
+            user.epoch += 1;
             put_user(t, &user)?;
-            end_all_of(t, user.id, Some(session.id))?;
-            // Whoever holds the token from before is given nothing again (REF-4).
-            advance(t, &mut session, &rotate, &runner, MAX_REPLAYS)?;
-            Ok(Some((session, user)))
+            end_all_of(t, user.id)?;
+            begin_session(t, successor, None, None)?;
+            // A tab that refreshes the old session meanwhile lost a race and must try the new cookie.
+            runner.won(old.generation, successor.created_at);
+            t.announce(Change::Rotated(old.id, old.generation));
+            Ok(Some((successor.clone(), user)))
         })
         .await
     }
 
-    /// Ends one session, of `owner` if one is named.
+    /// Ends one session, of `owner` if one is named. Answers whose it was, if it was there.
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn end_session(&self, id: SessionId, owner: Option<UserId>, remember: Remember) -> Result<Ended, Error> {
+    pub async fn end_session(&self, id: SessionId, owner: Option<UserId>, remember: Remember) -> Result<Option<UserId>, Error> {
         self.revoke(move |t| match SESSIONS.get(t.reads(), &id)? {
             Some(session) if owner.is_none_or(|owner| owner == session.user) => {
                 end(t, &session, remember)?;
-                Ok(Ended::Done)
+                Ok(Some(session.user))
             }
-            _ => Ok(Ended::NotFound),
+            _ => Ok(None),
         })
         .await
     }
 
-    /// Ends the sessions of a sign-out and revokes its access token, together (REV-1).
+    /// Ends the sessions of a sign-out and revokes its access token, together (REV-1). Answers which
+    /// sessions went on until then, and whose they were.
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn sign_out(&self, sessions: Vec<SessionId>, token: Option<(TokenId, Timestamp)>, remember: Remember) -> Result<(), Error> {
+    pub async fn sign_out(
+        &self,
+        sessions: Vec<SessionId>,
+        token: Option<(TokenId, Timestamp)>,
+        remember: Remember,
+    ) -> Result<Vec<(SessionId, UserId)>, Error> {
         self.revoke(move |t| {
+            let mut ended = Vec::with_capacity(sessions.len());
             for id in &sessions {
                 if let Some(session) = SESSIONS.get(t.reads(), id)? {
                     end(t, &session, remember)?;
+                    ended.push((*id, session.user));
                 }
             }
             if let Some((token, until)) = token {
                 REVOKED_TOKENS.put(t.tx, &token, &until)?;
                 t.announce(Change::TokenRevoked(token, until));
             }
-            Ok(())
+            Ok(ended)
         })
         .await
     }
@@ -244,8 +198,7 @@ impl Store {
             if USERS.get(t.reads(), &user)?.is_none() {
                 return Ok(Ended::NotFound);
             }
-            end_all_of(t, user, None)?;
-            void_tokens(t, user, step)?;
+            end_everything(t, user, step)?;
             Ok(Ended::Done)
         })
         .await
@@ -319,67 +272,6 @@ impl Store {
     }
 }
 
-fn decide_rotation(t: &mut Transaction<'_>, rotate: &Rotate, runner: &Runner) -> Result<Rotated, Error> {
-    let Some(mut session) = SESSIONS.get(t.reads(), &rotate.session)? else { return Ok(Rotated::Revoked) };
-    let Some(user) = USERS.get(t.reads(), &session.user)?.filter(|user| !user.disabled) else {
-        end(t, &session, rotate.remember)?;
-        return Ok(Rotated::Revoked);
-    };
-    if rotate.now >= session.expires_at {
-        remove(t, &session);
-        return Ok(Rotated::Expired);
-    }
-    match rotate.generation.cmp(&session.generation) {
-        Ordering::Equal if rotate.transport != session.transport => Ok(Rotated::OtherTransport),
-        Ordering::Equal => {
-            advance(t, &mut session, rotate, runner, 0)?;
-            Ok(Rotated::Rotated(session, user))
-        }
-        Ordering::Greater => {
-            end(t, &session, rotate.remember)?;
-            Ok(Rotated::Ahead(user.id))
-        }
-        Ordering::Less => {
-            // The commit tells it best, counted from when the winner could be answered, by a clock that
-            // nobody sets. The row is for what was before the last start.
-            let within = |window: Duration| match runner.commit_of(rotate.generation) {
-                Some(commit) => commit.age < window && rotate.now.since(commit.at) < window + commit.took,
-                None => session.replaced(rotate.generation).is_some_and(|at| rotate.now.since(at) < window),
-            };
-            let is_predecessor = rotate.generation + 1 == session.generation;
-            if is_predecessor && within(rotate.grace) && rotate.transport == session.transport && session.replays < MAX_REPLAYS {
-                session.replays += 1;
-                SESSIONS.put(t.tx, &session.id, &session)?;
-                return Ok(Rotated::Replayed(session, user));
-            }
-            if rotate.was_current || runner.was_current(rotate.generation) || within(rotate.conflict_window) {
-                return Ok(Rotated::Conflict);
-            }
-            match rotate.on_reuse {
-                OnReuse::Session => end(t, &session, rotate.remember)?,
-                OnReuse::User => {
-                    end_all_of(t, user.id, None)?;
-                    void_tokens(t, user.id, 1)?;
-                }
-            }
-            Ok(Rotated::Reused(user.id))
-        }
-    }
-}
-
-/// Moves a session to its next generation.
-fn advance(t: &mut Transaction<'_>, session: &mut Session, rotate: &Rotate, runner: &Runner, replays: u8) -> Result<(), Error> {
-    let replaced = session.generation;
-    session.rotate(rotate.now, rotate.child_expires_at, rotate.child_hash);
-    session.hash_key.clone_from(&rotate.hash_key);
-    session.client = rotate.client.clone();
-    session.replays = replays;
-    SESSIONS.put(t.tx, &session.id, session)?;
-    runner.won(replaced, rotate.now);
-    t.announce(Change::Rotated(session.id, replaced));
-    Ok(())
-}
-
 /// Writes a new session and ends the one it replaces.
 pub(super) fn begin_session(
     t: &mut Transaction<'_>,
@@ -397,7 +289,7 @@ pub(super) fn begin_session(
     SESSIONS_BY_SWEEP.put(t.tx, &(session.sweep_at, session.id), &())
 }
 
-/// Ends the oldest sessions of a user until at most `max` are left. `newest` stays, whatever the
+/// Ends the sessions of a user that were used longest ago until at most `max` are left. `newest` stays, whatever the
 /// clock says: two may begin in one millisecond, and a clock may be set back (REF-14).
 fn evict(t: &mut Transaction<'_>, newest: &Session, max: usize, remember: Remember) -> Result<(), Error> {
     let ids = session_ids(t.reads(), newest.user)?;
@@ -408,26 +300,36 @@ fn evict(t: &mut Transaction<'_>, newest: &Session, max: usize, remember: Rememb
     for id in &ids {
         sessions.extend(SESSIONS.get(t.reads(), id)?);
     }
-    sessions.sort_by_key(|session| (session.id == newest.id, session.created_at));
-    for oldest in sessions.iter().take(sessions.len().saturating_sub(max)) {
-        end(t, oldest, remember)?;
+    sessions.sort_by_key(|session| (session.id == newest.id, session.refreshed_at));
+    for unused in sessions.iter().take(sessions.len().saturating_sub(max)) {
+        end(t, unused, remember)?;
     }
     Ok(())
 }
 
 /// Ends a session and voids its access tokens.
-fn end(t: &mut Transaction<'_>, session: &Session, remember: Remember) -> Result<(), Error> {
+pub(super) fn end(t: &mut Transaction<'_>, session: &Session, remember: Remember) -> Result<(), Error> {
     remove(t, session);
-    let Some(until) = remember else { return void_tokens(t, session.user, 1) };
+    let Some(until) = remember else { return void_tokens(t, session.user) };
     REVOKED_SESSIONS.put(t.tx, &session.id, &until)?;
     t.announce(Change::SessionEnded(session.id, until));
     Ok(())
 }
 
-/// Ends all sessions of a user but one. Their access tokens die by the user's version, which the
-/// caller raises.
-pub(super) fn end_all_of(t: &mut Transaction<'_>, user: UserId, but: Option<SessionId>) -> Result<(), Error> {
-    for id in session_ids(t.reads(), user)?.into_iter().filter(|id| Some(*id) != but) {
+/// Ends everything a user has at once: sessions, access tokens, and what they handed out.
+pub(super) fn end_everything(t: &mut Transaction<'_>, user: UserId, step: u32) -> Result<(), Error> {
+    end_all_of(t, user)?;
+    if let Some(mut user) = USERS.get(t.reads(), &user)? {
+        user.version += step;
+        user.epoch += 1;
+        put_user(t, &user)?;
+    }
+    Ok(())
+}
+
+/// Ends all sessions of a user. Their access tokens die by the user's version, which the caller raises.
+pub(super) fn end_all_of(t: &mut Transaction<'_>, user: UserId) -> Result<(), Error> {
+    for id in session_ids(t.reads(), user)? {
         match SESSIONS.get(t.reads(), &id) {
             Ok(Some(session)) => remove(t, &session),
             // Damage must not keep anybody from revoking: the sweep finds the rest (STO-9).
@@ -442,16 +344,16 @@ pub(super) fn end_all_of(t: &mut Transaction<'_>, user: UserId, but: Option<Sess
 }
 
 /// Raises a user's version: every access token issued so far is void.
-fn void_tokens(t: &mut Transaction<'_>, user: UserId, step: u32) -> Result<(), Error> {
+fn void_tokens(t: &mut Transaction<'_>, user: UserId) -> Result<(), Error> {
     if let Some(mut user) = USERS.get(t.reads(), &user)? {
-        user.version += step;
+        user.version += 1;
         put_user(t, &user)?;
     }
     Ok(())
 }
 
 /// Removes a session's rows. That it was genuine stays provable by its tokens alone.
-fn remove(t: &mut Transaction<'_>, session: &Session) {
+pub(super) fn remove(t: &mut Transaction<'_>, session: &Session) {
     SESSIONS.delete(t.tx, &session.id);
     SESSIONS_BY_USER.delete(t.tx, &(session.user, session.id));
     SESSIONS_BY_SWEEP.delete(t.tx, &(session.sweep_at, session.id));

@@ -105,7 +105,9 @@ mod tests {
                 password_hash: String::new(),
                 role: Role::admin(),
                 disabled: number == 3,
+                email_verified: false,
                 version: number.into(),
+                epoch: 0,
                 created_at: Timestamp::default(),
             };
             standings.push((user.id, user.standing()));

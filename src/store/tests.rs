@@ -12,7 +12,7 @@ use super::{
     table::Table,
     *,
 };
-use crate::domain::{Client, Email, Role, Session, Standings, Transport, User};
+use crate::domain::{Client, Email, Invite, InviteId, Role, Session, Standings, Transport, User};
 use engine::Memory;
 use model::{Action, World};
 use proptest::prelude::*;
@@ -59,7 +59,9 @@ fn user(id: u8, email: &str, role: &str) -> User {
         password_hash: HASH.into(),
         role: role.parse().expect("a role"),
         disabled: false,
+        email_verified: false,
         version: 1,
+        epoch: 0,
         created_at: at(0),
     }
 }
@@ -84,6 +86,7 @@ fn session(id: u16, user: UserId, now: Timestamp) -> Session {
         sweep_at: expires_at,
         replaced_at: Vec::new(),
         replays: 0,
+        retry_key: None,
         client: client(),
     }
 }
@@ -236,16 +239,36 @@ async fn every_verb(store: &Store, told: &Told, mut after: impl FnMut(&str, Resu
     after("sign_in instead", store.sign_in(sign_in(5, &ben, Some(second.id))).await.map(drop));
     let fifth = session(5, ben.id, at(0)).id;
     after("rotate", store.rotate(model::rotation(fifth, 1, at(30))).await.map(drop));
-    let change = store.change_password(HASH.into(), "$scrypt$new".into(), model::rotation(fifth, 2, at(31)));
-    after("change_password", change.await.map(drop));
     after("reuse", store.rotate(model::rotation(fifth, 1, at(40))).await.map(drop));
+    after("sign_in anew", store.sign_in(sign_in(9, &ben, None)).await.map(drop));
+    let change = PasswordChange {
+        session: session(9, ben.id, at(0)).id,
+        verified_hash: HASH.into(),
+        new_hash: "$scrypt$new".into(),
+        successor: session(10, ben.id, at(41)),
+    };
+    after("change_password", store.change_password(change).await.map(drop));
+    after("set_email_verified", store.set_email_verified(Box::new(|_| true), ben.id, true).await.map(drop));
+    let invite = InviteId::from_bytes([4; 16]);
+    let made = Invite {
+        id: invite,
+        code_hash: [5; 32],
+        role: Role::admin(),
+        email: None,
+        created_by: ada.id,
+        maker_epoch: 0,
+        created_at: at(41),
+        expires_at: at(3600),
+    };
+    after("create_invite", store.create_invite(made).await);
+    after("delete_invite", store.delete_invite(invite).await.map(drop));
     after("set_role", store.set_role(Box::new(|_| true), ben.id, Role::admin()).await.map(drop));
     after("set_disabled", store.set_disabled(Box::new(|_| true), ada.id, true).await.map(drop));
     after("enable", store.set_disabled(Box::new(|_| true), ada.id, false).await.map(drop));
     after("set_password", store.set_password(ben.id, HASH.into()).await.map(drop));
     after("sign_in again", store.sign_in(sign_in(6, &ben, None)).await.map(drop));
     let token = TokenId::from_bytes([3; 16]);
-    after("sign_out", store.sign_out(vec![session(6, ben.id, at(0)).id], Some((token, at(900))), Some(at(900))).await);
+    after("sign_out", store.sign_out(vec![session(6, ben.id, at(0)).id], Some((token, at(900))), Some(at(900))).await.map(drop));
     after("sign_in once more", store.sign_in(sign_in(7, &ben, None)).await.map(drop));
     after("end_session", store.end_session(session(7, ben.id, at(0)).id, Some(ben.id), None).await.map(drop));
     after("sign_in to be swept", store.sign_in(sign_in(8, &ben, None)).await.map(drop));

@@ -55,7 +55,7 @@ async fn cok_1_behind_https_they_are_secure_and_prefixed() {
         }
     };
     assert_eq!(send(browser(None)).await.outcome(), (403, "CSRF_FAILED"));
-    let answer = send(browser(Some(&alice.cookies["__Host-csrfToken"]))).await.expect(200);
+    let answer = send(browser(Some(&alice.token("csrf")))).await.expect(200);
     alice.take(&answer);
     let answer = send(alice.with_cookies("POST", "/api/auth/logout")).await.expect(200);
     let cookies = answer.set_cookies();
@@ -127,7 +127,7 @@ async fn cok_5_behind_https_a_cookie_without_its_prefix_is_nobodys() {
     let server = Server::with(&[HTTPS]);
     let mut alice = Actor::at(&server);
     alice.register("alice@example.org", "cookie").await.expect(201);
-    let token = alice.cookies["__Secure-refreshToken"].clone();
+    let token = alice.token("refresh").clone();
     let tossed = send(alice.request("POST", "/api/auth/refresh").header("cookie", format!("refreshToken={token}"))).await;
     assert_eq!(tossed.outcome(), (401, "MISSING_REFRESH_TOKEN"));
     let beside = format!("refreshToken=tossed; __Secure-refreshToken={token}");

@@ -38,7 +38,7 @@ async fn cok_6_a_foreign_page_neither_refreshes_nor_signs_out_even_with_the_toke
     let own = server.url("");
     for path in ["/api/auth/refresh", "/api/auth/logout"] {
         for lines in foreign(&own) {
-            let mut request = alice.with_cookies("POST", path).header("x-csrf-token", &alice.cookies["csrfToken"]);
+            let mut request = alice.with_cookies("POST", path).header("x-csrf-token", &alice.token("csrf"));
             for (name, value) in &lines {
                 request = request.header(*name, value);
             }
@@ -58,23 +58,23 @@ async fn cok_7_a_browser_needs_the_token_of_this_very_session() {
     let mallory = Actor::registered(&server, "mallory@example.org").await;
     let mut again = Actor::at(&server);
     again.login("alice@example.org", PASSWORD, "cookie").await.expect(200);
-    let own = alice.cookies["csrfToken"].clone();
+    let own = alice.token("csrf").clone();
     // Not sent, or sent without its cookie, or the two differ.
     for path in ["/api/auth/refresh", "/api/auth/logout"] {
         let answer = send(alice.with_cookies("POST", path)).await;
         assert_eq!(answer.outcome(), (403, "CSRF_FAILED"), "{path} without");
         let mut bare = alice.clone();
-        bare.cookies.remove("csrfToken");
+        bare.cookies.remove(&bare.cookie_name("csrf"));
         let answer = send(bare.with_cookies("POST", path).header("x-csrf-token", &own)).await;
         assert_eq!(answer.outcome(), (403, "CSRF_FAILED"), "{path} without its cookie");
-        let answer = send(alice.with_cookies("POST", path).header("x-csrf-token", &mallory.cookies["csrfToken"])).await;
+        let answer = send(alice.with_cookies("POST", path).header("x-csrf-token", &mallory.token("csrf"))).await;
         assert_eq!(answer.outcome(), (403, "CSRF_FAILED"), "{path} other than the cookie");
     }
     // Both halves agree, and it is not this session's: another user's, another sign-in's, made up, cut.
     let cut = &own[..own.len() - 1];
-    for token in [&mallory.cookies["csrfToken"], &again.cookies["csrfToken"], "x", "", cut] {
+    for token in [&mallory.token("csrf"), &again.token("csrf"), "x", "", cut] {
         let mut forger = alice.clone();
-        forger.cookies.insert("csrfToken".into(), token.to_owned());
+        forger.plant("csrf", &token.to_owned());
         let answer = send(forger.with_cookies("POST", "/api/auth/refresh").header("x-csrf-token", token)).await;
         assert_eq!(answer.outcome(), (403, "CSRF_FAILED"), "{token:?}");
     }
@@ -85,13 +85,13 @@ async fn cok_7_a_browser_needs_the_token_of_this_very_session() {
 async fn cok_8_each_refresh_brings_a_token_and_earlier_ones_stay_good_for_their_session_alone() {
     let server = Server::start();
     let mut alice = Actor::registered(&server, "alice@example.org").await.as_browser();
-    let first = alice.cookies["csrfToken"].clone();
+    let first = alice.token("csrf").clone();
     alice.refresh().await.expect(200);
-    assert_ne!(alice.cookies["csrfToken"], first);
-    alice.cookies.insert("csrfToken".into(), first.clone());
+    assert_ne!(alice.token("csrf"), first);
+    alice.plant("csrf", &first.clone());
     alice.refresh().await.expect(200);
     alice.login("alice@example.org", PASSWORD, "cookie").await.expect(200);
-    alice.cookies.insert("csrfToken".into(), first);
+    alice.plant("csrf", &first);
     assert_eq!(alice.try_refresh().await.outcome(), (403, "CSRF_FAILED"), "of the session before");
 }
 
@@ -146,7 +146,7 @@ async fn by_default_curl_with_a_cookie_jar_needs_none_and_by_configuration_every
     let mut app = Actor::at(&strict);
     app.login("alice@example.org", PASSWORD, "body").await.expect(200);
     app.refresh().await.expect(200);
-    let token = jar.cookies["csrfToken"].clone();
+    let token = jar.token("csrf").clone();
     refresh_with(&jar, &[("x-csrf-token", &token)]).await.expect(200);
 }
 
@@ -154,17 +154,17 @@ async fn by_default_curl_with_a_cookie_jar_needs_none_and_by_configuration_every
 async fn a_page_that_lost_its_token_asks_for_another() {
     let server = Server::start();
     let mut alice = Actor::registered(&server, "alice@example.org").await.as_browser();
-    alice.cookies.remove("csrfToken");
+    alice.cookies.remove(&alice.cookie_name("csrf"));
     let answer = send(alice.with_cookies("GET", "/api/auth/csrf")).await.expect(200);
     alice.take(&answer);
-    assert_eq!(alice.cookies["csrfToken"], answer.text_of("csrfToken"));
+    assert_eq!(alice.token("csrf"), answer.text_of("csrfToken"));
     assert_eq!(answer.set_cookies().len(), 1, "the refresh token is not touched");
     alice.refresh().await.expect(200);
 
     let ask = |actor: &Actor| send(actor.with_cookies("GET", "/api/auth/csrf"));
     assert_eq!(ask(&Actor::at(&server)).await.outcome(), (401, "MISSING_REFRESH_TOKEN"));
     let mut garbage = Actor::at(&server);
-    garbage.cookies.insert("refreshToken".into(), "garbage".into());
+    garbage.plant("refresh", "garbage");
     assert_eq!(ask(&garbage).await.outcome(), (401, "INVALID_REFRESH_TOKEN"));
     let mut foreign = alice.clone();
     foreign.headers = vec![("origin".into(), "https://evil.example".into()), ("sec-fetch-site".into(), "cross-site".into())];

@@ -126,7 +126,7 @@ async fn ref_8_forged_tokens_revoke_nobody() {
     for token in &forged {
         assert_eq!(alice.refresh_with(token).await.outcome(), (401, "INVALID_REFRESH_TOKEN"), "{token:.100}");
         let mut planted = Actor::at(&server);
-        planted.cookies.insert("refreshToken".into(), token.trim().to_owned());
+        planted.plant("refresh", &token.trim().to_owned());
         let answer = planted.try_refresh().await;
         assert!(matches!(answer.error(), "INVALID_REFRESH_TOKEN" | "MISSING_REFRESH_TOKEN"), "{token:.100}: {answer:?}");
         assert_eq!(answer.set_cookies().len(), 0, "garbage is no proof that a session ended");
@@ -201,7 +201,7 @@ async fn ref_12_a_token_travels_one_way() {
     // Not the other way, which costs nothing.
     assert_eq!(app.refresh_with(&browser.refresh_token()).await.outcome(), (401, "INVALID_REFRESH_TOKEN"));
     let mut swapped = Actor::at(&server);
-    swapped.cookies.insert("refreshToken".into(), app.refresh_token());
+    swapped.plant("refresh", &app.refresh_token());
     let refused = swapped.try_refresh().await;
     assert_eq!(refused.outcome(), (401, "INVALID_REFRESH_TOKEN"));
     assert_eq!(refused.set_cookies().len(), 0);

@@ -221,7 +221,7 @@ async fn tok_13_no_kind_of_token_passes_for_another() {
         ("access", admin.access.clone().expect("a token")),
         ("refresh", admin.refresh_token()),
         ("refresh of a cookie", browser.refresh_token()),
-        ("csrf", browser.cookies["csrfToken"].clone()),
+        ("csrf", browser.token("csrf").clone()),
         ("set-up", setup_token),
         ("invite", code),
     ];
@@ -240,7 +240,7 @@ async fn tok_13_no_kind_of_token_passes_for_another() {
         }
         if *kind != "csrf" {
             let mut forger = browser.clone().as_browser();
-            forger.cookies.insert("csrfToken".into(), token.clone());
+            forger.plant("csrf", &token.clone());
             assert_eq!(forger.try_refresh().await.outcome(), (403, "CSRF_FAILED"), "{kind} as CSRF token");
         }
         if *kind != "invite" {

@@ -77,7 +77,32 @@ impl Actor {
     }
 
     pub fn csrf_header(&self) -> Option<(&'static str, String)> {
-        self.cookies.get("csrfToken").map(|token| ("x-csrf-token", token.clone()))
+        self.cookie("csrf").map(|token| ("x-csrf-token", token))
+    }
+
+    /// What our cookie of this kind is called in its jar (`refresh`, `csrf`, `device`); as on http with this
+    /// server's port when it is not there.
+    pub fn cookie_name(&self, kind: &str) -> String {
+        let of = format!("doorward-{kind}");
+        let held = self.cookies.keys().find(|name| name.contains(&of));
+        held.cloned().unwrap_or_else(|| format!("{of}-{}", self.base.rsplit_once(':').expect("a port").1))
+    }
+
+    /// The value of our cookie of this kind, which it must hold.
+    #[track_caller]
+    pub fn token(&self, kind: &str) -> String {
+        self.cookie(kind).unwrap_or_else(|| panic!("no {kind} among {:?}", self.cookies))
+    }
+
+    /// Puts a cookie of ours into its jar, wherever it is from.
+    pub fn plant(&mut self, kind: &str, value: &str) {
+        let name = self.cookie_name(kind);
+        self.cookies.insert(name, value.to_owned());
+    }
+
+    /// Our cookie of this kind, if it holds one.
+    pub fn cookie(&self, kind: &str) -> Option<String> {
+        self.cookies.get(&self.cookie_name(kind)).cloned()
     }
 
     /// A request with the actor's headers, but neither cookies nor tokens.
@@ -172,7 +197,7 @@ impl Actor {
 
     /// The refresh token it holds, however that travels.
     pub fn refresh_token(&self) -> String {
-        self.refresh.clone().unwrap_or_else(|| self.cookies["refreshToken"].clone())
+        self.refresh.clone().unwrap_or_else(|| self.token("refresh"))
     }
 
     /// Signs out by whatever it holds.

@@ -3,7 +3,7 @@
 use super::{HASH, at, engine::Memory, model, opened, runtime, session, user};
 use crate::{
     domain::{Session, User},
-    store::{Admission, Error, NewAccount, Rotate, Rotated, Store},
+    store::{Admission, Error, NewAccount, PasswordChange, Rotate, Rotated, Store},
 };
 use std::time::Duration;
 
@@ -36,16 +36,28 @@ fn ref_3_a_refresh_beside_a_password_change_of_its_session_is_a_lost_race() {
     runtime().block_on(async {
         let bench = bench().await;
         bench.memory.hold();
-        let change = bench.store.change_password(HASH.into(), "$scrypt$new".into(), bench.strict(1, 10));
+        let successor = session(2, bench.ada.id, at(10));
+        let change = PasswordChange {
+            session: bench.first.id,
+            verified_hash: HASH.into(),
+            new_hash: "$scrypt$new".into(),
+            successor: successor.clone(),
+        };
+        let change = bench.store.change_password(change);
         // Asked for after the change.
         let refresh = async { bench.store.rotate(bench.strict(1, 10)).await };
         let released = async { bench.memory.release() };
         let (changed, refreshed, ()) = tokio::join!(change, refresh, released);
         assert!(changed.expect("works").is_some());
         assert_eq!(refreshed.expect("works"), Rotated::Conflict);
-        let grace = Rotate { grace: Duration::from_secs(10), ..bench.strict(1, 11) };
-        assert!(matches!(bench.store.rotate(grace).await.expect("works"), Rotated::Reused(_)), "the old token gets nothing");
-        assert_eq!(bench.store.user(bench.ada.id).expect("readable").expect("there").version, bench.ada.version + 2);
+        let window = Duration::from_secs(10);
+        assert!(bench.store.was_just_replaced(bench.first.id, 1, window), "a tab a little later");
+        assert!(!bench.store.was_just_replaced(bench.first.id, 1, Duration::ZERO), "no browser has no window");
+        let grace = Rotate { grace: window, ..bench.strict(1, 11) };
+        assert_eq!(bench.store.rotate(grace).await.expect("works"), Rotated::Revoked, "the old family is over, and ends nothing more");
+        let ada = bench.store.user(bench.ada.id).expect("readable").expect("there");
+        assert_eq!((ada.version, ada.epoch), (bench.ada.version + 1, bench.ada.epoch + 1));
+        assert_eq!(bench.store.sessions_of(ada.id, at(11)).expect("readable"), [successor]);
     });
 }
 

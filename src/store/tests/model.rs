@@ -35,6 +35,8 @@ pub enum Action {
         other_transport: bool,
         windows: Windows,
         on_reuse: OnReuse,
+        /// Its `Idempotency-Key`.
+        key: Option<u8>,
     },
     Race {
         session: u8,
@@ -84,14 +86,17 @@ pub fn action() -> impl Strategy<Value = Action> {
         3 => (0u8..5, any::<bool>(), any::<bool>()).prop_map(|(email, admin, with_session)| Action::Create { email, admin, with_session }),
         4 => (0u8..6, proptest::bool::weighted(0.1), proptest::option::weighted(0.2, 0u8..12))
             .prop_map(|(user, stale, replaces)| Action::SignIn { user, stale, replaces }),
-        6 => (0u8..12, -1i8..4, proptest::bool::weighted(0.1), windows, on_reuse)
-            .prop_map(|(session, back, other_transport, windows, on_reuse)| Action::Rotate { session, back, other_transport, windows, on_reuse }),
+        6 => (0u8..12, -1i8..4, proptest::bool::weighted(0.1), windows, on_reuse, proptest::option::of(0u8..2))
+            .prop_map(|(session, back, other_transport, windows, on_reuse, key)| {
+                Action::Rotate { session, back, other_transport, windows, on_reuse, key }
+            }),
         3 => (0u8..12, -1i8..1).prop_map(|(session, back)| Action::Rotate {
             session,
             back: back.max(0),
             other_transport: false,
             windows: Windows { conflict: Duration::ZERO, grace: Duration::ZERO },
             on_reuse: OnReuse::User,
+            key: Some(0),
         }),
         2 => (0u8..12, 2u8..6).prop_map(|(session, runners)| Action::Race { session, runners }),
         2 => (0u8..12, proptest::option::of(0u8..6)).prop_map(|(session, owner)| Action::EndSession { session, owner }),
@@ -119,6 +124,7 @@ pub fn rotation(session: SessionId, generation: u32, now: Timestamp) -> Rotate {
         now,
         conflict_window: Duration::ZERO,
         grace: Duration::ZERO,
+        retry_key: None,
         on_reuse: OnReuse::User,
         remember: Some(now.plus(Duration::from_secs(900))),
     }
@@ -134,12 +140,13 @@ struct Account {
 struct Family {
     user: UserId,
     generation: u32,
-    created_at: Timestamp,
+    used_at: Timestamp,
     expires_at: Timestamp,
     ends_at: Timestamp,
     /// When each generation was replaced.
     replaced: BTreeMap<u32, Timestamp>,
     replays: u8,
+    key: Option<u8>,
 }
 
 /// The store and the model, side by side.
@@ -182,11 +189,12 @@ impl<'a> World<'a> {
         let family = Family {
             user: session.user,
             generation: 1,
-            created_at: session.created_at,
+            used_at: session.refreshed_at,
             expires_at: session.expires_at,
             ends_at: session.ends_at,
             replaced: BTreeMap::new(),
             replays: 0,
+            key: None,
         };
         self.families.insert(session.id, family);
     }
@@ -209,15 +217,15 @@ impl<'a> World<'a> {
         match action {
             Action::Create { email, admin, with_session } => self.create(email, admin, with_session).await,
             Action::SignIn { user, stale, replaces } => self.sign_in(user, stale, replaces).await,
-            Action::Rotate { session, back, other_transport, windows, on_reuse } => {
-                self.rotate(session, back, other_transport, windows, on_reuse).await;
+            Action::Rotate { session, back, other_transport, windows, on_reuse, key } => {
+                self.rotate(session, back, other_transport, windows, on_reuse, key).await;
             }
             Action::Race { session, runners } => self.race(session, runners).await,
             Action::EndSession { session, owner } => {
                 let (id, owner) = (self.session(session), owner.map(|number| self.user(number)));
                 let ours = self.families.get(&id).is_some_and(|family| owner.is_none_or(|owner| owner == family.user));
                 let ended = self.store.end_session(id, owner, Some(self.remember())).await.expect("works");
-                assert_eq!(ended == Ended::Done, ours, "AZ-6");
+                assert_eq!(ended, self.families.get(&id).filter(|_| ours).map(|family| family.user), "AZ-6");
                 if ours {
                     self.families.remove(&id);
                 }
@@ -327,9 +335,9 @@ impl<'a> World<'a> {
             self.families.remove(&replaced);
         }
         self.begin(&session);
-        // REF-14: the oldest go, and never the one that has just begun.
+        // REF-14: those go that were used longest ago, and never the one that has just begun.
         let mut theirs: Vec<_> = self.families.iter().filter(|(_, family)| family.user == id).collect();
-        theirs.sort_by_key(|(family_id, family)| (**family_id == session.id, family.created_at, **family_id));
+        theirs.sort_by_key(|(family_id, family)| (**family_id == session.id, family.used_at, **family_id));
         let too_many = theirs.len().saturating_sub(MAX_SESSIONS);
         let gone: Vec<_> = theirs.into_iter().take(too_many).map(|(id, _)| *id).collect();
         for id in gone {
@@ -337,7 +345,7 @@ impl<'a> World<'a> {
         }
     }
 
-    async fn rotate(&mut self, number: u8, back: i8, other_transport: bool, windows: Windows, on_reuse: OnReuse) {
+    async fn rotate(&mut self, number: u8, back: i8, other_transport: bool, windows: Windows, on_reuse: OnReuse, key: Option<u8>) {
         let id = self.session(number);
         let generation = self
             .families
@@ -347,7 +355,9 @@ impl<'a> World<'a> {
         let transport = if other_transport { Transport::Body } else { Transport::Cookie };
         let (conflict_window, grace) = (windows.conflict, windows.grace);
         let child_expires_at = self.now.plus(IDLE).min(ends_at);
-        let rotate = Rotate { transport, child_expires_at, conflict_window, grace, on_reuse, ..rotation(id, generation, self.now) };
+        let retry_key = key.map(|key| [key; 32]);
+        let rotate =
+            Rotate { transport, child_expires_at, conflict_window, grace, on_reuse, retry_key, ..rotation(id, generation, self.now) };
         let rotated = self.store.rotate(rotate).await.expect("works");
         let now = self.now;
         let Some(family) = self.families.get_mut(&id) else {
@@ -365,10 +375,15 @@ impl<'a> World<'a> {
         } else if generation == family.generation {
             assert!(matches!(rotated, Rotated::Rotated(session, _) if session.generation == generation + 1));
             family.rotated(now, child_expires_at);
+            family.key = key;
         } else if generation > family.generation {
             assert_eq!(rotated, Rotated::Ahead(user), "REF-15");
             self.families.remove(&id);
-        } else if generation + 1 == family.generation && within(grace) && !other_transport && family.replays < 3 {
+        } else if generation + 1 == family.generation && !other_transport && key.is_some() && key == family.key {
+            assert!(matches!(rotated, Rotated::Replayed(session, _) if session.generation == family.generation), "REF-4: a retry");
+        } else if generation + 1 == family.generation && within(grace) && !other_transport && family.replays == 3 {
+            assert_eq!(rotated, Rotated::Conflict, "repeated too often, and no theft");
+        } else if generation + 1 == family.generation && within(grace) && !other_transport {
             assert!(matches!(rotated, Rotated::Replayed(session, _) if session.generation == family.generation), "REF-4");
             family.replays += 1;
         } else if within(conflict_window) {
@@ -466,7 +481,9 @@ impl Family {
     fn rotated(&mut self, now: Timestamp, expires_at: Timestamp) {
         self.replaced.insert(self.generation, now);
         self.generation += 1;
+        self.used_at = now;
         self.expires_at = expires_at;
         self.replays = 0;
+        self.key = None;
     }
 }

@@ -1,0 +1,143 @@
+//! Every record's bytes, as each release writes them.
+
+use super::*;
+use crate::store::record::{open, seal};
+use data_encoding::HEXLOWER;
+use std::fmt::Debug;
+
+const KEY: &[u8] = b"key";
+
+/// The bytes of every record in each version there was. Never edited: a new version adds lines.
+const GOLDEN: &str = include_str!("../../../tests/golden/records.txt");
+
+/// The lines of versions that are read but no longer written.
+const OLD: [&str; 3] = ["user", "session", "invite"];
+
+/// What an earlier release wrote is read as this record.
+fn was<R: Record + PartialEq + Debug>(name: &str, record: &R) {
+    let text = GOLDEN.lines().find_map(|line| line.strip_prefix(&format!("{name} "))).expect("a golden line");
+    let bytes = HEXLOWER.decode(text.as_bytes()).expect("hex digits");
+    assert_eq!(&open::<R>(KEY, &bytes).expect("still readable"), record);
+    refuses_damage::<R>(&bytes);
+}
+
+/// The line of a record, once it is seen to come back and to show every damage.
+fn line<R: Record + PartialEq + Debug>(name: &str, record: &R) -> String {
+    let bytes = seal(KEY, record).expect("sealed");
+    assert_eq!(&open::<R>(KEY, &bytes).expect("opened"), record);
+    refuses_damage::<R>(&bytes);
+    format!("{name} {}\n", HEXLOWER.encode(&bytes))
+}
+
+/// STO-9: whatever bit is flipped, wherever it is cut, under another key: an error, never a record.
+fn refuses_damage<R: Record + Debug>(bytes: &[u8]) {
+    for bit in 0..bytes.len() * 8 {
+        let mut damaged = bytes.to_vec();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert!(matches!(open::<R>(KEY, &damaged), Err(Error::Corrupt(_))), "bit {bit} flipped");
+    }
+    for len in 0..bytes.len() {
+        assert!(matches!(open::<R>(KEY, &bytes[..len]), Err(Error::Corrupt(_))), "cut to {len}");
+    }
+    assert!(matches!(open::<R>(b"yek", bytes), Err(Error::Corrupt(_))), "under another key");
+}
+
+#[test]
+fn sto_9_records_keep_their_bytes_and_show_every_damage() {
+    let at = Timestamp::from_millis(1_700_000_000_123);
+    let mut lines = String::new();
+    lines += &line("instance", &Instance { schema: 1, id: [7; 16], created_at: at });
+    lines += &line("progress", &Progress(1000));
+    lines += &line("setup", &Setup { token_hash: [9; 32], expires_at: at });
+    let user = User {
+        id: UserId::from_bytes([1; 16]),
+        email: "ada@example.org".parse().expect("an address"),
+        password_hash: "$scrypt$ln=15,r=8,p=3$c2FsdA$aGFzaA".into(),
+        role: Role::admin(),
+        disabled: false,
+        email_verified: true,
+        version: 300,
+        epoch: 7,
+        created_at: at,
+    };
+    lines += &line("user.2", &user);
+    was("user", &User { email_verified: false, epoch: 0, ..user });
+    let session = Session {
+        id: SessionId::from_bytes([2; 16]),
+        user: UserId::from_bytes([1; 16]),
+        transport: Transport::Body,
+        generation: 70_000,
+        token_hash: [3; 32],
+        hash_key: "h1".into(),
+        token_key: "t1".into(),
+        created_at: at,
+        refreshed_at: at,
+        expires_at: at,
+        ends_at: at,
+        sweep_at: at,
+        replaced_at: vec![at, Timestamp::from_millis(1)],
+        replays: 2,
+        retry_key: Some([6; 32]),
+        client: Client { ip: IpAddr::from([192, 0, 2, 1]), user_agent: "curl/8".into() },
+    };
+    lines += &line("session.2", &session);
+    was("session", &Session { retry_key: None, ..session });
+    let invite = Invite {
+        id: InviteId::from_bytes([4; 16]),
+        code_hash: [5; 32],
+        role: Role::admin(),
+        email: Some("ada@example.org".parse().expect("an address")),
+        created_by: UserId::from_bytes([1; 16]),
+        maker_epoch: 7,
+        created_at: at,
+        expires_at: at,
+    };
+    lines += &line("invite.2", &invite);
+    was("invite", &Invite { email: None, maker_epoch: 0, ..invite });
+    lines += &line("user_id", &UserId::from_bytes([1; 16]));
+    let standing = Standing { version: 300, disabled: true };
+    lines += &line("standings", &Standings::from_iter([(UserId::from_bytes([1; 16]), standing)]));
+    lines += &line("timestamp", &at);
+    lines += &line("unit", &());
+    let todays: Vec<_> = GOLDEN.lines().filter(|line| !OLD.iter().any(|name| line.starts_with(&format!("{name} ")))).collect();
+    assert_eq!(lines.lines().collect::<Vec<_>>(), todays);
+}
+
+#[test]
+fn a_later_version_is_an_error_never_a_guess() {
+    let mut bytes = vec![2, 1];
+    bytes.extend(
+        [KEY, &bytes]
+            .concat()
+            .iter()
+            .fold(crc32fast::Hasher::new(), |mut h, b| {
+                h.update(&[*b]);
+                h
+            })
+            .finalize()
+            .to_le_bytes(),
+    );
+    let error = open::<Timestamp>(KEY, &bytes).expect_err("version 2 is unknown");
+    assert!(error.to_string().contains("version 2"), "{error}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn sto_9_no_bytes_under_a_right_checksum_make_reading_a_record_panic(
+        version in 0_u8..4,
+        payload in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+    ) {
+        let mut bytes = vec![version];
+        bytes.extend(payload);
+        bytes.extend(crc32fast::hash(&[KEY, &bytes].concat()).to_le_bytes());
+        let _ = open::<Instance>(KEY, &bytes);
+        let _ = open::<Progress>(KEY, &bytes);
+        let _ = open::<Setup>(KEY, &bytes);
+        let _ = open::<User>(KEY, &bytes);
+        let _ = open::<Session>(KEY, &bytes);
+        let _ = open::<Standings>(KEY, &bytes);
+        let _ = open::<Timestamp>(KEY, &bytes);
+        let _ = open::<UserId>(KEY, &bytes);
+        let _ = open::<()>(KEY, &bytes);
+    }
+}
