@@ -26,11 +26,15 @@ async fn cok_1_on_loopback_the_attributes_are_exact() {
         let cookies = answer.set_cookies();
         assert_eq!(cookies.len(), count, "{cookies:?}");
         if count == 3 {
-            assert_eq!(attributes(&cookies, "device"), "HttpOnly; SameSite=Strict; Path=/; Max-Age=7776000");
+            assert_eq!(attributes(&cookies, &alice.cookie_name("device")), "HttpOnly; SameSite=Strict; Path=/; Max-Age=7776000");
         }
-        assert_eq!(attributes(&cookies, "refreshToken"), "HttpOnly; SameSite=Strict; Path=/api/auth; Max-Age=604800");
-        assert_eq!(attributes(&cookies, "csrfToken"), "SameSite=Strict; Path=/; Max-Age=604800");
-        assert!(cookies.iter().any(|cookie| cookie.starts_with(&format!("csrfToken={};", answer.text_of("csrfToken")))));
+        assert_eq!(attributes(&cookies, &alice.cookie_name("refresh")), "HttpOnly; SameSite=Strict; Path=/api/auth; Max-Age=604800");
+        assert_eq!(attributes(&cookies, &alice.cookie_name("csrf")), "SameSite=Strict; Path=/; Max-Age=604800");
+        assert!(cookies.iter().any(|cookie| cookie.starts_with(&format!(
+            "{}={};",
+            alice.cookie_name("csrf"),
+            answer.text_of("csrfToken")
+        ))));
     }
 }
 
@@ -40,8 +44,8 @@ async fn cok_1_behind_https_they_are_secure_and_prefixed() {
     let mut alice = Actor::at(&server);
     let answer = alice.register("alice@example.org", "cookie").await.expect(201);
     let cookies = answer.set_cookies();
-    assert_eq!(attributes(&cookies, "__Secure-refreshToken"), "HttpOnly; SameSite=Strict; Secure; Path=/api/auth; Max-Age=604800");
-    assert_eq!(attributes(&cookies, "__Host-csrfToken"), "SameSite=Strict; Secure; Path=/; Max-Age=604800");
+    assert_eq!(attributes(&cookies, "__Secure-doorward-refresh"), "HttpOnly; SameSite=Strict; Secure; Path=/api/auth; Max-Age=604800");
+    assert_eq!(attributes(&cookies, "__Host-doorward-csrf"), "SameSite=Strict; Secure; Path=/; Max-Age=604800");
     assert_eq!(answer.header("strict-transport-security"), Some("max-age=31536000; includeSubDomains"), "HDR-4");
     alice.refresh().await.expect(200);
 
@@ -59,8 +63,8 @@ async fn cok_1_behind_https_they_are_secure_and_prefixed() {
     alice.take(&answer);
     let answer = send(alice.with_cookies("POST", "/api/auth/logout")).await.expect(200);
     let cookies = answer.set_cookies();
-    assert_eq!(attributes(&cookies, "__Secure-refreshToken"), "HttpOnly; SameSite=Strict; Secure; Path=/api/auth; Max-Age=0");
-    assert_eq!(attributes(&cookies, "__Host-csrfToken"), "SameSite=Strict; Secure; Path=/; Max-Age=0");
+    assert_eq!(attributes(&cookies, "__Secure-doorward-refresh"), "HttpOnly; SameSite=Strict; Secure; Path=/api/auth; Max-Age=0");
+    assert_eq!(attributes(&cookies, "__Host-doorward-csrf"), "SameSite=Strict; Secure; Path=/; Max-Age=0");
 }
 
 #[tokio::test]
@@ -73,13 +77,14 @@ async fn cok_3_no_request_header_changes_the_mode() {
     ];
     let claims_http: &[(&str, &str)] = &[("x-forwarded-proto", "http"), ("x-forwarded-host", "127.0.0.1"), ("forwarded", "proto=http")];
     for (settings, claims, name, secure) in
-        [(&[][..], claims_https, "refreshToken", false), (&[HTTPS][..], claims_http, "__Secure-refreshToken", true)]
+        [(&[][..], claims_https, "doorward-refresh-", false), (&[HTTPS][..], claims_http, "__Secure-doorward-refresh", true)]
     {
         let server = Server::with(settings);
         let mut alice = Actor::at(&server);
         alice.headers = claims.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let answer = alice.register("alice@example.org", "cookie").await.expect(201);
-        let cookie = attributes(&answer.set_cookies(), name);
+        assert!(alice.cookie_name("refresh").starts_with(name));
+        let cookie = attributes(&answer.set_cookies(), &alice.cookie_name("refresh"));
         assert_eq!(cookie.contains("Secure"), secure, "{cookie}");
         assert_eq!(answer.header("strict-transport-security").is_some(), secure, "HDR-4");
     }
@@ -101,25 +106,45 @@ async fn cok_4_a_cookie_that_is_there_twice_is_refused_and_nothing_is_rotated() 
     let mut alice = Actor::registered(&server, "alice@example.org").await;
     let mallory = Actor::registered(&server, "mallory@example.org").await;
     let (own, planted) = (alice.refresh_token(), mallory.refresh_token());
-    for path in ["/api/auth/refresh", "/api/auth/logout"] {
-        for lines in [
-            vec![format!("refreshToken={own}; refreshToken={planted}")],
-            vec![format!("refreshToken={planted}; a=b; refreshToken={own}")],
-            vec![format!("refreshToken={own}"), format!("refreshToken={planted}")],
-            vec![format!("refreshToken={planted}"), format!("refreshToken={own}")],
-            vec![format!("refreshToken={own}; refreshToken=")],
-        ] {
-            let mut request = alice.request("POST", path);
-            for line in &lines {
-                request = request.header("cookie", line);
-            }
-            let answer = send(request).await;
-            assert_eq!(answer.outcome(), (400, "INVALID_REQUEST"), "{lines:?}");
-            assert_eq!(answer.set_cookies().len(), 0);
+    let name = alice.cookie_name("refresh");
+    for lines in [
+        vec![format!("{name}={own}; {name}={planted}")],
+        vec![format!("{name}={planted}; a=b; {name}={own}")],
+        vec![format!("{name}={own}"), format!("{name}={planted}")],
+        vec![format!("{name}={planted}"), format!("{name}={own}")],
+    ] {
+        let mut request = alice.request("POST", "/api/auth/refresh");
+        for line in &lines {
+            request = request.header("cookie", line);
         }
+        let answer = send(request).await;
+        assert_eq!(answer.outcome(), (400, "INVALID_REQUEST"), "{lines:?}");
+        assert_eq!(answer.set_cookies().len(), 0, "no other host can plant one here");
     }
     alice.refresh().await.expect(200);
     mallory.try_refresh().await.expect(200);
+}
+
+/// A neighbour on the domain, or another program on this host, must keep nobody out.
+#[tokio::test]
+async fn cok_4_planted_cookies_stop_neither_registering_nor_signing_in() {
+    for settings in [&[][..], &[HTTPS]] {
+        let server = Server::with(settings);
+        let mallory = Actor::registered(&server, "mallory@example.org").await;
+        let planted: Vec<_> =
+            ["refresh", "csrf", "device"].map(|kind| format!("{}={}", mallory.cookie_name(kind), mallory.token(kind))).into();
+        let twice = [planted.clone(), planted].concat().join("; ");
+        let nobody = Actor::at(&server);
+        let credentials = json!({ "email": "alice@example.org", "password": PASSWORD });
+        for (path, status) in [("register", 201), ("login", 200)] {
+            let request = nobody.request("POST", &format!("/api/auth/{path}")).header("cookie", &twice).json(&credentials);
+            assert_eq!(send(request).await.expect(status).body["user"]["email"], "alice@example.org");
+        }
+        let answer = send(nobody.request("POST", "/api/auth/refresh").header("cookie", &twice)).await;
+        assert_eq!(answer.outcome(), (400, "INVALID_REQUEST"));
+        let deleted = answer.set_cookies().iter().filter(|cookie| cookie.contains("Domain=example.org")).count();
+        assert_eq!(deleted, usize::from(!settings.is_empty()), "a neighbour's is deleted: {:?}", answer.set_cookies());
+    }
 }
 
 #[tokio::test]
@@ -128,9 +153,9 @@ async fn cok_5_behind_https_a_cookie_without_its_prefix_is_nobodys() {
     let mut alice = Actor::at(&server);
     alice.register("alice@example.org", "cookie").await.expect(201);
     let token = alice.token("refresh").clone();
-    let tossed = send(alice.request("POST", "/api/auth/refresh").header("cookie", format!("refreshToken={token}"))).await;
+    let tossed = send(alice.request("POST", "/api/auth/refresh").header("cookie", format!("doorward-refresh={token}"))).await;
     assert_eq!(tossed.outcome(), (401, "MISSING_REFRESH_TOKEN"));
-    let beside = format!("refreshToken=tossed; __Secure-refreshToken={token}");
+    let beside = format!("doorward-refresh=tossed; __Secure-doorward-refresh={token}");
     send(alice.request("POST", "/api/auth/refresh").header("cookie", beside)).await.expect(200);
 }
 
@@ -139,26 +164,18 @@ async fn no_bytes_in_a_cookie_line_let_anybody_in() {
     let server = Server::start();
     let alice = Actor::registered(&server, "alice@example.org").await;
     let token = alice.refresh_token();
-    for line in [
-        "",
-        ";",
-        "=",
-        "refreshToken",
-        "refreshToken=;",
-        "\"",
-        "refreshToken=\"\"",
-        "a=\u{1f36a}; refreshToken=x",
-        "refreshToken=%00",
-        "refreshToken =x",
-    ] {
-        let answer = send(alice.request("POST", "/api/auth/refresh").header("cookie", line)).await;
+    let name = alice.cookie_name("refresh");
+    let harmless = ["", ";", "=", "NAME", "NAME=;", "\"", "NAME=\"\"", "a=\u{1f36a}; NAME=x", "NAME=%00", "NAME =x"];
+    for line in harmless.map(|line| line.replace("NAME", &name)) {
+        let answer = send(alice.request("POST", "/api/auth/refresh").header("cookie", &line)).await;
         assert!(matches!(answer.outcome(), (401, "MISSING_REFRESH_TOKEN" | "INVALID_REFRESH_TOKEN")), "{line:?}: {}", answer.text);
     }
     for line in [
-        format!("xrefreshToken={token}"),
-        format!("refreshtoken={token}"),
-        format!("refreshToken:{token}"),
-        format!("a=\"; refreshToken={token}x\""),
+        format!("x{name}={token}"),
+        format!("{}={token}", name.to_uppercase()),
+        format!("{name}:{token}"),
+        format!("refreshToken={token}"),
+        format!("a=\"; {name}={token}x\""),
     ] {
         assert_eq!(send(alice.request("POST", "/api/auth/refresh").header("cookie", &line)).await.status, 401, "{line}");
     }

@@ -162,6 +162,15 @@ async fn a_page_that_lost_its_token_asks_for_another() {
     alice.refresh().await.expect(200);
 
     let ask = |actor: &Actor| send(actor.with_cookies("GET", "/api/auth/csrf"));
+    // COK-7: a session that somebody planted in this browser is of a user who never signed in here.
+    let mallory = Actor::registered(&server, "mallory@example.org").await;
+    let mut victim = Actor::at(&server).as_browser();
+    victim.plant("refresh", &mallory.refresh_token());
+    assert_eq!(ask(&victim).await.outcome(), (403, "CSRF_FAILED"), "no device token at all");
+    victim.plant("device", &alice.token("device"));
+    assert_eq!(ask(&victim).await.outcome(), (403, "CSRF_FAILED"), "one of another user");
+    victim.plant("device", &mallory.token("device"));
+    ask(&victim).await.expect(200);
     assert_eq!(ask(&Actor::at(&server)).await.outcome(), (401, "MISSING_REFRESH_TOKEN"));
     let mut garbage = Actor::at(&server);
     garbage.plant("refresh", "garbage");

@@ -8,7 +8,7 @@ const DAY: u64 = 24 * 60 * 60;
 /// `Max-Age` of the refresh token's cookie.
 fn max_age(answer: &Answer) -> u64 {
     let cookies = answer.set_cookies();
-    let cookie = cookies.iter().find(|cookie| cookie.starts_with("refreshToken=")).expect("the cookie");
+    let cookie = cookies.iter().find(|cookie| cookie.starts_with("doorward-refresh-")).expect("the cookie");
     let (_, age) = cookie.split_once("Max-Age=").expect("an age");
     age.split(';').next().and_then(|age| age.parse().ok()).expect("seconds")
 }

@@ -21,9 +21,12 @@ async fn stampede(actor: &Actor) -> Vec<Answer> {
     tasks.join_all().await
 }
 
+/// Fifty that hold the current token are charged before one of them wins.
+const STAMPEDE: (&str, &str) = ("limits.refresh_per_minute", "fifty at once, many times over");
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ref_3_of_parallel_refreshes_exactly_one_wins() {
-    let server = Server::start();
+    let server = Server::lifting(&[STAMPEDE], &[]);
     Actor::registered_with_tokens(&server, "alice@example.org").await;
     let mut lost_races = 0;
     for round in 0..ROUNDS {
@@ -54,7 +57,7 @@ async fn ref_3_of_parallel_refreshes_exactly_one_wins() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ref_3_the_tabs_of_a_browser_lose_races_and_nothing_else() {
     // Long enough for any machine.
-    let server = Server::with(&["sessions.conflict_window=30s"]);
+    let server = Server::lifting(&[STAMPEDE], &["sessions.conflict_window=30s"]);
     let mut alice = Actor::registered(&server, "alice@example.org").await.as_browser();
     for round in 0..ROUNDS {
         let answers = stampede(&alice).await;
@@ -120,13 +123,16 @@ async fn ref_4_within_its_grace_the_predecessor_gets_the_same_child() {
         alice.register(&format!("{transport}@example.org"), transport).await.expect(201);
         let before = alice.clone();
         alice.refresh().await.expect(200);
-        // The answer got lost, as often as three times; then it is no network's fault.
+        // The answer got lost, as often as three times.
         for _ in 0..3 {
             let mut again = before.clone();
             again.refresh().await.expect(200);
             assert_eq!(again.refresh_token(), alice.refresh_token(), "{transport}");
             again.me().await.expect(200);
         }
+        assert_eq!(before.try_refresh().await.outcome(), (409, "REFRESH_CONFLICT"), "{transport}: once too often is no theft");
+        alice.refresh().await.expect(200);
+        // Once the child was used, it is one.
         assert_eq!(before.try_refresh().await.outcome(), (401, "TOKEN_REUSE_DETECTED"), "{transport}");
         assert_eq!(alice.try_refresh().await.outcome(), (401, "TOKEN_REVOKED"));
     }
@@ -154,7 +160,7 @@ async fn ref_4_once_the_child_is_used_or_the_grace_is_over_it_is_reuse() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ref_4_in_a_stampede_grace_never_makes_a_second_child() {
-    let server = Server::with(&["sessions.refresh_grace=30s"]);
+    let server = Server::lifting(&[STAMPEDE], &["sessions.refresh_grace=30s"]);
     let alice = Actor::registered_with_tokens(&server, "alice@example.org").await;
     let answers = stampede(&alice).await;
     let children: HashSet<_> = answers.iter().filter(|answer| answer.status == 200).map(|answer| answer.text_of("refreshToken")).collect();
@@ -188,7 +194,8 @@ async fn ref_7_no_refresh_slips_past_a_sign_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aut_14_no_sign_in_slips_past_being_disabled() {
     // A hash slow enough that disabling happens while it is computed.
-    let server = Server::with(&["passwords.scrypt_log_n=13"]);
+    let losers = ("limits.login_failures", "who was disabled meanwhile has not failed, but is told so");
+    let server = Server::lifting(&[losers, ("limits.register_burst", "a user for every round")], &["passwords.scrypt_log_n=13"]);
     let admin = Actor::with_role(&server, "admin@example.org", "admin").await;
     let alice = Actor::registered_with_tokens(&server, "alice@example.org").await;
     let path = format!("/api/users/{}", alice.id);
@@ -220,7 +227,7 @@ async fn aut_14_no_sign_in_slips_past_being_disabled() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ref_11_of_parallel_password_changes_exactly_one_counts() {
-    let server = Server::start();
+    let server = Server::lifting(&[("limits.login_failures", "ten at once of which nine are wrong by then")], &[]);
     let alice = Actor::registered_with_tokens(&server, "alice@example.org").await;
     let (barrier, mut tasks) = (Arc::new(Barrier::new(10)), JoinSet::new());
     for i in 0..10 {

@@ -235,7 +235,9 @@ async fn tok_13_no_kind_of_token_passes_for_another() {
             assert_eq!(nobody.refresh_with(token).await.outcome(), (401, "INVALID_REFRESH_TOKEN"), "{kind} as refresh token");
         }
         if *kind != "refresh of a cookie" {
-            let cookie = send(nobody.request("POST", "/api/auth/refresh").header("cookie", format!("refreshToken={token}"))).await;
+            let cookie =
+                send(nobody.request("POST", "/api/auth/refresh").header("cookie", format!("{}={token}", nobody.cookie_name("refresh"))))
+                    .await;
             assert_eq!(cookie.outcome(), (401, "INVALID_REFRESH_TOKEN"), "{kind} in the cookie");
         }
         if *kind != "csrf" {
@@ -257,7 +259,7 @@ async fn tok_13_no_kind_of_token_passes_for_another() {
 
 #[tokio::test]
 async fn tok_11_two_tokens_of_one_second_differ() {
-    let server = Server::start();
+    let server = Server::lifting(&[("limits.refresh_per_minute", "fifty tokens within a second")], &[]);
     let mut alice = Actor::registered_with_tokens(&server, "alice@example.org").await;
     let mut seen = std::collections::HashSet::new();
     for _ in 0..50 {

@@ -42,8 +42,13 @@ impl Actor {
 
     /// The same one, talking to a server that was started again.
     pub fn moved_to(mut self, server: &Server) -> Self {
+        let port = |base: &str| base.rsplit_once(':').expect("a port").1.to_owned();
+        let before = port(&self.base);
         self.base = format!("http://{}", server.address);
         self.http = reqwest::Client::new();
+        // Its cookies are named for the port, as if the server had kept it.
+        let renamed = |name: String| name.strip_suffix(&before).map(|name| format!("{name}{}", port(&self.base))).unwrap_or(name);
+        self.cookies = std::mem::take(&mut self.cookies).into_iter().map(|(name, value)| (renamed(name), value)).collect();
         self
     }
 

@@ -1,0 +1,129 @@
+//! A retry is not a replay: a refresh whose answer was lost, told from a theft by its `Idempotency-Key`.
+
+use crate::support::{Actor, Answer, Server, send};
+use serde_json::json;
+
+const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
+
+/// A refresh by whatever `actor` holds, with this key; it keeps nothing.
+async fn refresh(actor: &Actor, key: &str) -> Answer {
+    let request = match &actor.refresh {
+        Some(token) => actor.request("POST", "/api/auth/refresh").json(&json!({ "refreshToken": token })),
+        None => actor.with_cookies("POST", "/api/auth/refresh"),
+    };
+    send(request.header("idempotency-key", key)).await
+}
+
+#[tokio::test]
+async fn ref_4_a_retry_with_its_key_gets_the_same_child_for_as_long_as_that_is_unused() {
+    let mut server = Server::start();
+    for transport in ["cookie", "body"] {
+        let mut alice = Actor::at(&server);
+        alice.register(&format!("{transport}@example.org"), transport).await.expect(201);
+        // Its answer is lost; much later, and after a crash, it is asked for again, as often as it takes.
+        refresh(&alice, KEY).await.expect(200);
+        server.advance(std::time::Duration::from_secs(3 * 24 * 3600));
+        server.crash();
+        alice = alice.moved_to(&server);
+        let mut children = std::collections::HashSet::new();
+        for _ in 0..5 {
+            let mut again = alice.clone();
+            let answer = refresh(&again, KEY).await.expect(200);
+            again.take(&answer);
+            again.me().await.expect(200);
+            children.insert(again.refresh_token());
+        }
+        assert_eq!(children.len(), 1, "{transport}: never a second child");
+        let answer = refresh(&alice, KEY).await.expect(200);
+        alice.take(&answer);
+        refresh(&alice, "another-key").await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn ref_1_a_thief_without_the_key_is_caught_at_once() {
+    let server = Server::start();
+    for key in [None, Some("not-the-key-it-was"), Some("8e03978e-40d5-43dd-bc93-6894a57f9325")] {
+        let email = format!("{}@example.org", key.unwrap_or("none"));
+        let mut alice = Actor::registered_with_tokens(&server, &email).await;
+        let thief = alice.clone();
+        let answer = refresh(&alice, KEY).await.expect(200);
+        alice.take(&answer);
+        let stolen = match key {
+            Some(key) => refresh(&thief, key).await,
+            None => thief.try_refresh().await,
+        };
+        assert_eq!(stolen.outcome(), (401, "TOKEN_REUSE_DETECTED"), "{key:?}");
+        assert_eq!(alice.me().await.outcome(), (401, "TOKEN_REVOKED"));
+    }
+    // A refresh that was sent without a key has none that fits.
+    let mut bob = Actor::registered_with_tokens(&server, "bob@example.org").await;
+    let thief = bob.clone();
+    bob.refresh().await.expect(200);
+    assert_eq!(refresh(&thief, KEY).await.outcome(), (401, "TOKEN_REUSE_DETECTED"));
+}
+
+#[tokio::test]
+async fn ref_1_a_thief_with_the_key_is_caught_at_the_next_rotation() {
+    let server = Server::start();
+    let mut alice = Actor::registered_with_tokens(&server, "alice@example.org").await;
+    let mut thief = alice.clone();
+    let answer = refresh(&alice, KEY).await.expect(200);
+    alice.take(&answer);
+    let answer = refresh(&thief, KEY).await.expect(200);
+    thief.take(&answer);
+    assert_eq!(thief.refresh_token(), alice.refresh_token(), "one child, whoever asks");
+    // Whoever comes second with it shows that there are two.
+    let answer = refresh(&alice, "the-next-key").await.expect(200);
+    alice.take(&answer);
+    assert_eq!(refresh(&thief, KEY).await.outcome(), (401, "TOKEN_REUSE_DETECTED"));
+    assert_eq!(alice.me().await.outcome(), (401, "TOKEN_REVOKED"));
+}
+
+#[tokio::test]
+async fn ref_4_a_key_excuses_its_own_refresh_alone_and_by_the_same_transport() {
+    let server = Server::start();
+    let mut alice = Actor::registered_with_tokens(&server, "alice@example.org").await;
+    let grandparent = alice.clone();
+    for _ in 0..2 {
+        let answer = refresh(&alice, KEY).await.expect(200);
+        alice.take(&answer);
+    }
+    assert_eq!(refresh(&grandparent, KEY).await.outcome(), (401, "TOKEN_REUSE_DETECTED"), "the same key twice is two refreshes");
+
+    let app = Actor::registered_with_tokens(&server, "bob@example.org").await;
+    refresh(&app, KEY).await.expect(200);
+    let mut swapped = Actor::at(&server);
+    swapped.plant("refresh", &app.refresh_token());
+    assert_eq!(refresh(&swapped, KEY).await.outcome(), (401, "TOKEN_REUSE_DETECTED"));
+}
+
+#[tokio::test]
+async fn a_key_that_is_none_is_refused_and_costs_nothing() {
+    let server = Server::start();
+    let mut alice = Actor::registered_with_tokens(&server, "alice@example.org").await;
+    let body = json!({ "refreshToken": alice.refresh_token() });
+    for key in ["", "short", "with a blank", &"x".repeat(129)] {
+        let answer = refresh(&alice, key).await;
+        assert_eq!(answer.outcome(), (400, "INVALID_REQUEST"), "{key}");
+    }
+    let twice = alice.request("POST", "/api/auth/refresh").header("idempotency-key", KEY).header("idempotency-key", KEY);
+    assert_eq!(send(twice.json(&body)).await.outcome(), (400, "INVALID_REQUEST"));
+    alice.refresh().await.expect(200);
+}
+
+/// At the limits as they are shipped: a thief who keeps the limit used up is no safer for it.
+#[tokio::test]
+async fn ref_1_no_limit_stands_before_evidence() {
+    let server = Server::start();
+    let alice = Actor::registered_with_tokens(&server, "alice@example.org").await;
+    let mut thief = alice.clone();
+    for _ in 0..30 {
+        thief.refresh().await.expect(200);
+    }
+    assert_eq!(thief.refresh().await.outcome(), (429, "RATE_LIMITED"), "LIM-4");
+    assert_eq!(alice.try_refresh().await.outcome(), (401, "TOKEN_REUSE_DETECTED"));
+    assert_eq!(thief.try_refresh().await.outcome(), (401, "TOKEN_REVOKED"), "and what is over is not limited either");
+    assert_eq!(thief.me().await.outcome(), (401, "TOKEN_REVOKED"));
+    assert!(server.log().contains("refresh_reuse"));
+}
