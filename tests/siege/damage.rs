@@ -26,7 +26,7 @@ struct Sound {
 
 impl Sound {
     async fn made() -> Self {
-        let mut server = Server::with(&["log.level=warn"]);
+        let mut server = Server::lifting(&[("limits.register_burst", "sixty users to lose")], &["log.level=warn"]);
         let mut emails = BTreeSet::new();
         for i in 0..USERS {
             let email = format!("user{i}@example.org");

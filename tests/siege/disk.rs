@@ -68,7 +68,8 @@ async fn health(anyone: &Actor) -> (u16, Value) {
 async fn sto_4_on_a_full_disk_nothing_acknowledged_is_lost_and_bearers_are_still_known() {
     let disk = SmallDisk::mounted();
     let data_dir = disk.setting();
-    let mut server = Server::with(&[data_dir.as_str(), "server.min_free_mib=0"]);
+    let crowd = ("limits.register_burst", "only thousands of users fill a disk");
+    let mut server = Server::lifting(&[crowd], &[data_dir.as_str(), "server.min_free_mib=0"]);
     let mut kept = vec![Actor::registered_with_tokens(&server, "first@example.org").await];
     let ballast = disk.fill(256 * 1024);
     let mut refused = None;

@@ -54,7 +54,8 @@ async fn ref_11_no_refresh_and_no_sign_in_slips_past_a_password_change() {
 /// Disabling a user against their sign-ins: afterwards none of them counts (AUT-14).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aut_14_no_sign_in_slips_past_being_disabled() {
-    let server = Server::start();
+    let losers = ("limits.login_failures", "who was disabled meanwhile has not failed, but is told so");
+    let server = Server::lifting(&[losers], &[]);
     let admin = Actor::with_role(&server, "admin@example.org", "admin").await;
     let user = Actor::registered_with_tokens(&server, "bob@example.org").await;
     let path = format!("/api/users/{}", user.id);
