@@ -10,7 +10,7 @@ use crate::{
         accounts::{self, Accounts},
         csrf::Csrf,
         devices::Devices,
-        events::Refusals,
+        events::{By, Event, Kind, Refusals},
         passwords::Passwords,
         refresh_tokens::{OneTimeCodes, RefreshTokens},
         revocation::Revocation,
@@ -78,10 +78,8 @@ impl App {
         let forget_by = now.plus(AccessTokens::longest_memory(&settings.tokens));
         let Unlocked { keyring, store, revocations, count, was_rolled_back } = data_dir.unlock(now, forget_by, revocation.clone()).await?;
         if was_rolled_back {
-            tracing::warn!(
-                event = "state_rollback",
-                "the database is older than when it was last seen: an older copy, or damaged; every session in it was ended, later accounts are lost"
-            );
+            let why = "the database is older than when it was last seen: an older copy, or damaged; its sessions were ended, later accounts are lost";
+            Event::new(Kind::StateRollback, By::Operator).why(why).write();
             // The standings that were loaded are those from before.
             revocation.load(store.revocations(forget_by)?);
         } else {

@@ -23,7 +23,8 @@ pub fn start(settings: &Log) {
     let registry = tracing_subscriber::registry();
     let started = match settings.format {
         LogFormat::Text => registry.with(layer.with_target(false).with_ansi(false).with_filter(filter)).try_init(),
-        LogFormat::Json => registry.with(layer.json().flatten_event(true).with_filter(filter)).try_init(),
+        // `target` is whom an event is about, not which module wrote it.
+        LogFormat::Json => registry.with(layer.json().flatten_event(true).with_target(false).with_filter(filter)).try_init(),
     };
     drop(started);
     // One line in the log like everything else, and not what was in hand: that may be a secret.

@@ -9,6 +9,7 @@ mod authorization;
 mod cookies;
 mod cors;
 mod csrf;
+mod events;
 mod http;
 mod identity;
 mod invites;

@@ -1,0 +1,178 @@
+//! What the log says of what happened: who did it, and to whom (LOG-3).
+
+use crate::support::{Actor, PASSWORD, Server, send};
+use doorward::{
+    http::routes::{Access, ROUTES},
+    service::events::Kind,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+const JSON: &str = "log.format=json";
+
+/// The events logged so far, in their order.
+fn events(server: &Server) -> Vec<Value> {
+    let lines = server.log();
+    let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["event"].is_string()).collect()
+}
+
+/// What a deed left in the log, and who is expected to have done it to whom.
+struct Deed<'a> {
+    route: (&'a str, &'a str),
+    event: &'a str,
+    actor: &'a str,
+    target: Option<&'a str>,
+}
+
+/// Every route that changes something leaves a line that names actor and target: a route that is added
+/// without one is missed here.
+#[tokio::test]
+async fn log_3_whatever_changes_something_says_who_did_it_and_to_whom() {
+    let server = Server::with(&[JSON]);
+    let mut told: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let mut seen = 0;
+    let mut check = |deed: Deed<'_>| {
+        let all = events(&server);
+        let line = all[seen..].iter().rfind(|line| line["event"] == deed.event);
+        let line = line.unwrap_or_else(|| panic!("{:?}: no {} among {:?}", deed.route, deed.event, &all[seen..]));
+        assert_eq!(line["actor"], deed.actor, "{line}");
+        assert_eq!(line["target"].as_str(), deed.target, "{line}");
+        let span = &line["span"]["id"];
+        assert!(span.is_string(), "the request is named: {line}");
+        seen = all.len();
+        let route = ROUTES.iter().find(|route| (route.method, route.path) == deed.route).expect("a route of the table");
+        told.insert((route.method, route.path));
+    };
+
+    let setup = json!({ "token": server.setup_token(), "email": "first@example.org", "password": PASSWORD, "tokenTransport": "body" });
+    let mut first = Actor::at(&server);
+    let answer = send(first.request("POST", "/api/auth/setup").json(&setup)).await.expect(201);
+    first.take(&answer);
+    let admin = first.id.clone();
+    check(Deed { route: ("POST", "/api/auth/setup"), event: "setup", actor: &admin, target: Some(&admin) });
+
+    let mut ada = Actor::registered_with_tokens(&server, "ada@example.org").await;
+    let id = ada.id.clone();
+    check(Deed { route: ("POST", "/api/auth/register"), event: "register", actor: &id, target: Some(&id) });
+    ada.login("ada@example.org", PASSWORD, "body").await.expect(200);
+    check(Deed { route: ("POST", "/api/auth/login"), event: "login_ok", actor: &id, target: Some(&id) });
+    let spent = ada.clone();
+    ada.refresh().await.expect(200);
+    // Refreshes that go well are too many to tell; one that does not is told.
+    assert_eq!(spent.try_refresh().await.status, 401);
+    check(Deed { route: ("POST", "/api/auth/refresh"), event: "refresh_reuse", actor: "anyone", target: Some(&id) });
+    ada.login("ada@example.org", PASSWORD, "body").await.expect(200);
+    ada.logout().await.expect(200);
+    check(Deed { route: ("POST", "/api/auth/logout"), event: "logout", actor: &id, target: Some(&id) });
+    ada.login("ada@example.org", PASSWORD, "body").await.expect(200);
+    ada.post("/api/auth/logout-all", &json!({})).await.expect(200);
+    check(Deed { route: ("POST", "/api/auth/logout-all"), event: "sessions_revoked", actor: &id, target: Some(&id) });
+    ada.login("ada@example.org", PASSWORD, "body").await.expect(200);
+    let answer = ada.change_password(PASSWORD, "another horse battery").await.expect(200);
+    ada.take(&answer);
+    check(Deed { route: ("POST", "/api/auth/password"), event: "password_changed", actor: &id, target: Some(&id) });
+    let session = ada.get("/api/auth/sessions").await.expect(200).body["sessions"][0]["id"].as_str().expect("an id").to_owned();
+    ada.delete(&format!("/api/auth/sessions/{session}")).await.expect(204);
+    check(Deed { route: ("DELETE", "/api/auth/sessions/SessionId"), event: "session_revoked", actor: &id, target: Some(&id) });
+
+    let user = format!("/api/users/{id}");
+    for (change, event) in [
+        (json!({ "disabled": true }), "user_disabled"),
+        (json!({ "disabled": false }), "user_enabled"),
+        (json!({ "emailVerified": true }), "email_verified"),
+        (json!({ "emailVerified": false }), "email_unverified"),
+    ] {
+        first.patch(&user, &change).await.expect(200);
+        check(Deed { route: ("PATCH", "/api/users/UserId"), event, actor: &admin, target: Some(&id) });
+    }
+    first.set_role(&id, "editor").await.expect(200);
+    check(Deed { route: ("PATCH", "/api/users/UserId/role"), event: "role_changed", actor: &admin, target: Some(&id) });
+    ada.login("ada@example.org", "another horse battery", "body").await.expect(200);
+    let session = first.get(&format!("{user}/sessions")).await.expect(200).body["sessions"][0]["id"].as_str().expect("an id").to_owned();
+    first.delete(&format!("{user}/sessions/{session}")).await.expect(204);
+    check(Deed { route: ("DELETE", "/api/users/UserId/sessions/SessionId"), event: "session_revoked", actor: &admin, target: Some(&id) });
+    first.delete(&format!("{user}/sessions")).await.expect(204);
+    check(Deed { route: ("DELETE", "/api/users/UserId/sessions"), event: "sessions_revoked", actor: &admin, target: Some(&id) });
+    first.delete(&user).await.expect(204);
+    check(Deed { route: ("DELETE", "/api/users/UserId"), event: "user_deleted", actor: &admin, target: Some(&id) });
+
+    let invite = first.post("/api/invites", &json!({})).await.expect(201).text_of("id");
+    check(Deed { route: ("POST", "/api/invites"), event: "invite_created", actor: &admin, target: None });
+    first.delete(&format!("/api/invites/{invite}")).await.expect(204);
+    check(Deed { route: ("DELETE", "/api/invites/InviteId"), event: "invite_withdrawn", actor: &admin, target: None });
+
+    let changing: BTreeSet<_> = ROUTES.iter().filter(|route| route.method != "GET").map(|route| (route.method, route.path)).collect();
+    assert_eq!(told, changing, "a route that changes something and of which nothing is told");
+    assert!(ROUTES.iter().any(|route| route.access == Access::Anyone));
+}
+
+#[tokio::test]
+async fn log_3_what_an_operator_does_is_told_as_theirs() {
+    let server = Server::with(&[JSON]);
+    let id = server.json(&["user", "add", "ada@example.org"], PASSWORD)["id"].as_str().expect("an id").to_owned();
+    for (command, stdin, event) in [
+        (&["user", "role", "ada@example.org", "editor"][..], "", "role_changed"),
+        (&["user", "password", "ada@example.org"], "another horse battery", "password_reset"),
+        (&["user", "disable", "ada@example.org"], "", "user_disabled"),
+        (&["user", "enable", "ada@example.org"], "", "user_enabled"),
+        (&["session", "revoke", "--user", "ada@example.org"], "", "sessions_revoked"),
+        (&["user", "delete", "ada@example.org", "--yes"], "", "user_deleted"),
+    ] {
+        server.json(command, stdin);
+        let all = events(&server);
+        let line = all.last().expect("an event");
+        assert_eq!((&line["event"], &line["actor"], &line["target"]), (&json!(event), &json!("operator"), &json!(id)), "{line}");
+    }
+    server.json(&["setup-link"], "");
+    assert_eq!(events(&server).last().expect("an event")["event"], "setup_link_made");
+}
+
+#[tokio::test]
+async fn log_3_a_failed_sign_in_tells_which_account_was_tried_without_naming_it() {
+    let server = Server::with(&[JSON]);
+    let mut ada = Actor::registered_with_tokens(&server, "ada@example.org").await;
+    let id = ada.id.clone();
+    for name in ["ada@example.org", " ADA@Example.org", "nobody@example.org", "nobody@example.org", "not an address"] {
+        assert_eq!(ada.login(name, "not this one", "body").await.status, 401);
+    }
+    let failed: Vec<_> = events(&server).into_iter().filter(|line| line["event"] == "login_failed").collect();
+    let account = |n: usize| failed[n]["account"].as_str().expect("a hash").to_owned();
+    assert_eq!((account(0), account(2)), (account(1), account(3)), "one account has one hash");
+    assert!(account(0) != account(2) && account(2) != account(4));
+    assert_eq!((failed[0]["target"].as_str(), failed[2]["target"].as_str()), (Some(&*id), None));
+    assert!(failed.iter().all(|line| line["from"] == "127.0.0.1" && !line.to_string().contains("example.org")), "{failed:?}");
+    for _ in 0..3 {
+        assert_eq!(ada.change_password("not this one", "another horse battery").await.status, 401);
+    }
+    let guessed = events(&server).iter().filter(|line| line["event"] == "password_change_failed" && line["actor"] == id).count();
+    assert_eq!(guessed, 3, "who holds a stolen bearer and guesses is told of");
+    Actor::at(&server).register("ada@example.org", "body").await.expect(409);
+    assert_eq!(events(&server).last().expect("an event")["event"], "register_refused");
+}
+
+#[tokio::test]
+async fn log_3_five_thousand_refusals_are_a_few_lines() {
+    let server = Server::start();
+    let evil = Actor::at(&server)
+        .request("POST", "/api/auth/login")
+        .header("origin", "https://evil.example")
+        .json(&json!({ "email": "a@example.org", "password": PASSWORD }));
+    for _ in 0..5000 {
+        let answer = evil.try_clone().expect("a body in memory").send().await.expect("an answer");
+        assert_eq!(answer.status(), 403);
+    }
+    let lines = server.log().lines().filter(|line| line.contains("csrf_failed")).count();
+    assert!((1..=2).contains(&lines), "{lines} lines");
+}
+
+/// `docs/events.md` is for those who read the log: it has every event there is, and no other.
+#[test]
+fn log_3_the_page_of_events_is_complete() {
+    let page = include_str!("../../docs/events.md");
+    let (_, list) = page.split_once("| event | what happened |").expect("the list");
+    let rows = list.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let listed: BTreeSet<_> = rows.collect();
+    let known: BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+    assert_eq!(listed, known);
+}
