@@ -160,6 +160,7 @@ impl App {
             if let Err(error) = self.sessions.sweep().await {
                 tracing::warn!(%error, "sweeping failed; it is tried again");
             }
+            tracing::debug!("swept");
         }
     }
 }

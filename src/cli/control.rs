@@ -50,7 +50,7 @@ pub enum Request {
     SessionRevoke { session: Option<String>, user: Option<String> },
     Check,
     SetupLink,
-    Clock { seconds: i64 },
+    Clock { seconds: i64, slept: bool },
 }
 
 /// A password on its way from the terminal to the server, over a socket that only its owner can open.
@@ -237,8 +237,13 @@ async fn carry_out(app: &App, site: &Site, request: Request) -> Result<Value, Re
             Some((token, expires_at)) => Ok(json!({ "link": setup_link(site, &token), "expiresAt": expires_at })),
             None => Err(Refusal("there is an admin already; `doorward user password` lets one in who forgot".into())),
         },
-        Request::Clock { seconds } if app.settings.insecure_dev => {
-            app.clock.shift(seconds.saturating_mul(1000));
+        Request::Clock { seconds, slept } if app.settings.insecure_dev => {
+            let millis = seconds.saturating_mul(1000);
+            if slept {
+                app.clock.sleep(millis)
+            } else {
+                app.clock.shift(millis)
+            }
             Ok(Value::Null)
         }
         Request::Clock { .. } => Err(Refusal("the clock moves only with insecure_dev = true".into())),

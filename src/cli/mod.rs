@@ -60,6 +60,9 @@ enum Command {
         /// By how many seconds
         #[arg(allow_hyphen_values = true)]
         seconds: i64,
+        /// As if so much time had really passed
+        #[arg(long)]
+        slept: bool,
     },
 }
 
@@ -90,7 +93,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(command) => config::run(&command, &loaded, &secrets, json),
         Command::Token(_) => unreachable!("carried out above"),
         Command::Healthcheck(args) => healthcheck::run(&args, &loaded.settings, json),
-        Command::Clock { seconds } => ask(Request::Clock { seconds }).map(drop),
+        Command::Clock { seconds, slept } => ask(Request::Clock { seconds, slept }).map(drop),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Time as a value: a wall clock that tests can move, and instants in milliseconds.
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
@@ -85,6 +86,7 @@ impl From<SystemTime> for Timestamp {
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     offset_ms: Arc<AtomicI64>,
+    slept_ms: Arc<AtomicI64>,
 }
 
 impl Clock {
@@ -95,9 +97,74 @@ impl Clock {
         Timestamp(now.0.saturating_add_signed(self.offset_ms.load(Ordering::Relaxed)))
     }
 
+    /// How long the machine has been up, sleep included: a clock that nobody sets.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let up = Duration::new(up.tv_sec.try_into().unwrap_or(0), up.tv_nsec.try_into().unwrap_or(0));
+        up + Duration::from_millis(self.slept_ms.load(Ordering::Relaxed).try_into().unwrap_or(0))
+    }
+
+    /// Lets this clock and all its clones believe that so many milliseconds have really passed.
+    pub fn sleep(&self, millis: i64) {
+        self.shift(millis);
+        self.slept_ms.fetch_add(millis, Ordering::Relaxed);
+    }
+
     /// Moves this clock and all its clones, by milliseconds, either way.
     pub fn shift(&self, millis: i64) {
         self.offset_ms.fetch_add(millis, Ordering::Relaxed);
+    }
+}
+
+/// The longest a wall clock may run ahead of the uptime and still be believed at once: clocks are corrected
+/// by less all the time.
+const STEP: Duration = Duration::from_secs(60);
+
+/// How long a larger step ahead must last before it is believed.
+const LASTING: Duration = Duration::from_secs(60 * 60);
+
+/// The wall clock for what cannot be undone, such as sweeping: one that is ahead for a moment must not end
+/// what has a week to live. Not behind for ever either: a machine without a battery may start in 1970.
+#[derive(Debug)]
+pub struct SteadyClock {
+    clock: Clock,
+    state: Mutex<Steady>,
+}
+
+#[derive(Debug)]
+struct Steady {
+    /// A moment that was believed, and the uptime then.
+    base: (Timestamp, Duration),
+    /// The uptime when the wall clock was first seen far ahead.
+    ahead_since: Option<Duration>,
+}
+
+impl SteadyClock {
+    /// Believes the clock as it is now.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        let base = (clock.now(), clock.uptime());
+        Self { clock, state: Mutex::new(Steady { base, ahead_since: None }) }
+    }
+
+    /// The present moment, or what it would be without the step ahead that the clock has just made.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.state.lock().at(self.clock.now(), self.clock.uptime())
+    }
+}
+
+impl Steady {
+    fn at(&mut self, wall: Timestamp, uptime: Duration) -> Timestamp {
+        let expected = self.base.0.plus(uptime.saturating_sub(self.base.1));
+        let is_ahead = wall.since(expected) > STEP;
+        let since = *self.ahead_since.get_or_insert(uptime);
+        if is_ahead && uptime.saturating_sub(since) < LASTING {
+            return expected;
+        }
+        (self.base, self.ahead_since) = ((wall, uptime), None);
+        wall
     }
 }
 
@@ -112,6 +179,26 @@ mod tests {
         let json = serde_json::to_string(&moment).expect("a timestamp is JSON");
         assert_eq!(serde_json::from_str::<Timestamp>(&json).expect("and back"), moment);
         assert_eq!(Timestamp::from_millis(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn ops_7_a_step_ahead_is_believed_once_it_lasts_and_the_uptime_always() {
+        let clock = Clock::default();
+        let steady = SteadyClock::new(clock.clone());
+        let week = 7 * 86_400_000;
+        let begun = clock.now();
+        clock.shift(week);
+        assert!(steady.now().since(begun) < STEP, "a moment ahead");
+        clock.shift(-week);
+        assert!(steady.now().since(begun) < STEP);
+        clock.sleep(week);
+        assert!(steady.now().since(begun) >= Duration::from_secs(7 * 86_400), "time that has passed");
+        clock.shift(week);
+        assert!(steady.now().since(begun) < Duration::from_secs(8 * 86_400));
+        clock.sleep(3_700_000);
+        assert_eq!(steady.now().secs(), clock.now().secs(), "it was set, and not for a moment");
+        clock.shift(-week);
+        assert_eq!(steady.now().secs(), clock.now().secs(), "back is believed at once");
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod standings;
 mod user;
 
 pub use address::AddressPrefix;
-pub use clock::{Clock, Timestamp};
+pub use clock::{Clock, SteadyClock, Timestamp};
 pub use email::{Email, InvalidEmail};
 pub use id::{InviteId, SessionId, TokenId, UserId};
 pub use password::{Password, PasswordTooLong};

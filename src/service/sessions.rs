@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config,
-    domain::{AddressPrefix, Client, Clock, Permission, Roles, Session, SessionId, Timestamp, Transport, User, UserId},
+    domain::{AddressPrefix, Client, Clock, Permission, Roles, Session, SessionId, SteadyClock, Timestamp, Transport, User, UserId},
     store,
     store::{Ended, Remember, Rotate, Rotated, Store},
 };
@@ -87,6 +87,8 @@ pub struct Sessions {
     tokens: config::Tokens,
     policy: config::Sessions,
     clock: Clock,
+    /// For sweeping, which cannot be undone.
+    steady: SteadyClock,
 }
 
 /// What sessions are made of.
@@ -118,7 +120,8 @@ impl Sessions {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { store, access, refresh, csrf, revocation, throttle, roles, tokens, policy, clock } = parts;
-        Self { store, access, refresh, csrf, revocation, throttle, roles, tokens, policy, clock }
+        let steady = SteadyClock::new(clock.clone());
+        Self { store, access, refresh, csrf, revocation, throttle, roles, tokens, policy, clock, steady }
     }
 
     /// A session that has not begun yet: the caller stores it.
@@ -342,7 +345,7 @@ impl Sessions {
     /// # Errors
     /// The store's.
     pub async fn sweep(&self) -> Result<(), Error> {
-        let now = self.clock.now();
+        let now = self.steady.now();
         while self.store.sweep_sessions(now).await? {}
         self.store.sweep_invites(now).await?;
         Ok(self.revocation.sweep(&self.store, now).await?)

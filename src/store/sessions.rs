@@ -353,7 +353,7 @@ fn void_tokens(t: &mut Transaction<'_>, user: UserId) -> Result<(), Error> {
 }
 
 /// Removes a session's rows. That it was genuine stays provable by its tokens alone.
-pub(super) fn remove(t: &mut Transaction<'_>, session: &Session) {
+fn remove(t: &mut Transaction<'_>, session: &Session) {
     SESSIONS.delete(t.tx, &session.id);
     SESSIONS_BY_USER.delete(t.tx, &(session.user, session.id));
     SESSIONS_BY_SWEEP.delete(t.tx, &(session.sweep_at, session.id));

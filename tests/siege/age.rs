@@ -86,7 +86,15 @@ async fn sto_15_sessions_and_invitations_that_expired_are_swept() {
     admin.post("/api/invites", &serde_json::json!({ "expiresIn": "1h" })).await.expect(201);
     leaving.logout().await.expect(200);
     assert_eq!(expiring(&server), [11, 11, 11, 1]);
+    // A clock that is a month ahead for a moment ends nothing for good.
+    let staying = Actor::registered_with_tokens(&server, "staying@example.org").await;
     server.advance(Duration::from_secs(31 * 86_400));
+    assert_eq!(staying.try_refresh().await.outcome(), (401, "REFRESH_TOKEN_EXPIRED"));
+    until("a sweep has come by", async || server.log().matches("swept").count() >= 2).await;
+    assert_eq!(expiring(&server), [12, 12, 12, 1]);
+    assert!(server.command(&["clock", "-2678400"], "").status.success());
+    staying.try_refresh().await.expect(200);
+    assert!(server.command(&["clock", "2678400", "--slept"], "").status.success());
     until("the sweep leaves what there was", async || expiring(&server) == [0; 4]).await;
 }
 

@@ -369,7 +369,6 @@ impl<'a> World<'a> {
         let within = |window: Duration| since.is_some_and(|since| since < window);
         if now >= family.expires_at {
             assert_eq!(rotated, Rotated::Expired, "REF-9");
-            self.families.remove(&id);
         } else if generation == family.generation && other_transport {
             assert_eq!(rotated, Rotated::OtherTransport, "REF-12");
         } else if generation == family.generation {
