@@ -337,8 +337,10 @@ impl Settings {
         let allowed = "empty, or scheme, host and port alone, such as https://login.example.org";
         ensure(url.is_empty() || origin(url).is_some(), "server.public_url", format!("{url:?}"), allowed.into())?;
         for listed in &self.cors.allowed_origins {
-            let exact = origin(listed).is_some_and(|origin| origin == *listed);
-            let allowed = "origins as browsers send them: lower case, no path, such as https://app.example.org".into();
+            let exact = is_origin(listed);
+            let allowed = "origins as browsers send them, each in full: lower case, no path, no *, such as https://app.example.org or \
+                           capacitor://localhost"
+                .into();
             ensure(exact, "cors.allowed_origins", format!("{listed:?}"), allowed)?;
         }
         let plain_and_remote = match Url::parse(url) {
@@ -366,6 +368,21 @@ pub fn origin(text: &str) -> Option<String> {
         && url.username().is_empty()
         && url.password().is_none();
     bare.then(|| url.origin().ascii_serialization())
+}
+
+/// Whether a text is an origin as browsers write it (RFC 6454 §6.2): of a web page, or of an app or extension, whose
+/// schemes are their own. `null` is not one: everybody can be that.
+#[must_use]
+pub fn is_origin(text: &str) -> bool {
+    if let Some(of_a_page) = origin(text) {
+        return of_a_page == text && !text.contains('*');
+    }
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let (host, port) = rest.rsplit_once(':').unwrap_or((rest, "1"));
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.'));
+    let is_host = !host.is_empty() && host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'_'));
+    is_scheme && !matches!(scheme, "http" | "https" | "file") && is_host && port.parse::<u16>().is_ok()
 }
 
 /// Whether a URL's host can only be this machine.
@@ -408,7 +425,19 @@ mod tests {
         assert_eq!(refused(&|s| url(s, "https://example.org/login")), "server.public_url");
         assert_eq!(refused(&|s| url(s, "example.org")), "server.public_url");
         assert_eq!(refused(&|s| s.cors.allowed_origins = vec!["https://App.example.org".into()]), "cors.allowed_origins");
-        assert_eq!(refused(&|s| s.cors.allowed_origins = vec!["*".into()]), "cors.allowed_origins", "COK-12");
+        for wrong in [
+            "*",
+            "null",
+            "https://*.example.org",
+            "capacitor://",
+            "capacitor://localhost/",
+            "capacitor://*",
+            "file://",
+            "app.example.org",
+            "Capacitor://x",
+        ] {
+            assert_eq!(refused(&|s| s.cors.allowed_origins = vec![wrong.into()]), "cors.allowed_origins", "COK-12: {wrong}");
+        }
         assert_eq!(refused(&|s| s.passwords.min_length = 7), "passwords.min_length");
         assert_eq!(refused(&|s| s.passwords.scrypt_log_n = 4), "passwords.scrypt_log_n");
         assert_eq!(refused(&|s| s.passwords.scrypt_log_n = 30), "passwords.scrypt_log_n");
@@ -432,7 +461,12 @@ mod tests {
             s.server.public_url = "http://box.lan".into();
             s.server.insecure_http = true;
         });
-        taken(&|s| s.cors.allowed_origins = vec!["https://app.example.org".into(), "http://localhost:5173".into()]);
+        let extension = "chrome-extension://aohghmighlieiainnegkcijnfilokake";
+        for origin in
+            ["https://app.example.org", "http://localhost:5173", "capacitor://localhost", "tauri://localhost", "ionic://app:1", extension]
+        {
+            taken(&|s| s.cors.allowed_origins = vec![origin.into()]);
+        }
         for (n, p) in [(17, 1), (16, 2), (15, 3), (14, 5), (13, 10)] {
             taken(&|s| (s.passwords.scrypt_log_n, s.passwords.scrypt_p) = (n, p));
         }

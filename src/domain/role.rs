@@ -151,6 +151,13 @@ impl Roles {
         role == other || self.allows(role, "*") || (!granted.is_empty() && granted.iter().all(|p| self.allows(role, p.as_str())))
     }
 
+    /// Whether some role names this permission, by itself or as `resource:*`. That somebody may do everything
+    /// does not make anything a permission.
+    #[must_use]
+    pub fn know(&self, permission: &str) -> bool {
+        self.0.values().flat_map(|granted| granted.iter()).any(|p| p.as_str() != "*" && p.grants(permission))
+    }
+
     /// What may be given away, with this role for everybody.
     #[must_use]
     pub fn policy(&self, default_role: &Role) -> RolePolicy {

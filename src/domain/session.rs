@@ -1,18 +1,28 @@
 //! A session: one sign-in on one device, and the generation its refresh token is at.
 
 use super::{SessionId, Timestamp, UserId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer};
 use std::{net::IpAddr, time::Duration};
 
 /// How a session's refresh token travels (REF-12).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Transport {
     /// In an httpOnly cookie: browsers.
     #[default]
     Cookie,
     /// In JSON bodies: mobile apps and scripts.
     Body,
+}
+
+impl<'de> Deserialize<'de> for Transport {
+    /// From `cookie` or `body`. Derived, anything but a text would be called no JSON at all.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match &*String::deserialize(from)? {
+            "cookie" => Ok(Self::Cookie),
+            "body" => Ok(Self::Body),
+            other => Err(serde::de::Error::unknown_variant(other, &["cookie", "body"])),
+        }
+    }
 }
 
 /// Where a session was last used from, for its owner to recognise it.

@@ -40,16 +40,17 @@ pub struct Register {
     password: SecretString,
     invite: Option<SecretString>,
     device_token: Option<SecretString>,
-    #[serde(default)]
-    token_transport: Transport,
+    token_transport: Option<Transport>,
 }
 
 /// Makes an account and signs its owner in.
 pub async fn register(call: Call, body: Register) -> Answer {
-    let arrival = arrival(&call, body.token_transport, body.device_token).await?;
+    let arrival = arrival(&call, body.token_transport.unwrap_or_default(), body.device_token).await?;
     let (email, password) = credentials(&body.email, &body.password)?;
     let devices = arrival.devices.clone();
-    let grant = call.app().accounts.register(email, password, body.invite.as_ref(), arrival).await?;
+    // An empty field of a form is none.
+    let invite = body.invite.as_ref().filter(|code| !code.expose_secret().is_empty());
+    let grant = call.app().accounts.register(email, password, invite, arrival).await?;
     Ok(signed_in(&call, StatusCode::CREATED, &grant, &devices))
 }
 
@@ -60,13 +61,12 @@ pub struct Setup {
     email: String,
     password: SecretString,
     device_token: Option<SecretString>,
-    #[serde(default)]
-    token_transport: Transport,
+    token_transport: Option<Transport>,
 }
 
 /// Makes the first admin.
 pub async fn setup(call: Call, body: Setup) -> Answer {
-    let arrival = arrival(&call, body.token_transport, body.device_token).await?;
+    let arrival = arrival(&call, body.token_transport.unwrap_or_default(), body.device_token).await?;
     let (email, password) = credentials(&body.email, &body.password)?;
     let devices = arrival.devices.clone();
     let grant = call.app().accounts.set_up(&body.token, email, password, arrival).await?;
@@ -79,13 +79,12 @@ pub struct Login {
     email: String,
     password: SecretString,
     device_token: Option<SecretString>,
-    #[serde(default)]
-    token_transport: Transport,
+    token_transport: Option<Transport>,
 }
 
 /// Signs somebody in. Always a new session; one that was presented ends (REF-13).
 pub async fn login(call: Call, body: Login) -> Answer {
-    let arrival = arrival(&call, body.token_transport, body.device_token).await?;
+    let arrival = arrival(&call, body.token_transport.unwrap_or_default(), body.device_token).await?;
     let devices = arrival.devices.clone();
     let grant = call.app().accounts.sign_in(&body.email, &body.password, arrival).await?;
     Ok(signed_in(&call, StatusCode::OK, &grant, &devices))

@@ -6,7 +6,7 @@ use super::{
 };
 use bytes::Buf;
 use futures_util::{Stream, StreamExt};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::{pin::pin, time::Duration};
 use warp::{Filter, Rejection, http::header};
 
@@ -17,30 +17,25 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A body that must be there.
 pub fn json<T: DeserializeOwned + Send>() -> impl Filter<Extract = (T,), Error = Rejection> + Clone + use<T> {
-    optional_bytes().and_then(|bytes: Option<Vec<u8>>| async move {
-        let bytes = bytes.ok_or_else(|| ApiError::from(Code::UnsupportedMediaType))?;
-        Ok::<_, Rejection>(parse(&bytes)?)
+    warp::ext::get::<Exchange>().and(sent()).and_then(|exchange: Exchange, body: Sent| async move {
+        let missing = || if is_json(&exchange) { no_object() } else { Code::UnsupportedMediaType.into() };
+        let bytes = body?.ok_or_else(missing)?;
+        Ok::<_, Rejection>(parse(&bytes)?.ok_or_else(no_object)?)
     })
 }
 
-/// A body that may be left out, with its content type.
+/// A body that may be left out: nothing, `null` and `{}` say the same (the latter by its fields, which may all
+/// be left out).
 pub fn optional_json<T: DeserializeOwned + Send>() -> impl Filter<Extract = (Option<T>,), Error = Rejection> + Clone + use<T> {
-    optional_bytes().and_then(|bytes: Option<Vec<u8>>| async move {
-        match bytes {
-            Some(bytes) => Ok::<_, Rejection>(Some(parse(&bytes)?)),
-            None => Ok(None),
-        }
-    })
+    lenient_json().and_then(|body: Result<Option<T>, ApiError>| async move { Ok::<_, Rejection>(body?) })
 }
 
 /// A body that may be left out, whatever is wrong with it: its handler may have no need of it.
 pub fn lenient_json<T: DeserializeOwned + Send>()
 -> impl Filter<Extract = (Result<Option<T>, ApiError>,), Error = Rejection> + Clone + use<T> {
-    warp::ext::get::<Exchange>().and(warp::body::stream()).then(|exchange: Exchange, body| async move {
-        match read(&exchange, body).await? {
-            Some(bytes) => parse(&bytes).map(Some),
-            None => Ok(None),
-        }
+    sent().map(|body: Sent| match body? {
+        Some(bytes) => parse(&bytes),
+        None => Ok(None),
     })
 }
 
@@ -49,27 +44,27 @@ pub fn none() -> impl Filter<Extract = (), Error = std::convert::Infallible> + C
     warp::any()
 }
 
-fn optional_bytes() -> impl Filter<Extract = (Option<Vec<u8>>,), Error = Rejection> + Clone + use<> {
-    warp::ext::get::<Exchange>()
-        .and(warp::body::stream())
-        .and_then(|exchange: Exchange, body| async move { Ok::<_, Rejection>(read(&exchange, body).await?) })
+/// The bytes of a body, if there are any.
+type Sent = Result<Option<Vec<u8>>, ApiError>;
+
+fn sent() -> impl Filter<Extract = (Sent,), Error = Rejection> + Clone + use<> {
+    warp::ext::get::<Exchange>().and(warp::body::stream()).then(|exchange: Exchange, body| async move { read(&exchange, body).await })
 }
 
-async fn read(exchange: &Exchange, body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Option<Vec<u8>>, ApiError> {
+async fn read(exchange: &Exchange, body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Sent {
     let announced = exchange.header(&header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     if announced.is_some_and(|length| length > LIMIT as u64) {
         return Err(Code::PayloadTooLarge.into());
     }
-    let typed = exchange.headers(&header::CONTENT_TYPE).next().is_some();
-    if typed && !is_json(exchange) {
+    // Of what is not there, the type does not matter: many clients name one all the same.
+    if announced.is_some_and(|length| length > 0) && !is_json(exchange) {
         return Err(Code::UnsupportedMediaType.into());
     }
     let bytes = tokio::time::timeout(PATIENCE, collect(body)).await.map_err(|_| ApiError::from(Code::RequestTimeout))??;
-    match (typed, bytes.is_empty()) {
-        (true, _) => Ok(Some(bytes)),
-        (false, true) => Ok(None),
-        (false, false) => Err(Code::UnsupportedMediaType.into()),
+    if !bytes.is_empty() && !is_json(exchange) {
+        return Err(Code::UnsupportedMediaType.into());
     }
+    Ok((!bytes.is_empty()).then_some(bytes))
 }
 
 async fn collect(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Vec<u8>, ApiError> {
@@ -90,34 +85,45 @@ async fn collect(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Res
     Ok(bytes)
 }
 
-/// Exactly one `Content-Type`, JSON, in UTF-8 if it says.
+/// Exactly one `Content-Type`, JSON, in UTF-8 if it names a charset. RFC 8259 §11 knows no parameter of it:
+/// others are ignored.
 fn is_json(exchange: &Exchange) -> bool {
     let Some(content_type) = exchange.header(&header::CONTENT_TYPE) else { return false };
     let mut parts = content_type.split(';').map(str::trim);
     let essence = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    let is_readable = |charset: &str| ["utf-8", "utf8", "us-ascii", "ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known));
     essence
         && parts.all(|parameter| match parameter.split_once('=') {
-            Some((name, value)) => {
-                name.trim().eq_ignore_ascii_case("charset") && value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-            }
-            None => parameter.is_empty(),
+            Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => is_readable(value.trim().trim_matches('"')),
+            Some(_) => true,
+            None => !parameter.contains(','),
         })
 }
 
-/// Parses without ever quoting a value: it may be a password (AUT-15).
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+/// Parses without ever quoting a value: it may be a password (AUT-15). `null` says nothing.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<T>, ApiError> {
     // serde takes an array of the right length for a struct.
     if !bytes.trim_ascii_start().starts_with(b"{") {
-        return Err(ApiError::from(Code::MalformedJson).message("The body must be a JSON object"));
+        return match serde_json::from_slice::<Option<IgnoredAny>>(bytes) {
+            Ok(None) => Ok(None),
+            Ok(Some(_)) => Err(no_object()),
+            Err(_) => Err(Code::MalformedJson.into()),
+        };
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.inner();
-        if inner.is_data() { unacceptable(&path, &inner.to_string()) } else { Code::MalformedJson.into() }
+        // What serde finds no value of its type it calls a fault of the syntax, too.
+        let is_json = inner.is_data() || str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
+        if is_json { unacceptable(&path, &inner.to_string()) } else { Code::MalformedJson.into() }
     })?;
     json.end().map_err(|_| ApiError::from(Code::MalformedJson))?;
-    Ok(value)
+    Ok(Some(value))
+}
+
+fn no_object() -> ApiError {
+    ApiError::from(Code::ValidationFailed).message("The body must be a JSON object")
 }
 
 /// serde's message, less what it quotes of values.
@@ -157,7 +163,7 @@ mod tests {
     }
 
     fn refusal(body: &str) -> String {
-        let error = parse::<Login>(body.as_bytes()).expect_err(body);
+        let error = parse::<Login>(body.as_bytes()).and_then(|parsed| parsed.ok_or_else(no_object)).expect_err(body);
         let body = error.render("").into_body().collect().now_or_never().expect("a body in memory");
         String::from_utf8(body.expect("a body in memory").to_bytes().to_vec()).expect("text")
     }
@@ -166,7 +172,7 @@ mod tests {
     fn aut_5_a_body_has_its_fields_once_of_their_types_and_no_others() {
         assert!(
             parse::<Login>(br#"{"email":"a","password":"b","tokenTransport":"body"}"#)
-                .is_ok_and(|l| l.email == "a" && l.token_transport.is_some())
+                .is_ok_and(|l| l.is_some_and(|l| l.email == "a" && l.token_transport.is_some()))
         );
         for (body, words) in [
             (r#"{"email":"a"}"#, ["VALIDATION_FAILED", "password", "required"]),
@@ -174,6 +180,11 @@ mod tests {
             (r#"{"email":"a","password":"b","role":"admin"}"#, ["VALIDATION_FAILED", "role", "not a field"]),
             (r#"{"email":"a","email":"c","password":"b"}"#, ["VALIDATION_FAILED", "email", "twice"]),
             (r#"{"email":"a","password":"b","tokenTransport":"url"}"#, ["tokenTransport", "cookie", "body"]),
+            (r#"{"email":"a","password":"b","tokenTransport":5}"#, ["VALIDATION_FAILED", "tokenTransport", "wrong type"]),
+            (r#"{"email":"a","password":null}"#, ["VALIDATION_FAILED", "password", "wrong type"]),
+            ("null", ["VALIDATION_FAILED", "must be", "object"]),
+            ("[]", ["VALIDATION_FAILED", "must be", "object"]),
+            ("\"a\"", ["VALIDATION_FAILED", "must be", "object"]),
         ] {
             for word in words {
                 assert!(refusal(body).contains(word), "{body}: {word} not in {}", refusal(body));
@@ -184,10 +195,17 @@ mod tests {
     #[test]
     fn http_8_9_what_is_no_json_is_malformed() {
         let deep = "[".repeat(100_000);
-        for body in ["", "{", "x", "[]x", "[]", "null", "\"a\"", "\u{feff}{}", r#"{"email":"a","password":"b"}x"#, &deep] {
+        for body in ["", "{", "x", "[]x", "\u{feff}{}", r#"{"email":"a","tokenTransport":}"#, r#"{"email":"a","password":"b"}x"#, &deep] {
             assert!(refusal(body).contains("MALFORMED_JSON"), "{:.20}: {}", body, refusal(body));
         }
         assert!(parse::<Login>(b"{\"email\":\"\xff\",\"password\":\"b\"}").is_err());
+    }
+
+    #[test]
+    fn nothing_null_and_left_out_are_the_same() {
+        assert!(parse::<Login>(b" null ").is_ok_and(|parsed| parsed.is_none()));
+        let null = parse::<Login>(br#"{"email":"a","password":"b","tokenTransport":null}"#);
+        assert!(null.is_ok_and(|l| l.is_some_and(|l| l.token_transport.is_none())));
     }
 
     #[test]
@@ -210,7 +228,15 @@ mod tests {
             }
             is_json(&Exchange::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default()))
         };
-        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\"", "application/json;"] {
+        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\"", "application/json;"]
+            .into_iter()
+            .chain([
+                "application/json; charset=utf8",
+                "application/json; charset=us-ascii",
+                "application/json; profile=\"x\"; odata=verbose",
+                "application/json;version=1",
+            ])
+        {
             assert!(typed(&[good]), "{good}");
         }
         for bad in [

@@ -7,7 +7,9 @@ use warp::{
 };
 
 const METHODS: &str = "GET, POST, PATCH, DELETE";
-const REQUEST_HEADERS: &str = "Authorization, Content-Type, X-CSRF-Token, X-Request-Id";
+/// What our own client sends. Whatever else a listed origin asks for, such as the headers of its tracing, it may
+/// send as well: it is trusted with credentials already.
+const REQUEST_HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, X-CSRF-Token, X-Request-Id";
 const EXPOSED: &str = "X-Token-Expires-In, X-Request-Id, Retry-After";
 /// How long a browser may remember a preflight, in seconds: as long as the shortest of them does.
 const MAX_AGE: &str = "600";
@@ -20,10 +22,18 @@ pub fn preflight(site: &Site, exchange: &Exchange, method: &Method) -> Option<Re
         let mut response = StatusCode::NO_CONTENT.into_response();
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(REQUEST_HEADERS));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked_for(exchange).unwrap_or(HeaderValue::from_static(REQUEST_HEADERS)));
+        headers.append(header::VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE));
         response
     })
+}
+
+/// The header names that a preflight asks for, if they are some.
+fn asked_for(exchange: &Exchange) -> Option<HeaderValue> {
+    let asked = exchange.header(&header::ACCESS_CONTROL_REQUEST_HEADERS)?;
+    let are_names = asked.len() <= 1024 && asked.split(',').all(|name| HeaderName::try_from(name.trim()).is_ok());
+    are_names.then(|| HeaderValue::from_str(asked).ok())?
 }
 
 /// Lets a listed origin read an answer.

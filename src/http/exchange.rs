@@ -85,6 +85,12 @@ impl Exchange {
         url::form_urlencoded::parse(query.as_bytes()).filter(move |(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 
+    /// The names of the query's parameters, percent-decoded.
+    pub fn query_names(&self) -> impl Iterator<Item = String> + '_ {
+        let query = self.0.uri.query().unwrap_or_default();
+        url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name.into_owned())
+    }
+
     /// A valid access token was presented.
     pub fn authenticated(&self, user: UserId, expires_in: u64) {
         // Set once: a request is authenticated by one guard.

@@ -5,11 +5,17 @@ use super::{
     Web,
     error::{ApiError, Code},
     exchange::Exchange,
+    routes::{Access, ROUTES},
 };
 use crate::{
     app::App,
     domain::{Permission, Role},
-    service::{access_tokens::VerifiedToken, accounts::Actor, sessions::Principal},
+    service::{
+        access_tokens::VerifiedToken,
+        accounts::Actor,
+        events::{By, Event, Kind},
+        sessions::Principal,
+    },
 };
 use memchr::memchr3;
 use std::{convert::Infallible, sync::Arc};
@@ -74,6 +80,8 @@ impl Call {
             .filter(|line| line.is_ascii())
             .and_then(|line| line.split_once(' '))
             .ok_or(Code::InvalidFormat)?;
+        // RFC 9110 §11.4: one blank or more.
+        let token = token.trim_start_matches(' ');
         if !scheme.eq_ignore_ascii_case("Bearer") || token.is_empty() || memchr3(b' ', b'\t', b',', token.as_bytes()).is_some() {
             return Err(Code::InvalidFormat.into());
         }
@@ -110,9 +118,17 @@ pub fn with_permission(
 /// `?permission=x`, as far as they are asked for. `admin` passes every question for a role.
 pub fn as_asked(web: Arc<Web>) -> impl Filter<Extract = (Call, Principal), Error = Rejection> + Clone + use<> {
     checked(web, |call, principal| {
+        let configured = &call.app().settings.roles;
+        if let Some(unknown) = call.exchange.query_names().find(|name| name != "role" && name != "permission") {
+            let name = if is_plain(&unknown) { unknown.as_str() } else { "?" };
+            return Err(mistaken(call, name, "is not a parameter: ask for role, permission or nothing"));
+        }
         if let Some(roles) = asked(call, "role")? {
             let malformed = |_| ApiError::field("role", "must be role names with commas between them");
             let roles: Vec<Role> = roles.split(',').map(str::parse).collect::<Result<_, _>>().map_err(malformed)?;
+            if roles.iter().any(|role| !configured.contains(role)) {
+                return Err(mistaken(call, "role", "names a role that is not in [roles]"));
+            }
             if !principal.user.role.is_admin() && !roles.contains(&principal.user.role) {
                 let names: Vec<_> = roles.iter().map(Role::as_str).collect();
                 return Err(ApiError::required_roles(&names));
@@ -120,10 +136,29 @@ pub fn as_asked(web: Arc<Web>) -> impl Filter<Extract = (Call, Principal), Error
         }
         if let Some(permission) = asked(call, "permission")? {
             let permission = Permission::exact(&permission).map_err(|error| ApiError::field("permission", error))?;
+            let is_ours = ROUTES.iter().any(|route| matches!(route.access, Access::Permission(known) if known == permission.as_str()));
+            if !is_ours && !configured.know(permission.as_str()) {
+                return Err(mistaken(call, "permission", "is one that no role in [roles] names"));
+            }
             permits(call, principal, permission.as_str())?;
         }
         Ok(())
     })
+}
+
+/// A question that nobody can have meant: whoever wrote it into a proxy's configuration must be told, and let
+/// nobody in until it is mended.
+fn mistaken(call: &Call, parameter: &str, what: &'static str) -> ApiError {
+    if call.app().refusals.is_news(Kind::QuestionMistaken, call.exchange.from()) {
+        let asked = format!("{}?{parameter}", call.exchange.path());
+        let event = Event::new(Kind::QuestionMistaken, By::Anyone).why(what).from(call.exchange.from());
+        event.refused(call.exchange.request_id(), asked).write();
+    }
+    ApiError::field(parameter, what)
+}
+
+fn is_plain(name: &str) -> bool {
+    (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 fn checked(

@@ -160,7 +160,11 @@ fn finished(web: &Web, exchange: &Exchange, method: &Method, begun: Option<Insta
         };
         if let Some(kind) = kind.filter(|kind| web.app.refusals.is_news(*kind, exchange.from())) {
             let actor = exchange.user().map_or(By::Anyone, By::User);
-            Event::new(kind, actor).refused(exchange.request_id(), loggable(path)).from(exchange.from()).write();
+            let mut event = Event::new(kind, actor).refused(exchange.request_id(), loggable(path)).from(exchange.from());
+            if let Some((seen, own)) = web.site.foreign_origin(exchange).filter(|_| kind == Kind::CsrfFailed) {
+                event = event.foreign(seen, own);
+            }
+            event.write();
         }
         response = error.render(exchange.request_id());
     }

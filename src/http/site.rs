@@ -65,6 +65,15 @@ impl Site {
         let site_fits = fetch_site.is_none_or(|site| site == "same-origin" || listed);
         if origin_fits && site_fits { Ok(origin.or(fetch_site).is_some()) } else { Err(Code::CsrfFailed.into()) }
     }
+
+    /// For the log: the origin of a request that is not let in for it, and ours. None when that is not why.
+    #[must_use]
+    pub fn foreign_origin(&self, exchange: &Exchange) -> Option<(String, String)> {
+        const LONGEST: usize = 100;
+        self.check_origin(exchange).err()?;
+        let seen = exchange.header(&header::ORIGIN).or_else(|| exchange.header(&SEC_FETCH_SITE)).unwrap_or("?");
+        Some((seen.get(..LONGEST).unwrap_or(seen).to_owned(), self.url.clone()))
+    }
 }
 
 #[cfg(test)]

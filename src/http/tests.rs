@@ -105,7 +105,9 @@ async fn http_2_http_4_a_body_is_typed_counted_and_read_before_it_is_believed() 
         (None, good, Some(Code::UnsupportedMediaType), Some(Code::UnsupportedMediaType)),
         // Only where it may be left out is nothing an answer.
         (None, b"".as_slice(), Some(Code::UnsupportedMediaType), Some(Code::NotFound)),
-        (json, b"".as_slice(), Some(Code::MalformedJson), Some(Code::MalformedJson)),
+        (json, b"".as_slice(), Some(Code::ValidationFailed), Some(Code::NotFound)),
+        (json, b"null".as_slice(), Some(Code::ValidationFailed), Some(Code::NotFound)),
+        (Some("text/plain"), b"".as_slice(), Some(Code::UnsupportedMediaType), Some(Code::NotFound)),
         (json, br#"{"text":"a","more":1}"#.as_slice(), Some(Code::ValidationFailed), Some(Code::ValidationFailed)),
         // No Content-Length came along: the bytes themselves were counted.
         (json, long.as_bytes(), Some(Code::PayloadTooLarge), Some(Code::PayloadTooLarge)),

@@ -89,12 +89,15 @@ kinds! {
     CsrfFailed "csrf_failed";
     /// A limit refused a request.
     RateLimited "rate_limited";
+    /// `verify` was asked what makes no sense with the roles that are configured: a proxy's configuration has to
+    /// be mended.
+    QuestionMistaken "verify_mistaken";
 }
 
 impl Kind {
     /// Whether somebody should look at it soon.
     const fn is_alarm(self) -> bool {
-        matches!(self, Self::RefreshReuse | Self::StateRollback | Self::ForgedToken | Self::PlantedSession)
+        matches!(self, Self::RefreshReuse | Self::StateRollback | Self::ForgedToken | Self::PlantedSession | Self::QuestionMistaken)
     }
 }
 
@@ -153,6 +156,7 @@ pub struct Event<'a> {
     why: Option<&'static str>,
     request: Option<&'a str>,
     path: Option<String>,
+    origin: Option<(String, String)>,
     from: Option<AddressPrefix>,
 }
 
@@ -170,6 +174,7 @@ impl<'a> Event<'a> {
             why: None,
             request: None,
             path: None,
+            origin: None,
             from: None,
         }
     }
@@ -222,6 +227,12 @@ impl<'a> Event<'a> {
         self
     }
 
+    /// The origin it came from, and the site's own.
+    pub fn foreign(mut self, seen: String, own: String) -> Self {
+        self.origin = Some((seen, own));
+        self
+    }
+
     /// Where it came from.
     pub const fn from(mut self, from: AddressPrefix) -> Self {
         self.from = Some(from);
@@ -230,7 +241,9 @@ impl<'a> Event<'a> {
 
     /// Writes the line. Every event passes here.
     pub fn write(self) {
-        let Self { kind, actor, target, account, session, invite, role, why, request, path, from } = self;
+        let Self { kind, actor, target, account, session, invite, role, why, request, path, origin, from } = self;
+        let see = origin.is_some().then_some("server.public_url, cors.allowed_origins");
+        let (origin, site) = origin.unzip();
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -244,6 +257,9 @@ impl<'a> Event<'a> {
                     why,
                     request,
                     path,
+                    origin,
+                    site,
+                    see,
                     from = from.map(display),
                 )
             };

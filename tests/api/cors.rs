@@ -34,7 +34,7 @@ async fn cok_12_a_listed_origin_is_let_in_and_no_look_alike() {
     assert_eq!(answer.header("access-control-allow-origin"), Some(APP));
     assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
     let allowed = answer.header("access-control-allow-headers").expect("headers").to_ascii_lowercase();
-    for name in ["authorization", "content-type", "x-csrf-token"] {
+    for name in ["content-type", "x-csrf-token"] {
         assert!(allowed.contains(name), "{allowed}");
     }
     assert!(answer.header("access-control-allow-methods").is_some_and(|methods| methods.contains("POST") && !methods.contains('*')));
@@ -44,6 +44,12 @@ async fn cok_12_a_listed_origin_is_let_in_and_no_look_alike() {
     assert_eq!(answer.header("access-control-allow-origin"), Some(APP), "errors are read too");
     assert!(answer.header("access-control-expose-headers").is_some_and(|names| names.contains("X-Token-Expires-In")));
     assert!(answer.header("vary").is_some_and(|names| names.contains("Origin")), "HDR-7");
+
+    // What instrumentation adds, too: a listed page is trusted with more than that already.
+    let asked = "authorization,baggage,sentry-trace,x-requested-with";
+    let request = Actor::at(&server).request("OPTIONS", "/api/auth/refresh").header("origin", APP);
+    let request = request.header("access-control-request-method", "POST").header("access-control-request-headers", asked);
+    assert_eq!(send(request).await.header("access-control-allow-headers"), Some(asked));
 
     for near in [
         "https://evil.example",
@@ -75,4 +81,26 @@ async fn cok_6_a_listed_page_signs_in_and_refreshes_with_its_csrf_token() {
     let answer = alice.me().await.expect(200);
     assert!(answer.header("x-token-expires-in").is_some());
     assert_eq!(alice.post("/api/auth/logout-all", &json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn cok_6_an_app_with_a_scheme_of_its_own_signs_in_with_tokens_in_bodies_once_it_is_listed() {
+    const CAPACITOR: &str = "capacitor://localhost";
+    let as_app = |server: &Server| {
+        let mut app = Actor::at(server);
+        app.headers = vec![("origin".into(), CAPACITOR.into()), ("sec-fetch-site".into(), "cross-site".into())];
+        app
+    };
+    let listed = Server::with(&[&format!("cors.allowed_origins=[\"{CAPACITOR}\"]")]);
+    let mut app = as_app(&listed);
+    assert_eq!(app.register("alice@example.org", "body").await.expect(201).header("access-control-allow-origin"), Some(CAPACITOR));
+    app.refresh().await.expect(200);
+    let unlisted = Server::start();
+    assert_eq!(as_app(&unlisted).register("alice@example.org", "body").await.outcome(), (403, "CSRF_FAILED"));
+    // Whoever has to mend it is told what to write where.
+    let log = unlisted.log();
+    let line = log.lines().find(|line| line.contains("csrf_failed")).expect("an event");
+    for word in [CAPACITOR, &format!("http://{}", unlisted.address), "server.public_url", "cors.allowed_origins"] {
+        assert!(line.contains(word), "{word} is not in: {line}");
+    }
 }

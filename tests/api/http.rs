@@ -164,26 +164,34 @@ async fn http_8_9_what_is_no_json_object_is_malformed() {
     let nobody = Actor::at(&server);
     let deep = format!("{{\"email\":{}", "[".repeat(9000));
     let bodies: Vec<Vec<u8>> = vec![
-        b"".to_vec(),
         b"{".to_vec(),
-        b"[]".to_vec(),
-        b"null".to_vec(),
-        b"\"x\"".to_vec(),
         b"{\"email\":\"a@x.org\",\"password\":\"correct horse battery\"}x".to_vec(),
         b"{\"email\":\"a@x.org\",\"password\":\"correct horse battery\"}{}".to_vec(),
         b"{'email':'a@x.org'}".to_vec(),
         b"{\"email\":\"a@x.org\",}".to_vec(),
         b"\xef\xbb\xbf{\"email\":\"a@x.org\",\"password\":\"correct horse battery\"}".to_vec(),
         b"{\"email\":\"\xff@x.org\",\"password\":\"correct horse battery\"}".to_vec(),
-        b"{\"email\":\"a@x.org\",\"password\":\"\\ud800 lone\"}".to_vec(),
         "[".repeat(10_000).into_bytes(),
     ];
     for body in bodies {
         let answer = send(nobody.request("POST", "/api/auth/login").header("content-type", "application/json").body(body.clone())).await;
         assert_eq!(answer.outcome(), (400, "MALFORMED_JSON"), "{:.80}", String::from_utf8_lossy(&body));
     }
+    // JSON, but no object.
+    for body in ["", "[]", "null", "\"x\"", "5"] {
+        let answer = send(nobody.request("POST", "/api/auth/login").header("content-type", "application/json").body(body)).await;
+        assert_eq!(
+            (answer.outcome(), &*answer.text_of("message")),
+            ((400, "VALIDATION_FAILED"), "The body must be a JSON object"),
+            "{body}"
+        );
+    }
     let answer = send(nobody.request("POST", "/api/auth/login").header("content-type", "application/json").body(deep)).await;
     assert_eq!(answer.status, 400, "{}", answer.text);
+    // By its grammar JSON (RFC 8259 §8.2), but no text.
+    let lone = r#"{"email":"a@x.org","password":"\ud800 lone"}"#;
+    let answer = send(nobody.request("POST", "/api/auth/login").header("content-type", "application/json").body(lone)).await;
+    assert_eq!((answer.outcome(), &answer.body["fields"][0]["field"]), ((400, "VALIDATION_FAILED"), &json!("password")));
     let twice = r#"{"email":"a@x.org","password":"correct horse battery","email":"b@x.org"}"#;
     let answer = send(nobody.request("POST", "/api/auth/login").header("content-type", "application/json").body(twice)).await;
     assert_eq!(answer.outcome(), (400, "VALIDATION_FAILED"));
@@ -302,5 +310,50 @@ async fn hdr_5_a_request_keeps_its_id_if_that_is_a_decent_one() {
         let id = answer.header("x-request-id").expect("an id").to_owned();
         assert_ne!(id, indecent);
         assert!(seen.insert(id), "an id twice");
+    }
+}
+
+/// Clients send what says nothing in many forms: all are the same.
+#[tokio::test]
+async fn a_body_that_says_nothing_is_none_whatever_it_looks_like() {
+    let server = Server::start();
+    let mut alice = Actor::registered(&server, "alice@example.org").await;
+    let json = "application/json";
+    let form = "application/x-www-form-urlencoded";
+    for (content_type, body) in
+        [(None, ""), (Some(json), ""), (Some(form), ""), (Some(json), "{}"), (Some(json), "null"), (Some(json), r#"{"refreshToken":null}"#)]
+    {
+        let mut request = alice.with_cookies("POST", "/api/auth/refresh").body(body);
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        let answer = send(request).await.expect(200);
+        alice.take(&answer);
+    }
+    let nulls = r#"{"email":"bob@example.org","password":"correct horse battery","invite":null,"tokenTransport":null,"deviceToken":null}"#;
+    send(alice.request("POST", "/api/auth/register").header("content-type", json).body(nulls)).await.expect(201);
+    let empty = r#"{"email":"carol@example.org","password":"correct horse battery","invite":""}"#;
+    send(alice.request("POST", "/api/auth/register").header("content-type", json).body(empty)).await.expect(201);
+    let admin = Actor::with_role(&server, "admin@example.org", "admin").await;
+    for body in ["", "null", "{}", r#"{"role":null,"expiresIn":null,"email":null}"#] {
+        let request = admin.bearer("POST", "/api/invites").header("content-type", json).body(body);
+        assert_eq!(send(request).await.expect(201).body["role"], "viewer", "{body}");
+    }
+    // What is there keeps its type and its rules.
+    for (content_type, body, outcome) in [
+        (form, "a=b", (415, "UNSUPPORTED_MEDIA_TYPE")),
+        ("application/json; charset=latin1", "{}", (415, "UNSUPPORTED_MEDIA_TYPE")),
+        (json, r#"{"refreshToken":5}"#, (400, "VALIDATION_FAILED")),
+        (json, r#"{"more":1}"#, (400, "VALIDATION_FAILED")),
+        (json, "[]", (400, "VALIDATION_FAILED")),
+        (json, "{", (400, "MALFORMED_JSON")),
+    ] {
+        let answer = send(alice.with_cookies("POST", "/api/auth/refresh").header("content-type", content_type).body(body)).await;
+        assert_eq!(answer.outcome(), outcome, "{body}");
+    }
+    let login = r#"{"email":"bob@example.org","password":"correct horse battery"}"#;
+    for parameters in ["; charset=utf8", "; charset=us-ascii", "; profile=\"x\"", "; odata=verbose"] {
+        let request = alice.request("POST", "/api/auth/login").header("content-type", format!("{json}{parameters}"));
+        send(request.body(login)).await.expect(200);
     }
 }

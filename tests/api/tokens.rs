@@ -126,7 +126,7 @@ async fn tok_7_a_bearer_comes_in_one_header_and_nowhere_else() {
     let alice = Actor::registered(&server, "alice@example.org").await;
     let token = alice.access.clone().expect("a token");
     let with = |value: String| alice.request("GET", "/api/users/me").header("authorization", value);
-    for scheme in ["Bearer", "bearer", "BEARER"] {
+    for scheme in ["Bearer", "bearer", "BEARER", "Bearer ", "Bearer   "] {
         send(with(format!("{scheme} {token}"))).await.expect(200);
     }
     for (first, second) in [(token.as_str(), "x"), ("x", token.as_str()), (token.as_str(), token.as_str())] {
@@ -140,7 +140,6 @@ async fn tok_7_a_bearer_comes_in_one_header_and_nowhere_else() {
         format!("Basic {token}"),
         format!("Token {token}"),
         format!("Bearer {token} x"),
-        format!("Bearer  {token}"),
         format!("Bearer {token}, Bearer {token}"),
     ] {
         let answer = send(with(malformed.clone())).await;

@@ -117,6 +117,11 @@ impl Server {
             launch(self.dir.path(), &self.settings, &self.environment).unwrap_or_else(|log| panic!("no start: {log}"));
     }
 
+    /// Drops what was set of this setting, for the next start.
+    pub fn unset(&mut self, setting: &str) {
+        self.settings.retain(|assignment| !assignment.starts_with(&format!("{setting}=")));
+    }
+
     /// SIGKILL and start again.
     pub fn crash(&mut self) {
         self.kill();
