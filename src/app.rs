@@ -112,6 +112,7 @@ impl App {
             throttle: throttle.clone(),
             roles: settings.roles.clone(),
             registration: settings.registration.clone(),
+            mode: settings.registration_mode(),
             clock: clock.clone(),
         });
         Ok(Self {

@@ -91,7 +91,7 @@ impl Keyring {
 
     /// Puts the operator's own secrets in the place of the generated ones (SPEC §1).
     #[must_use]
-    pub fn with_operator_secrets(mut self, access: Option<&SecretString>, refresh: Option<&SecretString>) -> Self {
+    pub fn with_operator_secrets(mut self, access: Option<&SecretSlice<u8>>, refresh: Option<&SecretSlice<u8>>) -> Self {
         if let Some(secret) = access {
             self.access = Ring(vec![Key::of_operator(secret)]);
         }
@@ -158,8 +158,8 @@ impl Key {
     }
 
     /// An operator's secret, byte for byte, under an id that is the same at every start.
-    fn of_operator(secret: &SecretString) -> Self {
-        let secret = secret.expose_secret().as_bytes();
+    fn of_operator(secret: &SecretSlice<u8>) -> Self {
+        let secret = secret.expose_secret();
         let digest = Sha256::new().chain_update(b"doorward kid\0").chain_update(secret).finalize();
         Self { id: format!("op-{}", HEXLOWER.encode(&digest[..4])), secret: secret.to_vec().into() }
     }
@@ -276,9 +276,9 @@ mod tests {
 
     #[test]
     fn operator_secrets_are_the_keys_byte_for_byte() {
-        let secret = SecretString::from("an operator's own secret, 32 bytes or more");
+        let secret = SecretSlice::from(b"an operator's own secret, 32 bytes \xff or more".to_vec());
         let keyring = Keyring::generate().with_operator_secrets(Some(&secret), None);
-        assert_eq!(keyring.access.current().secret.expose_secret(), secret.expose_secret().as_bytes());
+        assert_eq!(keyring.access.current().secret.expose_secret(), secret.expose_secret());
         assert_eq!(keyring.access.iter().count(), 1);
         assert!(keyring.access.find(&keyring.access.current().id.clone()).is_some());
     }

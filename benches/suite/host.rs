@@ -2,7 +2,7 @@
 
 use doorward::{
     app::App,
-    config::{Flags, OperatorSecrets, load},
+    config::{Environment, Flags, OperatorSecrets, load},
     http::{Site, Web},
     server,
     store::{
@@ -32,11 +32,11 @@ use warp::{Filter, Reply};
 /// Doorward on rows in memory: the same work, and nothing to wait for.
 pub fn hasty(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let settings = load(flags, std::env::vars())?.settings;
+    let settings = load(flags, &Environment::of_process())?.settings;
     let (listen, level) = (settings.server.listen, settings.log.clone());
     doorward::telemetry::start(&level);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let app = Arc::new(App::open_on(Hasty::open, settings, &OperatorSecrets::read(std::iter::empty())?).await?);
+        let app = Arc::new(App::open_on(Hasty::open, settings, &OperatorSecrets::read(&Environment::default())?).await?);
         let listener = server::listen(listen)?;
         let site = Site::new(&app.settings, listener.local_addr()?);
         server::run(listener, Arc::new(Web { app, site }), std::future::pending()).await;

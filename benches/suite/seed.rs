@@ -2,7 +2,7 @@
 
 use doorward::{
     app::App,
-    config::{Flags, OperatorSecrets, load},
+    config::{Environment, Flags, OperatorSecrets, load},
     domain::{Client, Email, Password, Role, Session, SessionId, Transport, User, UserId},
     store::{Admission, Created, NewAccount},
 };
@@ -16,9 +16,9 @@ const AT_ONCE: usize = 512;
 /// admin, `seed@bench.example`.
 pub fn seed(flags: &Flags, count: u64, alone: bool) -> Result<(), Box<dyn std::error::Error>> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let settings = load(flags, std::env::vars())?.settings;
+    let settings = load(flags, &Environment::of_process())?.settings;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let app = App::open(settings, &OperatorSecrets::read(std::iter::empty())?).await?;
+        let app = App::open(settings, &OperatorSecrets::read(&Environment::default())?).await?;
         let password = Password::new(&SecretString::from(crate::peer::PASSWORD))?;
         let model = app.accounts.add("seed@bench.example".parse()?, password, Some(Role::admin())).await?;
         let progress = |number: u64| {

@@ -58,11 +58,6 @@ pub enum Request {
 pub struct Typed(SecretString);
 
 impl Typed {
-    /// Without the line's end.
-    pub fn trimmed(&self) -> Self {
-        Self::from(self.0.expose_secret().trim_end_matches(['\r', '\n']).to_owned())
-    }
-
     fn password(&self) -> Result<Password, Refusal> {
         Password::new(&self.0).map_err(|error| Refusal(format!("the password {error}")))
     }
@@ -240,9 +235,9 @@ async fn carry_out(app: &App, site: &Site, request: Request) -> Result<Value, Re
         Request::Clock { seconds, slept } if app.settings.insecure_dev => {
             let millis = seconds.saturating_mul(1000);
             if slept {
-                app.clock.sleep(millis)
+                app.clock.sleep(millis);
             } else {
-                app.clock.shift(millis)
+                app.clock.shift(millis);
             }
             Ok(Value::Null)
         }

@@ -12,7 +12,7 @@ mod token;
 mod user;
 
 use crate::{
-    config::{Flags, OperatorSecrets, load},
+    config::{Environment, Flags, OperatorSecrets, load},
     failure::Failure,
     telemetry,
 };
@@ -81,8 +81,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(command) => return token::run(&command, json),
         other => other,
     };
-    let loaded = load(&flags, std::env::vars())?;
-    let secrets = OperatorSecrets::read(std::env::vars())?;
+    let environment = Environment::of_process();
+    let loaded = load(&flags, &environment)?;
+    let secrets = OperatorSecrets::read(&environment)?;
     let ask = |request| control::ask(&loaded.settings, &secrets, request);
     match command {
         Command::Serve => serve::serve(loaded, &secrets),

@@ -24,6 +24,12 @@ pub fn serve(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
 
 async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     let settings = loaded.settings;
+    if !loaded.passed_over.is_empty() {
+        tracing::info!("no settings, and passed over: {} (Kubernetes: enableServiceLinks: false)", loaded.passed_over.join(", "));
+    }
+    for warning in settings.warnings().iter().chain(&secrets.warnings) {
+        tracing::warn!("{warning}");
+    }
     // Listened for from here on: a stop during the start is a stop.
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;

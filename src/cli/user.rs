@@ -4,10 +4,10 @@ use super::{
     control::{Request, Typed},
     output::{confirm, print, table, text},
 };
-use crate::failure::Failure;
+use crate::{config::unpacked, failure::Failure};
 use clap::Subcommand;
 use serde_json::Value;
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, IsTerminal, Write};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -102,10 +102,15 @@ pub fn run(command: Command, json: bool, ask: impl Fn(Request) -> Result<Value, 
 /// A password from the keyboard, twice and unseen, or the first line of stdin. Never from argv.
 fn password() -> Result<Typed, Failure> {
     if !std::io::stdin().is_terminal() {
-        let mut line = String::new();
-        std::io::stdin().lock().read_line(&mut line).map_err(|error| Failure::new(format!("stdin: {error}")))?;
-        let line = Typed::from(line);
-        return Ok(line.trimmed());
+        let mut line = zeroize::Zeroizing::new(Vec::new());
+        std::io::stdin().lock().read_until(b'\n', &mut line).map_err(|error| Failure::new(format!("stdin: {error}")))?;
+        let (text, oddity) = unpacked(&line);
+        if let Some(oddity) = oddity {
+            // Nobody may be there to read it.
+            let _ = writeln!(std::io::stderr(), "doorward: the password {oddity}: is that meant?");
+        }
+        let text = str::from_utf8(&text).map_err(|_| Failure::new("stdin: the password is no UTF-8 text"))?;
+        return Ok(Typed::from(text.to_owned()));
     }
     let ask = |prompt| rpassword::prompt_password(prompt).map(Typed::from).map_err(|error| Failure::new(format!("terminal: {error}")));
     let (first, second) = (ask("Password: ")?, ask("Again: ")?);

@@ -1,7 +1,7 @@
 //! Where settings come from: flag > environment > file > default, each value with its origin, so
 //! that a wrong one is refused by name.
 
-use super::{OutOfBounds, Settings};
+use super::{Environment, OutOfBounds, Settings};
 use crate::failure::Failure;
 use std::{
     collections::BTreeMap,
@@ -46,6 +46,8 @@ pub struct Flags {
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
+    /// Variables with our prefix that others put there, and that are no settings.
+    pub passed_over: Vec<String>,
     origins: Origins,
 }
 
@@ -76,11 +78,11 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Reads and checks all settings. `environment` is the process's own, or a test's.
+/// Reads and checks all settings.
 ///
 /// # Errors
 /// One message that names origin, key, what was found and what is allowed; exit 78.
-pub fn load(flags: &Flags, environment: impl Iterator<Item = (String, String)>) -> Result<Loaded, Failure> {
+pub fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, Failure> {
     let defaults = Table::try_from(Settings::default()).map_err(|error| Failure::config(error.to_string()))?;
     let mut merged = Table::new();
     let mut origins = Origins::new();
@@ -100,9 +102,15 @@ pub fn load(flags: &Flags, environment: impl Iterator<Item = (String, String)>) 
         origins.insert(key.to_owned(), origin);
         Ok(())
     };
-    for (name, text) in environment.filter(|(name, _)| name.starts_with(PREFIX) && !RESERVED.contains(&name.as_str())) {
-        let key = keys(&defaults).into_iter().find(|key| variable(key) == name);
-        overlay(key.as_deref().unwrap_or(&name), &text, Origin::Variable(name.clone()))?;
+    let mut passed_over = Vec::new();
+    for name in environment.names().filter(|name| !RESERVED.contains(name)) {
+        match keys(&defaults).into_iter().find(|key| variable(key) == name) {
+            None if environment.is_about_us(name) => passed_over.push(name.to_owned()),
+            key => {
+                let text = environment.text(name)?.unwrap_or_default();
+                overlay(key.as_deref().unwrap_or(name), text, Origin::Variable(name.to_owned()))?;
+            }
+        }
     }
     for assignment in &flags.set {
         let (key, text) = assignment
@@ -129,7 +137,7 @@ pub fn load(flags: &Flags, environment: impl Iterator<Item = (String, String)>) 
     settings
         .check()
         .map_err(|OutOfBounds { key, found, allowed }| refusal(&origins, key, &format!("found {found}, allowed: {allowed}")))?;
-    Ok(Loaded { settings, origins })
+    Ok(Loaded { settings, passed_over, origins })
 }
 
 fn read_file(path: &Path) -> Result<Table, Failure> {
@@ -236,7 +244,7 @@ mod tests {
 
     fn loaded(file: &str, env: &[(&str, &str)], set: &[&str]) -> Result<Loaded, Failure> {
         let (_dir, flags) = flags(file, set);
-        load(&flags, env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+        load(&flags, &Environment::with(env))
     }
 
     #[test]
@@ -255,14 +263,15 @@ mod tests {
         let env = [
             ("DOORWARD_INSECURE_DEV", "true"),
             ("DOORWARD_SESSIONS_MAX_PER_USER", "3"),
-            ("DOORWARD_SERVER_TRUSTED_PROXIES", "127.0.0.1/32, ::1/128"),
+            ("DOORWARD_SERVER_TRUSTED_PROXIES", "127.0.0.1, ::1/128"),
+            ("DOORWARD_SERVICE_PORT", "3000"),
             ("DOORWARD_ACCESS_SECRET", "no setting"),
             ("PATH", "/bin"),
         ];
         let settings = loaded("", &env, &["roles.viewer=articles:read,news:read", "roles.author=news:write"]).expect("loads").settings;
         assert!(settings.insecure_dev);
         assert_eq!(settings.sessions.max_per_user, 3);
-        assert_eq!(settings.server.trusted_proxies.len(), 2);
+        assert_eq!(settings.server.trusted_proxies, ["127.0.0.1/32".parse().expect("a net"), "::1/128".parse().expect("a net")]);
         assert!(settings.roles.allows(&"viewer".parse().expect("a role"), "news:read"));
     }
 
@@ -282,6 +291,9 @@ mod tests {
         refused("[registration]\nmode = 'all'", &[], &[], &["registration.mode", "all", "open", "invite", "closed"]);
         refused("[server\n", &[], &[], &["test.toml", "line 1"]);
         refused("", &[("DOORWARD_TOKENS_ACESS_TTL", "1m")], &[], &["DOORWARD_TOKENS_ACESS_TTL", "DOORWARD_TOKENS_ACCESS_TTL"]);
+        refused("", &[("DOORWARD_PORT", "3000")], &[], &["DOORWARD_PORT", "no such setting"]);
+        refused("[server]\ntrusted_proxies = ['10.0.0']", &[], &[], &["test.toml", "server.trusted_proxies", "10.0.0", "such as"]);
+        refused("", &[], &["server.trusted_proxies=0.0.0.0/0"], &["server.trusted_proxies", "0.0.0.0/0", "everybody"]);
         refused("", &[("DOORWARD_SESSIONS_MAX_PER_USER", "many")], &[], &["DOORWARD_SESSIONS_MAX_PER_USER", "many"]);
         refused("", &[], &["tokens.ttl=1m"], &["--set tokens.ttl", "tokens.access_ttl"]);
         refused("", &[], &["tokens"], &["--set tokens", "KEY=VALUE"]);

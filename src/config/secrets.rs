@@ -1,12 +1,14 @@
 //! The secrets an operator may bring along. They come from the environment or from files it names,
 //! never from the settings file or the command line.
 
+use super::Environment;
 use crate::{
     domain::{Email, Password},
     failure::Failure,
 };
-use secrecy::{ExposeSecret, SecretString};
-use std::collections::BTreeMap;
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use std::os::unix::ffi::OsStrExt;
+use zeroize::Zeroizing;
 
 /// Shortest key: as long as the output of HMAC-SHA-256 (RFC 7518 §3.2, OPS-5).
 const SHORTEST: usize = 32;
@@ -40,11 +42,13 @@ const FILLERS: [&str; 22] = [
 #[derive(Debug, Default)]
 pub struct OperatorSecrets {
     /// `DOORWARD_ACCESS_SECRET`
-    pub access: Option<SecretString>,
+    pub access: Option<SecretSlice<u8>>,
     /// `DOORWARD_REFRESH_SECRET`
-    pub refresh: Option<SecretString>,
+    pub refresh: Option<SecretSlice<u8>>,
     /// `DOORWARD_ADMIN_EMAIL` and `DOORWARD_ADMIN_PASSWORD`
     pub first_admin: Option<FirstAdmin>,
+    /// What is odd about them, by name, one sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// The admin to make when the database is empty (SPEC §1).
@@ -57,14 +61,14 @@ pub struct FirstAdmin {
 }
 
 impl OperatorSecrets {
-    /// Reads and checks them. `environment` is the process's own, or a test's.
+    /// Reads and checks them.
     ///
     /// # Errors
     /// Weak, equal or contradictory ones, by the variable's name and never by value; exit 78.
-    pub fn read(environment: impl Iterator<Item = (String, String)>) -> Result<Self, Failure> {
-        let environment: BTreeMap<_, _> = environment.filter(|(name, _)| name.starts_with("DOORWARD_")).collect();
-        let access = key(&environment, "DOORWARD_ACCESS_SECRET")?;
-        let refresh = key(&environment, "DOORWARD_REFRESH_SECRET")?;
+    pub fn read(environment: &Environment) -> Result<Self, Failure> {
+        let mut reader = Reader { environment, warnings: Vec::new() };
+        let access = reader.key("DOORWARD_ACCESS_SECRET")?;
+        let refresh = reader.key("DOORWARD_REFRESH_SECRET")?;
         if let (Some(access), Some(refresh)) = (&access, &refresh)
             && access.expose_secret() == refresh.expose_secret()
         {
@@ -72,60 +76,94 @@ impl OperatorSecrets {
                 "DOORWARD_ACCESS_SECRET and DOORWARD_REFRESH_SECRET are the same: found one value twice, allowed: two different ones",
             ));
         }
-        Ok(Self { access, refresh, first_admin: first_admin(&environment)? })
+        let first_admin = reader.first_admin()?;
+        Ok(Self { access, refresh, first_admin, warnings: reader.warnings })
     }
 }
 
-fn first_admin(environment: &BTreeMap<String, String>) -> Result<Option<FirstAdmin>, Failure> {
-    let (email, password) = (environment.get("DOORWARD_ADMIN_EMAIL"), secret(environment, "DOORWARD_ADMIN_PASSWORD")?);
-    match (email, password) {
-        (None, None) => Ok(None),
-        (Some(email), Some(password)) => {
-            let email = email.parse().map_err(|error| Failure::config(format!("DOORWARD_ADMIN_EMAIL: found {email:?}, {error}")))?;
-            let password = Password::new(&password).map_err(|error| Failure::config(format!("DOORWARD_ADMIN_PASSWORD: {error}")))?;
-            Ok(Some(FirstAdmin { email, password }))
-        }
-        (Some(_), None) => {
-            Err(Failure::config("DOORWARD_ADMIN_EMAIL is set without DOORWARD_ADMIN_PASSWORD or …_FILE: set both or neither"))
-        }
-        (None, Some(_)) => Err(Failure::config("DOORWARD_ADMIN_PASSWORD is set without DOORWARD_ADMIN_EMAIL: set both or neither")),
-    }
-}
-
-/// A secret, from its variable or the file its `…_FILE` names (less one line end, which editors add).
-fn secret(environment: &BTreeMap<String, String>, name: &str) -> Result<Option<SecretString>, Failure> {
-    let file = format!("{name}_FILE");
-    match (environment.get(name), environment.get(&file)) {
-        (Some(_), Some(_)) => Err(Failure::config(format!("{name} and {file} are both set: set one"))),
-        (Some(value), None) => Ok(Some(value.clone().into())),
-        (None, Some(path)) => {
-            let text = std::fs::read_to_string(path).map_err(|error| Failure::config(format!("{file}: {path} cannot be read: {error}")))?;
-            let text = text.strip_suffix('\n').unwrap_or(&text);
-            Ok(Some(text.strip_suffix('\r').unwrap_or(text).into()))
-        }
-        (None, None) => Ok(None),
-    }
-}
-
-fn key(environment: &BTreeMap<String, String>, name: &str) -> Result<Option<SecretString>, Failure> {
-    let Some(secret) = secret(environment, name)? else { return Ok(None) };
-    let refuse = |found: String| {
-        Err(Failure::config(format!(
-            "{name}: found {found}, allowed: at least {SHORTEST} random bytes, such as from `openssl rand -base64 48`"
-        )))
+/// A secret without what editors, `echo` and env files put around it, and what is odd about the rest.
+///
+/// One byte-order mark at the beginning and the line ends at the end go. What is no text is a binary key and stays
+/// as it is, byte for byte.
+#[must_use]
+pub fn unpacked(bytes: &[u8]) -> (Zeroizing<Vec<u8>>, Option<&'static str>) {
+    let Ok(text) = str::from_utf8(bytes) else { return (bytes.to_vec().into(), None) };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_end_matches(['\r', '\n']);
+    let is_quoted = |quote: char| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+    let oddity = if is_quoted('"') || is_quoted('\'') {
+        Some("has quotes around it, which are part of it")
+    } else if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
+        Some("has a blank at an end, which is part of it")
+    } else {
+        None
     };
-    let bytes = secret.expose_secret().as_bytes();
-    if is_placeholder(secret.expose_secret()) {
-        return refuse("a placeholder".into());
+    (text.as_bytes().to_vec().into(), oddity)
+}
+
+/// Reads secrets and notes what is odd.
+struct Reader<'a> {
+    environment: &'a Environment,
+    warnings: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn first_admin(&mut self) -> Result<Option<FirstAdmin>, Failure> {
+        let email = self.environment.text("DOORWARD_ADMIN_EMAIL")?.map(str::trim);
+        let password = self.secret("DOORWARD_ADMIN_PASSWORD")?;
+        match (email, password) {
+            (None, None) => Ok(None),
+            (Some(email), Some(password)) => {
+                let email = email.parse().map_err(|error| Failure::config(format!("DOORWARD_ADMIN_EMAIL: found {email:?}, {error}")))?;
+                let text = str::from_utf8(&password).map_err(|_| {
+                    Failure::config("DOORWARD_ADMIN_PASSWORD: found bytes that are no UTF-8, allowed: text, as one types it")
+                })?;
+                let password = Password::new(&SecretString::from(text))
+                    .map_err(|error| Failure::config(format!("DOORWARD_ADMIN_PASSWORD: {error}")))?;
+                Ok(Some(FirstAdmin { email, password }))
+            }
+            (Some(_), None) => {
+                Err(Failure::config("DOORWARD_ADMIN_EMAIL is set without DOORWARD_ADMIN_PASSWORD or …_FILE: set both or neither"))
+            }
+            (None, Some(_)) => Err(Failure::config("DOORWARD_ADMIN_PASSWORD is set without DOORWARD_ADMIN_EMAIL: set both or neither")),
+        }
     }
-    if bytes.len() < SHORTEST {
-        return refuse(format!("{} bytes", bytes.len()));
+
+    /// A secret, from its variable or the file its `…_FILE` names.
+    fn secret(&mut self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+        let file = format!("{name}_FILE");
+        let bytes = match (self.environment.get(name), self.environment.get(&file)) {
+            (Some(_), Some(_)) => return Err(Failure::config(format!("{name} and {file} are both set: set one"))),
+            (Some(value), None) => Zeroizing::new(value.as_bytes().to_vec()),
+            (None, Some(path)) => {
+                let cannot = |error| Failure::config(format!("{file}: {} cannot be read: {error}", path.display()));
+                Zeroizing::new(std::fs::read(path).map_err(cannot)?)
+            }
+            (None, None) => return Ok(None),
+        };
+        let (secret, oddity) = unpacked(&bytes);
+        self.warnings.extend(oddity.map(|oddity| format!("{name} {oddity}: is that meant?")));
+        Ok(Some(secret))
     }
-    let distinct = (0..=u8::MAX).filter(|byte| bytes.contains(byte)).count();
-    if distinct < 8 {
-        return refuse(format!("only {distinct} different characters"));
+
+    fn key(&mut self, name: &str) -> Result<Option<SecretSlice<u8>>, Failure> {
+        let Some(secret) = self.secret(name)? else { return Ok(None) };
+        let refuse = |found: String| {
+            Err(Failure::config(format!(
+                "{name}: found {found}, allowed: at least {SHORTEST} random bytes, such as from `openssl rand -base64 48`"
+            )))
+        };
+        if str::from_utf8(&secret).is_ok_and(is_placeholder) {
+            return refuse("a placeholder".into());
+        }
+        if secret.len() < SHORTEST {
+            return refuse(format!("{} bytes", secret.len()));
+        }
+        let distinct = (0..=u8::MAX).filter(|byte| secret.contains(byte)).count();
+        if distinct < 8 {
+            return refuse(format!("only {distinct} different characters"));
+        }
+        Ok(Some(secret.to_vec().into()))
     }
-    Ok(Some(secret))
 }
 
 /// Whether nothing is left of a secret once placeholder words, fillers and digits are taken out.
@@ -148,7 +186,7 @@ mod tests {
     const OTHER: &str = "M4xT8wQe2Zr6Yu1Io5Pa9Sd3Fg7Hj0KlVbNm";
 
     fn read(variables: &[(&str, &str)]) -> Result<OperatorSecrets, Failure> {
-        OperatorSecrets::read(variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+        OperatorSecrets::read(&Environment::with(variables))
     }
 
     #[test]
@@ -183,9 +221,35 @@ mod tests {
         std::fs::write(file.path(), format!("{GOOD}\n")).expect("written");
         let path = file.path().to_str().expect("a path");
         let secrets = read(&[("DOORWARD_REFRESH_SECRET_FILE", path)]).expect("read");
-        assert_eq!(secrets.refresh.expect("there").expose_secret(), GOOD);
+        assert_eq!(secrets.refresh.expect("there").expose_secret(), GOOD.as_bytes());
         assert!(read(&[("DOORWARD_REFRESH_SECRET_FILE", path), ("DOORWARD_REFRESH_SECRET", OTHER)]).is_err());
         assert!(read(&[("DOORWARD_REFRESH_SECRET_FILE", "/nowhere")]).is_err());
+    }
+
+    #[test]
+    fn what_editors_and_env_files_add_is_no_part_of_a_secret_wherever_it_comes_from() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let path = file.path().to_str().expect("a path");
+        for packed in [GOOD.to_owned(), format!("{GOOD}\n"), format!("{GOOD}\r\n\n"), format!("\u{feff}{GOOD}\n")] {
+            std::fs::write(file.path(), &packed).expect("written");
+            for variable in [("DOORWARD_ACCESS_SECRET", packed.as_str()), ("DOORWARD_ACCESS_SECRET_FILE", path)] {
+                let secrets = read(&[variable]).expect("read");
+                assert_eq!(secrets.access.expect("there").expose_secret(), GOOD.as_bytes(), "{variable:?}");
+                assert_eq!(secrets.warnings, Vec::<String>::new());
+            }
+        }
+        for odd in [format!("\"{GOOD}\""), format!("'{GOOD}'"), format!("{GOOD} "), format!(" {GOOD}")] {
+            let secrets = read(&[("DOORWARD_ACCESS_SECRET", &odd)]).expect("read");
+            assert_eq!(secrets.access.expect("there").expose_secret(), odd.as_bytes(), "as it is");
+            assert!(secrets.warnings[0].contains("DOORWARD_ACCESS_SECRET") && !secrets.warnings[0].contains(GOOD));
+        }
+        // A binary key is used byte for byte, a line end and all.
+        let binary: Vec<u8> = (0x80..0xb0).chain([b'\n']).collect();
+        std::fs::write(file.path(), &binary).expect("written");
+        let secrets = read(&[("DOORWARD_ACCESS_SECRET_FILE", path)]).expect("read");
+        assert_eq!(secrets.access.expect("there").expose_secret(), binary);
+        let refused = read(&[("DOORWARD_ADMIN_EMAIL", "a@example.org"), ("DOORWARD_ADMIN_PASSWORD_FILE", path)]).expect_err("no text");
+        assert!(refused.to_string().contains("DOORWARD_ADMIN_PASSWORD"), "{refused}");
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub struct Accounts {
     roles: Roles,
     /// Who may give which role.
     policy: RolePolicy,
+    mode: RegistrationMode,
     registration: config::Registration,
     clock: Clock,
 }
@@ -59,6 +60,8 @@ pub struct Parts {
     pub roles: Roles,
     /// `[registration]`
     pub registration: config::Registration,
+    /// Who may register.
+    pub mode: RegistrationMode,
     /// The clock.
     pub clock: Clock,
 }
@@ -80,9 +83,9 @@ impl Accounts {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, sessions, passwords, codes, devices, throttle, roles, registration, clock } = parts;
+        let Parts { store, sessions, passwords, codes, devices, throttle, roles, registration, mode, clock } = parts;
         let policy = roles.policy(&registration.default_role);
-        Self { store, sessions, passwords, codes, devices, throttle, roles, policy, registration, clock }
+        Self { store, sessions, passwords, codes, devices, throttle, roles, policy, mode, registration, clock }
     }
 
     /// Registers a user and signs them in.
@@ -97,7 +100,7 @@ impl Accounts {
         invite: Option<&SecretString>,
         arrival: Arrival,
     ) -> Result<Grant, Error> {
-        let admission = match (self.registration.mode, invite) {
+        let admission = match (self.mode, invite) {
             (RegistrationMode::Closed, _) | (RegistrationMode::Invite, None) => return Err(Error::RegistrationClosed),
             (RegistrationMode::Open, None) => Admission::Open,
             (_, Some(code)) => {

@@ -112,7 +112,6 @@ pub enum Actor<'a> {
 
 impl Actor<'_> {
     /// The beginning of an event that this actor causes.
-    #[must_use]
     pub const fn did(&self, kind: Kind) -> Event<'static> {
         match self {
             Self::Operator => Event::new(kind, By::Operator),

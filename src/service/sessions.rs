@@ -215,7 +215,7 @@ impl Sessions {
         let from = AddressPrefix::from(request.client.ip);
         let session = match self.live(presented) {
             Err(Error::SessionEnded) if self.store.was_just_replaced(presented.session, presented.generation, window) => {
-                self.note(Kind::RefreshConflict, None, presented.session, from);
+                note(Kind::RefreshConflict, None, presented.session, from);
                 return Err(Error::RefreshConflict);
             }
             session => session?,
@@ -228,7 +228,7 @@ impl Sessions {
         rotate.grace = self.policy.refresh_grace;
         rotate.retry_key = request.retry_key.and_then(|key| self.refresh.retry_hash(&session, presented.generation, key));
         let outcome = self.store.rotate(rotate).await?;
-        self.note_rotation(&outcome, presented.session, from);
+        note_rotation(&outcome, presented.session, from);
         match outcome {
             Rotated::Rotated(session, user) | Rotated::Replayed(session, user) => self.grant(user, session),
             Rotated::Conflict => Err(Error::RefreshConflict),
@@ -255,21 +255,8 @@ impl Sessions {
         let mut rotate = self.rotation(&session, presented, transport, client)?;
         rotate.conflict_window = self.policy.conflict_window;
         let outcome = self.store.rotate(rotate).await?;
-        self.note_rotation(&outcome, session.id, from);
+        note_rotation(&outcome, session.id, from);
         Ok(matches!(outcome, Rotated::Conflict).then_some(session.id))
-    }
-
-    fn note_rotation(&self, outcome: &Rotated, session: SessionId, from: AddressPrefix) {
-        match outcome {
-            Rotated::Conflict => self.note(Kind::RefreshConflict, None, session, from),
-            Rotated::Reused(user) => self.note(Kind::RefreshReuse, Some(*user), session, from),
-            Rotated::Ahead(user) => self.note(Kind::StateRollback, Some(*user), session, from),
-            Rotated::Rotated(..) | Rotated::Replayed(..) | Rotated::Expired | Rotated::Revoked | Rotated::OtherTransport => {}
-        }
-    }
-
-    fn note(&self, kind: Kind, user: Option<UserId>, session: SessionId, from: AddressPrefix) {
-        Event::new(kind, By::Anyone).maybe_target(user).session(session).from(from).write();
     }
 
     /// A CSRF token for the session of a refresh token, if that goes on.
@@ -364,7 +351,7 @@ impl Sessions {
     /// The rotation that a genuine token of this session asks for, with nothing forgiven.
     fn rotation(&self, session: &Session, presented: &Presented, transport: Transport, client: Client) -> Result<Rotate, Error> {
         if session.generation == presented.generation && !self.refresh.is_current(presented, session) {
-            self.note(Kind::PlantedSession, None, session.id, client.ip.into());
+            note(Kind::PlantedSession, None, session.id, client.ip.into());
             return Err(Error::InvalidRefreshToken);
         }
         let now = self.clock.now();
@@ -415,4 +402,17 @@ const fn found(ended: Ended) -> Result<(), Error> {
         Ended::Done => Ok(()),
         Ended::NotFound => Err(Error::NotFound),
     }
+}
+
+fn note_rotation(outcome: &Rotated, session: SessionId, from: AddressPrefix) {
+    match outcome {
+        Rotated::Conflict => note(Kind::RefreshConflict, None, session, from),
+        Rotated::Reused(user) => note(Kind::RefreshReuse, Some(*user), session, from),
+        Rotated::Ahead(user) => note(Kind::StateRollback, Some(*user), session, from),
+        Rotated::Rotated(..) | Rotated::Replayed(..) | Rotated::Expired | Rotated::Revoked | Rotated::OtherTransport => {}
+    }
+}
+
+fn note(kind: Kind, user: Option<UserId>, session: SessionId, from: AddressPrefix) {
+    Event::new(kind, By::Anyone).maybe_target(user).session(session).from(from).write();
 }

@@ -4,6 +4,8 @@ use crate::support::{Actor, PASSWORD, Server, launch, send};
 use serde_json::json;
 
 const HTTPS: &str = "server.public_url=https://login.example.org";
+/// Which would need an invitation there.
+const OPEN: &str = "registration.mode=open";
 
 /// What follows `name=value; ` in the `Set-Cookie` of this name.
 fn attributes(cookies: &[&str], name: &str) -> String {
@@ -40,7 +42,7 @@ async fn cok_1_on_loopback_the_attributes_are_exact() {
 
 #[tokio::test]
 async fn cok_1_behind_https_they_are_secure_and_prefixed() {
-    let server = Server::with(&[HTTPS]);
+    let server = Server::with(&[HTTPS, OPEN]);
     let mut alice = Actor::at(&server);
     let answer = alice.register("alice@example.org", "cookie").await.expect(201);
     let cookies = answer.set_cookies();
@@ -77,7 +79,7 @@ async fn cok_3_no_request_header_changes_the_mode() {
     ];
     let claims_http: &[(&str, &str)] = &[("x-forwarded-proto", "http"), ("x-forwarded-host", "127.0.0.1"), ("forwarded", "proto=http")];
     for (settings, claims, name, secure) in
-        [(&[][..], claims_https, "doorward-refresh-", false), (&[HTTPS][..], claims_http, "__Secure-doorward-refresh", true)]
+        [(&[][..], claims_https, "doorward-refresh-", false), (&[HTTPS, OPEN][..], claims_http, "__Secure-doorward-refresh", true)]
     {
         let server = Server::with(settings);
         let mut alice = Actor::at(&server);
@@ -128,7 +130,7 @@ async fn cok_4_a_cookie_that_is_there_twice_is_refused_and_nothing_is_rotated() 
 /// A neighbour on the domain, or another program on this host, must keep nobody out.
 #[tokio::test]
 async fn cok_4_planted_cookies_stop_neither_registering_nor_signing_in() {
-    for settings in [&[][..], &[HTTPS]] {
+    for settings in [&[][..], &[HTTPS, OPEN]] {
         let server = Server::with(settings);
         let mallory = Actor::registered(&server, "mallory@example.org").await;
         let planted: Vec<_> =
@@ -149,7 +151,7 @@ async fn cok_4_planted_cookies_stop_neither_registering_nor_signing_in() {
 
 #[tokio::test]
 async fn cok_5_behind_https_a_cookie_without_its_prefix_is_nobodys() {
-    let server = Server::with(&[HTTPS]);
+    let server = Server::with(&[HTTPS, OPEN]);
     let mut alice = Actor::at(&server);
     alice.register("alice@example.org", "cookie").await.expect(201);
     let token = alice.token("refresh").clone();

@@ -74,7 +74,7 @@ async fn cok_7_a_browser_needs_the_token_of_this_very_session() {
     let cut = &own[..own.len() - 1];
     for token in [&mallory.token("csrf"), &again.token("csrf"), "x", "", cut] {
         let mut forger = alice.clone();
-        forger.plant("csrf", &token.to_owned());
+        forger.plant("csrf", token);
         let answer = send(forger.with_cookies("POST", "/api/auth/refresh").header("x-csrf-token", token)).await;
         assert_eq!(answer.outcome(), (403, "CSRF_FAILED"), "{token:?}");
     }

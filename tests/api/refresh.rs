@@ -126,7 +126,7 @@ async fn ref_8_forged_tokens_revoke_nobody() {
     for token in &forged {
         assert_eq!(alice.refresh_with(token).await.outcome(), (401, "INVALID_REFRESH_TOKEN"), "{token:.100}");
         let mut planted = Actor::at(&server);
-        planted.plant("refresh", &token.trim().to_owned());
+        planted.plant("refresh", token.trim());
         let answer = planted.try_refresh().await;
         assert!(matches!(answer.error(), "INVALID_REFRESH_TOKEN" | "MISSING_REFRESH_TOKEN"), "{token:.100}: {answer:?}");
         assert_eq!(answer.set_cookies().len(), 0, "garbage is no proof that a session ended");

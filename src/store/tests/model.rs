@@ -357,7 +357,7 @@ impl<'a> World<'a> {
         let child_expires_at = self.now.plus(IDLE).min(ends_at);
         let retry_key = key.map(|key| [key; 32]);
         let rotate =
-            Rotate { transport, child_expires_at, conflict_window, grace, on_reuse, retry_key, ..rotation(id, generation, self.now) };
+            Rotate { transport, child_expires_at, conflict_window, grace, retry_key, on_reuse, ..rotation(id, generation, self.now) };
         let rotated = self.store.rotate(rotate).await.expect("works");
         let now = self.now;
         let Some(family) = self.families.get_mut(&id) else {
