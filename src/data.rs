@@ -5,6 +5,10 @@
 //! without its database, or the other way round, is never taken for a new installation (STO-8,
 //! OPS-1, OPS-2).
 
+mod owner;
+
+pub use owner::{User, act_as_owner, keep_private};
+
 use crate::{
     domain::Timestamp,
     failure::{self, Failure},
@@ -14,12 +18,15 @@ use crate::{
         engine::{self, Engine},
     },
 };
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use secrecy::{ExposeSecret, SecretString};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     time::{Duration, Instant},
@@ -60,16 +67,23 @@ impl DataDir {
     /// on its disk are kept for revocations. `open` opens the engine in it.
     ///
     /// # Errors
-    /// When others may read it (STO-11), another process has it, or the system says no.
+    /// When it is another user's or stays open to others (STO-11), another process has it, or the
+    /// system says no.
     pub fn open(path: &Path, min_free: u64, open: engine::Open) -> Result<Self, Failure> {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| at(path, "cannot be made", &error))?;
         // Absolute: the working directory is nobody's business later.
         let path = path.canonicalize().map_err(|error| at(path, "cannot be opened", &error))?;
-        private(&path, "700")?;
+        keep_private(&path)?;
         let handle = File::open(&path).map_err(|error| at(&path, "cannot be opened", &error))?;
-        flock(&handle, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| Failure::busy(format!("{}: data directory in use by another doorward", path.display())))?;
+        flock(&handle, FlockOperation::NonBlockingLockExclusive).map_err(|error| not_locked(&path, error))?;
         Ok(Self { path, handle, min_free, open })
+    }
+
+    /// Whether nothing was ever kept in a directory: a start that was cut off has left keys at most.
+    #[must_use]
+    pub fn is_new(path: &Path) -> bool {
+        let has = |name: &str| path.join(name).exists();
+        !has("keyring") && (has("keyring.new") || !has("db"))
     }
 
     /// Where the control socket of a data directory lies.
@@ -224,7 +238,6 @@ impl DataDir {
 
     fn read_keyring(&self, name: &str) -> Result<Keyring, Failure> {
         let path = self.file(name);
-        private(&path, "600")?;
         let text = fs::read_to_string(&path).map_err(|error| at(&path, "cannot be read", &error))?;
         Keyring::from_file(&SecretString::from(text))
             .map_err(|why| Failure::data(format!("{}: {why}: bring it back from a backup", path.display())))
@@ -274,20 +287,25 @@ fn watch<T: Send + 'static>(open: impl FnOnce() -> Result<T, Error> + Send + 'st
     }
 }
 
-/// Refuses what others than its owner may use.
-fn private(path: &Path, mode: &str) -> Result<(), Failure> {
-    let found = fs::metadata(path).map_err(|error| at(path, "cannot be read", &error))?.permissions().mode() & 0o777;
-    let others = found & 0o077;
-    if others == 0 {
-        return Ok(());
+/// Why a data directory could not be locked.
+fn not_locked(path: &Path, error: Errno) -> Failure {
+    let path = path.display();
+    match error {
+        Errno::WOULDBLOCK => Failure::busy(format!("{path}: data directory in use by another doorward")),
+        Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP => Failure::config(format!(
+            "{path}: this file system has no locks ({error}), so two servers could write at once: put server.data_dir on a local disk"
+        )),
+        other => Failure::io(format!("{path}: cannot be locked: {other}")),
     }
-    Err(Failure::config(format!(
-        "{}: found mode {found:o}, allowed: {mode}, so that nobody else can read it; mend it with: chmod {mode} {}",
-        path.display(),
-        path.display()
-    )))
 }
 
+/// What failed with which file; and whose that is, where it may not be had.
 fn at(path: &Path, what: &str, error: &io::Error) -> Failure {
-    Failure::io(format!("{}: {what}: {error}", path.display()))
+    let whose = match fs::metadata(path) {
+        Ok(file) if error.kind() == io::ErrorKind::PermissionDenied => {
+            format!(": it belongs to {}, and this is {}", User::owner_of(&file), User::current())
+        }
+        _ => String::new(),
+    };
+    Failure::io(format!("{}: {what}: {error}{whose}", path.display()))
 }

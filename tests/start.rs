@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use sha2::Sha256;
 use std::{
-    fs::{self, Permissions},
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     os::unix::fs::PermissionsExt,
@@ -134,20 +134,6 @@ fn ops_2_a_database_without_its_keyring_is_never_given_another() {
     fs::write(&keyring, "{}").expect("written");
     refuses(&mut start(server.dir.path(), &[], &[]), 65, &["keyring", "is no keyring"]);
     fs::rename(&aside, &keyring).expect("moved back");
-    server.start_again();
-}
-
-#[test]
-fn sto_11_ops_2_what_others_could_read_is_refused_with_the_way_to_mend_it() {
-    let mut server = Server::start();
-    assert!(server.stop().success());
-    let (data, keyring) = (server.data_dir(), server.data_dir().join("keyring"));
-    for (path, wrong, right) in [(&data, 0o755, 0o700), (&data, 0o710, 0o700), (&keyring, 0o644, 0o600), (&keyring, 0o640, 0o600)] {
-        fs::set_permissions(path, Permissions::from_mode(wrong)).expect("set");
-        let words = [format!("{wrong:o}"), format!("chmod {right:o} "), path.display().to_string()];
-        refuses(&mut start(server.dir.path(), &[], &[]), 78, &words.each_ref().map(String::as_str));
-        fs::set_permissions(path, Permissions::from_mode(right)).expect("set");
-    }
     server.start_again();
 }
 

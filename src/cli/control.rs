@@ -6,7 +6,7 @@ use super::{quiet, runtime};
 use crate::{
     app::App,
     config::{OperatorSecrets, Settings},
-    data::DataDir,
+    data::{self, DataDir},
     domain::{Email, Password, Role, Session, SessionId, User, UserId},
     failure::Failure,
     http::Site,
@@ -18,7 +18,10 @@ use serde_json::{Value, json};
 use std::{
     fs::Permissions,
     io::{self, BufRead, BufReader, Write},
-    os::unix::{fs::PermissionsExt, net::UnixStream as BlockingStream},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{SocketAddr, UnixStream as BlockingStream},
+    },
     path::Path,
     sync::Arc,
     time::Duration,
@@ -105,18 +108,21 @@ impl From<service::Error> for Refusal {
 /// # Errors
 /// Why it was not carried out, for the person at the terminal.
 pub fn ask(settings: &Settings, secrets: &OperatorSecrets, request: Request) -> Result<Value, Failure> {
-    let socket = DataDir::control_socket(&settings.server.data_dir);
+    let data_dir = &settings.server.data_dir;
+    data::act_as_owner(data_dir)?;
+    if DataDir::is_new(data_dir) && !matches!(request, Request::UserAdd { .. } | Request::SetupLink) {
+        return Err(Failure::data(format!(
+            "{}: {}: start doorward there, or name another with --data-dir",
+            data_dir.display(),
+            if data_dir.exists() { "nothing is kept there yet" } else { "there is no data directory yet" }
+        )));
+    }
+    let socket = DataDir::control_socket(data_dir);
     match BlockingStream::connect(&socket) {
         Ok(stream) => over(&stream, &request).map_err(|error| Failure::new(format!("{}: {error}", socket.display())))?,
-        // Nobody listens: a server that was killed leaves its socket behind.
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            if !settings.server.data_dir.exists() && !matches!(request, Request::UserAdd { .. } | Request::SetupLink) {
-                let message = format!(
-                    "{}: there is no data directory yet: start doorward there, or name another with --data-dir",
-                    settings.server.data_dir.display()
-                );
-                return Err(Failure::data(message));
-            }
+        // Nobody listens: a server that was killed leaves its socket behind. Or nobody can: the path
+        // is too long.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput) => {
             quiet(settings);
             runtime()?.block_on(async {
                 let app = App::open(settings.clone(), secrets).await?;
@@ -144,19 +150,26 @@ fn over(stream: &BlockingStream, request: &Request) -> io::Result<Result<Value, 
     Ok(serde_json::from_str(&answer)?)
 }
 
+/// Says before anything is made that a data directory's path leaves no room for the control socket:
+/// the system's limit for the path of a socket.
+pub fn warn_of_length(data_dir: &Path) {
+    let socket = DataDir::control_socket(&std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned()));
+    if SocketAddr::from_pathname(&socket).is_err() {
+        tracing::warn!("{}: the path is too long for a socket: a shorter server.data_dir helps", socket.display());
+    }
+}
+
 /// Opens the control socket of a data directory that is ours.
 ///
 /// # Errors
-/// When the system says no: for a path longer than a socket's may be, above all.
-pub fn listen(data_dir: &Path) -> Result<UnixListener, Failure> {
+/// When the system says no: not every file system has sockets.
+pub fn listen(data_dir: &Path) -> io::Result<UnixListener> {
     let path = DataDir::control_socket(data_dir);
     // The directory is locked: whatever lies there was left by a server that is gone.
     let _ = std::fs::remove_file(&path);
-    let made = UnixListener::bind(&path).and_then(|listener| {
-        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        Ok(listener)
-    });
-    made.map_err(|error| Failure::new(format!("{}: cannot be made: {error}: a shorter server.data_dir may help", path.display())))
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    Ok(listener)
 }
 
 /// Carries out commands for as long as the server runs.

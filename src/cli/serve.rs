@@ -5,6 +5,7 @@ use crate::{
     allocator,
     app::App,
     config::{Loaded, OperatorSecrets},
+    data::act_as_owner,
     domain::Role,
     failure::Failure,
     http::{Site, Web},
@@ -19,6 +20,10 @@ use tokio::{
 /// Serves until a signal says stop.
 pub fn serve(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     telemetry::start(&loaded.settings.log);
+    let data_dir = &loaded.settings.server.data_dir;
+    if let Some(owner) = act_as_owner(data_dir)? {
+        tracing::info!("working as {owner}, to whom {} belongs", data_dir.display());
+    }
     runtime()?.block_on(run(loaded, secrets))
 }
 
@@ -33,6 +38,7 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     // Listened for from here on: a stop during the start is a stop.
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
+    control::warn_of_length(&settings.server.data_dir);
     let app = Arc::new(App::open(settings.clone(), secrets).await?);
     let listen = settings.server.listen;
     let listener = server::listen(listen).map_err(|error| {
@@ -47,8 +53,10 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
         tracing::warn!("serving plain http beyond this machine: whoever is on the way can take over accounts (server.insecure_http)");
     }
     first_admin(&app, &site, secrets).await?;
-    let control = control::listen(&settings.server.data_dir)?;
-    tokio::spawn(control::serve(control, Arc::clone(&app), site.clone()));
+    match control::listen(&settings.server.data_dir) {
+        Ok(control) => drop(tokio::spawn(control::serve(control, Arc::clone(&app), site.clone()))),
+        Err(error) => tracing::warn!(%error, "no control socket: serving without, and commands work while the server is stopped"),
+    }
     tokio::spawn({
         let app = Arc::clone(&app);
         async move { tokio::join!(app.keep_swept(), app.keep_counted()) }

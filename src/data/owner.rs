@@ -1,0 +1,162 @@
+//! Whose a data directory is: a process works on its own files alone, and nobody else gets at them
+//! (STO-11, OPS-2).
+
+use super::at;
+use crate::failure::Failure;
+use rustix::{
+    process::{Gid, Uid, geteuid},
+    thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
+};
+use std::{
+    fmt,
+    fs::{self, Metadata, Permissions},
+    io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+/// What a data directory has of ours. Anything else in it, such as a disk's `lost+found`, is not
+/// looked at.
+const OURS: [&str; 6] = ["keyring", "keyring.new", "db", "progress", "progress.new", "control.sock"];
+
+/// How many files one line of the log names.
+const NAMED: usize = 4;
+
+/// A user of this machine, shown by name where `/etc/passwd` has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User(u32);
+
+impl User {
+    /// Who runs this process.
+    #[must_use]
+    pub fn current() -> Self {
+        Self(geteuid().as_raw())
+    }
+
+    /// With this number.
+    #[must_use]
+    pub const fn with_id(id: u32) -> Self {
+        Self(id)
+    }
+
+    /// Who owns a file.
+    #[must_use]
+    pub fn owner_of(file: &Metadata) -> Self {
+        Self(file.uid())
+    }
+
+    /// Whether what they wrote may be trusted: it is this process's own user, or root.
+    #[must_use]
+    pub fn is_trusted(self) -> bool {
+        self == Self::current() || self.0 == Uid::ROOT.as_raw()
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let id = self.0.to_string();
+        let mut lines = users.lines().map(|line| line.split(':'));
+        let name = lines.find_map(|mut fields| {
+            let name = fields.next()?;
+            (fields.nth(1)? == id).then_some(name)
+        });
+        match name {
+            Some(name) => write!(f, "{name} (uid {id})"),
+            None => write!(f, "uid {id}"),
+        }
+    }
+}
+
+/// Makes root the owner of a data directory before anything in it is opened: what root made there,
+/// its owner could not read later. Answers whom, when that was another. To be called while the
+/// process has one thread: the system changes threads one by one.
+///
+/// # Errors
+/// When the directory belongs to another user and this one may not become it.
+pub fn act_as_owner(path: &Path) -> Result<Option<User>, Failure> {
+    let directory = match fs::metadata(path) {
+        Ok(directory) => directory,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(at(path, "cannot be read", &error)),
+    };
+    let (owner, us) = (User::owner_of(&directory), User::current());
+    if owner == us {
+        return Ok(None);
+    }
+    if !geteuid().is_root() {
+        let hint = if path.join("keyring").exists() || directory.mode() & 0o022 == 0 {
+            String::new()
+        } else {
+            format!(", or name a directory of its own, such as {}", path.join("doorward").display())
+        };
+        return Err(Failure::config(format!("{}: belongs to {owner}, and this is {us}: run it as {owner}{hint}", path.display())));
+    }
+    let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(directory.gid()));
+    set_thread_groups(&[]).and_then(|()| set_thread_res_gid(gid, gid, gid)).and_then(|()| set_thread_res_uid(uid, uid, uid)).map_err(
+        |error| Failure::config(format!("{}: belongs to {owner}, whom this may not become: {error}: run it as {owner}", path.display())),
+    )?;
+    Ok(Some(owner))
+}
+
+/// Takes from others what they may do with a data directory, and says so once. The lock on it is
+/// not needed: it is done the same by whoever comes first.
+///
+/// # Errors
+/// When something in it is another user's, or the file system keeps its modes.
+pub fn keep_private(directory: &Path) -> Result<(), Failure> {
+    let mut opened = Vec::new();
+    tighten(directory, &mut opened)?;
+    let mut waiting: Vec<PathBuf> = OURS.iter().map(|name| directory.join(name)).collect();
+    while let Some(path) = waiting.pop() {
+        if tighten(&path, &mut opened)? {
+            let entries = fs::read_dir(&path).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>());
+            waiting.extend(entries.map_err(|error| at(&path, "cannot be read", &error))?);
+        }
+    }
+    if let Some(more) = opened.len().checked_sub(NAMED + 1) {
+        opened.truncate(NAMED);
+        opened.push(format!("and {} more", more + 1));
+    }
+    if !opened.is_empty() {
+        tracing::warn!("others could get at these, and no longer can: {}", opened.join(", "));
+    }
+    Ok(())
+}
+
+/// Takes a file or directory of ours from others. Answers whether it is a directory.
+fn tighten(path: &Path, opened: &mut Vec<String>) -> Result<bool, Failure> {
+    let file = match fs::metadata(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(at(path, "cannot be read", &error)),
+    };
+    let (owner, us) = (User::owner_of(&file), User::current());
+    if owner != us {
+        return Err(Failure::config(format!(
+            "{}: belongs to {owner}, and this is {us}: give it back to the owner of the directory with chown",
+            path.display()
+        )));
+    }
+    let allowed = if file.is_dir() { 0o700 } else { 0o600 };
+    let found = mode(&file);
+    if found & 0o077 == 0 {
+        return Ok(file.is_dir());
+    }
+    let changed = fs::set_permissions(path, Permissions::from_mode(allowed)).and_then(|()| fs::metadata(path));
+    // Some file systems take a change of modes and make none.
+    let left = changed.as_ref().map_or(found, mode);
+    if left & 0o077 != 0 {
+        let why = changed.err().map_or_else(|| "the file system does not keep modes".into(), |error| error.to_string());
+        return Err(Failure::config(format!(
+            "{}: found mode {left:o}, allowed: {allowed:o}, so that nobody else can read it; it could not be changed: {why}",
+            path.display()
+        )));
+    }
+    opened.push(format!("{} (mode {found:o})", path.display()));
+    Ok(file.is_dir())
+}
+
+fn mode(file: &Metadata) -> u32 {
+    file.mode() & 0o777
+}

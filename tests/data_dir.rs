@@ -1,0 +1,229 @@
+//! The data directory as others make it: whose it is, who may read it, and what its file system can.
+
+mod support;
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    fs::{self, Permissions},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+use support::{PASSWORD, doorward, run};
+
+/// `nobody`, and a user who has no name.
+const OWNER: u32 = 65534;
+const STRANGER: u32 = 54321;
+
+/// A directory that everybody can reach, or none: only root can act for others.
+fn for_many() -> Option<tempfile::TempDir> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not root: users cannot be played here");
+        return None;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("opened");
+    Some(dir)
+}
+
+fn make(path: &Path, owner: u32, mode: u32) {
+    fs::create_dir(path).expect("made");
+    fs::set_permissions(path, Permissions::from_mode(mode)).expect("set");
+    chown(path, Some(owner), Some(owner)).expect("given away");
+}
+
+fn command(dir: &Path, arguments: &[&str]) -> Command {
+    let settings = ["insecure_dev=true", "passwords.scrypt_log_n=4", "passwords.scrypt_p=1"].map(str::to_owned);
+    let mut command = doorward(dir, &settings, &[]);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn by(uid: u32, mut command: Command) -> Command {
+    command.uid(uid).gid(uid);
+    command
+}
+
+/// Starts a server and stops it once it is up; what it logged.
+fn up_and_down(mut command: Command) -> String {
+    use std::io::{BufRead, BufReader, Read};
+    let mut child: Child = command.spawn().expect("spawned");
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("a line");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("signalled");
+    let mut log = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
+    assert!(child.wait().expect("ended").success() && line.starts_with("listening on "), "{log}");
+    log
+}
+
+#[track_caller]
+fn refuses(output: &Output, code: i32, words: &[&str]) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    for word in words {
+        assert!(stderr.contains(word), "{word:?} is not in: {stderr}");
+    }
+}
+
+/// Everything from here on down: whose it is, and its mode.
+fn everything(path: &Path) -> Vec<(String, u32, u32)> {
+    let meta = fs::symlink_metadata(path).expect("there");
+    let mut found = vec![(path.display().to_string(), meta.uid(), meta.mode() & 0o7777)];
+    if meta.is_dir() {
+        for entry in fs::read_dir(path).expect("a directory") {
+            found.extend(everything(&entry.expect("an entry").path()));
+        }
+    }
+    found
+}
+
+#[test]
+fn sto_11_root_works_on_the_data_of_another_user_as_that_user() {
+    let Some(dir) = for_many() else { return };
+    let data = dir.path().join("data");
+    make(&data, OWNER, 0o700);
+    let log = up_and_down(command(dir.path(), &[]));
+    assert_eq!(log.matches("working as").count(), 1, "{log}");
+    assert!(log.contains("(uid 65534)"), "{log}");
+    for (arguments, stdin) in
+        [(vec!["user", "add", "ada@example.org"], PASSWORD), (vec!["user", "list"], ""), (vec!["check"], ""), (vec!["setup-link"], "")]
+    {
+        let output = run(&mut command(dir.path(), &arguments), stdin);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        for (name, uid, _) in everything(&data) {
+            assert_eq!(uid, OWNER, "{arguments:?}: {name}");
+        }
+    }
+    // And its owner goes on with it.
+    up_and_down(by(OWNER, command(dir.path(), &[])));
+}
+
+#[test]
+fn sto_11_nobody_but_the_owner_and_root_gets_as_far_as_opening_anything() {
+    let Some(dir) = for_many() else { return };
+    let data = dir.path().join("data");
+    make(&data, OWNER, 0o777);
+    for arguments in [&[][..], &["user", "list"], &["check"], &["setup-link"]] {
+        let output = by(STRANGER, command(dir.path(), arguments)).output().expect("ran");
+        refuses(&output, 78, &["belongs to", "(uid 65534)", "this is uid 54321", "run it as"]);
+        assert_eq!(everything(&data).len(), 1, "{arguments:?} left something");
+    }
+}
+
+#[test]
+fn sto_11_a_file_of_another_user_is_named_with_its_owner() {
+    let Some(dir) = for_many() else { return };
+    let data = dir.path().join("data");
+    make(&data, OWNER, 0o700);
+    up_and_down(command(dir.path(), &[]));
+    let foreign = data.join("db/conf");
+    for owner in [0, STRANGER] {
+        chown(&foreign, Some(owner), None).expect("given away");
+        let output = by(OWNER, command(dir.path(), &[])).output().expect("ran");
+        refuses(&output, 78, &[&foreign.display().to_string(), &format!("uid {owner}"), "chown"]);
+    }
+}
+
+#[test]
+fn sto_11_ops_2_what_others_could_get_at_is_taken_from_them_with_one_line() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    // As Docker, systemd and a kubelet make it.
+    for mode in [0o755, 0o777, 0o2770] {
+        fs::create_dir(&data).expect("made");
+        fs::set_permissions(&data, Permissions::from_mode(mode)).expect("set");
+        let log = up_and_down(command(dir.path(), &[]));
+        assert!(log.contains(&format!("(mode {:o})", mode & 0o777)), "{log}");
+        // As a kubelet leaves it after the next mount.
+        for (name, _, _) in everything(&data) {
+            let mode = if Path::new(&name).is_dir() { 0o2770 } else { 0o660 };
+            fs::set_permissions(&name, Permissions::from_mode(mode)).expect("set");
+        }
+        let log = up_and_down(command(dir.path(), &[]));
+        assert_eq!(log.matches("others could get at these").count(), 1, "{log}");
+        for (name, _, mode) in everything(&data) {
+            assert_eq!(mode & 0o077, 0, "{name}: {mode:o}");
+        }
+        let log = up_and_down(command(dir.path(), &[]));
+        assert!(!log.contains("others could"), "{log}");
+        fs::remove_dir_all(&data).expect("removed");
+    }
+}
+
+#[test]
+fn a_reading_command_makes_no_installation() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    fs::create_dir(&data).expect("made");
+    for arguments in [&["user", "list"][..], &["check"], &["session", "list", "ada@example.org"]] {
+        refuses(&command(dir.path(), arguments).output().expect("ran"), 65, &["nothing is kept there yet"]);
+        assert_eq!(everything(&data).len(), 1, "{arguments:?} left something");
+    }
+}
+
+/// The command with a system call that fails, if there is a tracer.
+fn failing(call: &str, how: &str, inner: &Command) -> Option<Command> {
+    let mut traced = Command::new("strace");
+    traced.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &format!("inject={call}:{how}")]);
+    traced.arg(inner.get_program()).args(inner.get_args()).current_dir(inner.get_current_dir().expect("set"));
+    traced.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let there = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success());
+    there.then_some(traced)
+}
+
+#[test]
+fn sto_10_only_a_lock_that_is_held_is_another_server() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (error, code, words) in [
+        ("ENOLCK", 78, "this file system has no locks"),
+        ("ENOSYS", 78, "this file system has no locks"),
+        ("EOPNOTSUPP", 78, "this file system has no locks"),
+        ("EIO", 74, "cannot be locked"),
+        ("EAGAIN", 75, "in use by another doorward"),
+    ] {
+        let Some(mut traced) = failing("flock", &format!("error={error}"), &command(dir.path(), &[])) else { return };
+        refuses(&traced.output().expect("ran"), code, &[words]);
+    }
+}
+
+#[test]
+fn a_server_serves_where_no_control_socket_can_be_made() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let long = "d".repeat(110);
+    let log = up_and_down(command(dir.path(), &["--data-dir", &long]));
+    let (hint, made) = (log.find("shorter server.data_dir"), log.find("a new installation"));
+    assert!(hint.is_some_and(|hint| Some(hint) < made), "the hint comes before keys are made: {log}");
+    assert!(log.contains("no control socket"), "{log}");
+    // Commands do what they do without a server.
+    let output = run(&mut command(dir.path(), &["user", "list", "--data-dir", &long]), "");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let free = tempfile::tempdir().expect("a directory");
+    // The first is the port.
+    if let Some(traced) = failing("bind", "error=EPERM:when=2", &command(free.path(), &[])) {
+        let log = strace_up_and_down(traced);
+        assert!(log.contains("no control socket") && !log.contains("shorter"), "{log}");
+    }
+}
+
+/// As [`up_and_down`]; the tracer hands the signal on to nobody, so its child is told.
+fn strace_up_and_down(mut traced: Command) -> String {
+    use std::io::{BufRead, BufReader, Read};
+    let mut child = traced.spawn().expect("spawned");
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("a line");
+    let tracer = child.id();
+    let children = fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children")).expect("children");
+    for pid in children.split_whitespace() {
+        let pid = Pid::from_raw(pid.parse().expect("a pid")).expect("a pid");
+        kill_process(pid, Signal::TERM).expect("signalled");
+    }
+    let mut log = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
+    child.wait().expect("ended");
+    assert!(line.starts_with("listening on "), "{log}");
+    log
+}
