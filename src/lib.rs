@@ -9,9 +9,10 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`domain`] | the words of the trade as types: parsed once, then trusted; no I/O |
-//! | [`store`] | what is remembered, as verbs, each one atomic and durable transition |
+//! | [`store`] | what is remembered, as verbs, each one atomic and durable transition; `store/rotation.rs` is the heart |
 //! | [`store::engine`] | the boundary beneath: ordered bytes; `sled` behind it, with one writer thread |
 //! | [`service`] | the use cases: accounts, sessions, tokens, passwords, revocation, throttle; no HTTP |
+//! | [`service::events`] | what happened, with actor and target: every line of the log that tells of something |
 //! | [`http`] | the API: [`http::routes`] is the table; guards, bodies, cookies, errors, answers |
 //! | [`server`] | the accept loop: connections, time-outs, drain |
 //! | [`app`] | the composition root: opens the data, builds the services |
@@ -37,13 +38,16 @@
 //!
 //! # The way of a refresh
 //! A refresh token says its session and generation under a tag, so it is known to be genuine before
-//! anything is read. The store compares its generation with the session's: equal, it rotates; one
-//! behind within its grace, the same child is given again; behind because it lost a race, 409; behind
-//! for any other reason, it was stolen, and everything it could reach is revoked before the answer.
+//! anything is read. The store compares its generation with the session's: equal, it rotates (only then
+//! a limit is asked: no limit stands before evidence); one behind with the `Idempotency-Key` it was
+//! replaced with, or within its grace, the same child is given again; behind because it lost a race, 409;
+//! behind for any other reason, it was stolen, and everything it could reach is revoked before the
+//! answer. A token that comes along with a sign-in or a sign-out is looked at in the same way.
 //!
 //! # The way of any other request
 //! The bearer's signature and claims are checked, then memory is asked whether it is revoked: no disk,
-//! no lock held across an await.
+//! no lock held across an await. Who they are and what they may do is then read from their record, not
+//! from the token.
 //!
 //! # Invariants
 //! * **I1** One place names each dependency: sled `store/engine/sled/`, bincode `store/record.rs`,

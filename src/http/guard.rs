@@ -70,7 +70,8 @@ impl Call {
 
     fn bearer(&self) -> Result<&str, ApiError> {
         let mut lines = self.exchange.headers(&header::AUTHORIZATION);
-        let line = lines.next().ok_or(Code::MissingToken)?;
+        // A proxy may pass on an empty line where there was none.
+        let line = lines.next().filter(|line| !line.is_empty()).ok_or(Code::MissingToken)?;
         if lines.next().is_some() {
             return Err(ApiError::from(Code::InvalidRequest).message("There are two Authorization headers"));
         }

@@ -146,6 +146,7 @@ async fn tok_7_a_bearer_comes_in_one_header_and_nowhere_else() {
         assert_eq!(answer.outcome(), (401, "INVALID_FORMAT"), "{malformed}");
         assert!(answer.header("www-authenticate").is_some_and(|challenge| challenge.starts_with("Bearer ")));
     }
+    assert_eq!(send(with(String::new())).await.outcome(), (401, "MISSING_TOKEN"), "an empty line says nothing");
     for elsewhere in [
         alice.request("GET", &format!("/api/users/me?access_token={token}")),
         alice
