@@ -105,8 +105,7 @@ pub async fn refresh(call: Call, body: Option<RefreshToken>) -> Answer {
         Transport::Cookie => check_csrf(&call, &presented, is_browser)?,
         Transport::Body => false,
     };
-    let retry_key = retry_key(&call)?;
-    let request = RefreshRequest { presented: &presented, transport, client: call.exchange.client(), csrf_verified, retry_key };
+    let request = RefreshRequest { csrf_verified, ..presentation(&call, &presented, transport)? };
     match call.app().sessions.refresh(request).await {
         Ok(grant) => Ok(granted(call.site(), StatusCode::OK, &grant, None, WithUser::No)),
         Err(error) => {
@@ -142,10 +141,10 @@ pub async fn logout(call: Call, body: Result<Option<RefreshToken>, ApiError>) ->
     if bearer.is_none() && proven.is_empty() {
         body?;
     }
-    let client = call.exchange.client();
     let mut sessions = Vec::new();
     for (presented, transport) in &proven {
-        sessions.extend(call.app().sessions.examine(presented, *transport, client.clone()).await?);
+        let session = call.app().sessions.examine(presentation(&call, presented, *transport)?).await?;
+        sessions.extend(session.map(|session| session.id));
     }
     call.app().sessions.sign_out(sessions, bearer.as_ref(), call.exchange.from()).await?;
     let mut response = json(&value!({ "message": "Logged out successfully" }));
@@ -167,8 +166,7 @@ pub async fn csrf(call: Call) -> Answer {
     call.site().check_origin(&call.exchange)?;
     let token = call.site().refresh_token(&call.exchange)?.ok_or(Code::MissingRefreshToken)?;
     let presented = call.app().sessions.recognise(&token).ok_or(Code::InvalidRefreshToken)?;
-    call.app().sessions.examine(&presented, Transport::Cookie, call.exchange.client()).await?;
-    let (token, session) = call.app().sessions.csrf_token(&presented)?;
+    let (token, session) = call.app().sessions.csrf_token(presentation(&call, &presented, Transport::Cookie)?).await?;
     if !call.app().accounts.is_device_of(session.user, &call.site().device_tokens(&call.exchange)) {
         return Err(Code::CsrfFailed.into());
     }
@@ -244,16 +242,21 @@ pub async fn verify(call: Call, principal: Principal) -> Answer {
 /// not stop it.
 async fn arrival(call: &Call, transport: Transport, device: Option<SecretString>) -> Result<Arrival, ApiError> {
     call.site().check_origin(&call.exchange)?;
-    let client = call.exchange.client();
     let mut replaces = None;
     for held in call.site().refresh_tokens(&call.exchange) {
         if let Some(presented) = call.app().sessions.recognise(&held) {
-            let session = call.app().sessions.examine(&presented, Transport::Cookie, client.clone()).await?;
-            replaces = replaces.or(session);
+            let session = call.app().sessions.examine(presentation(call, &presented, Transport::Cookie)?).await?;
+            replaces = replaces.or(session.map(|session| session.id));
         }
     }
     let devices = call.site().device_tokens(&call.exchange).into_iter().chain(device).collect();
-    Ok(Arrival { client, transport, replaces, devices })
+    Ok(Arrival { client: call.exchange.client(), transport, replaces, devices })
+}
+
+/// A refresh token as this request presents it: whatever the request is for, a token whose answer was lost is told
+/// from a stolen one by the key that comes with it.
+fn presentation<'a>(call: &'a Call, presented: &'a Presented, transport: Transport) -> Result<RefreshRequest<'a>, ApiError> {
+    Ok(RefreshRequest { presented, transport, client: call.exchange.client(), csrf_verified: false, retry_key: retry_key(call)? })
 }
 
 /// The `Idempotency-Key` of a request (draft-ietf-httpapi-idempotency-key-header-07), whatever its form: it

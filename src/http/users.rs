@@ -128,11 +128,12 @@ pub struct UserPatch {
 pub async fn change(id: UserId, call: Call, principal: Principal, body: UserPatch) -> Answer {
     let (accounts, actor) = (&call.app().accounts, call.actor(&principal));
     let mut user = None;
-    if let Some(verified) = body.email_verified {
-        user = Some(accounts.set_email_verified(actor, id, verified).await?);
-    }
+    // First what may be refused.
     if let Some(disabled) = body.disabled {
         user = Some(accounts.set_disabled(actor, id, disabled).await?);
+    }
+    if let Some(verified) = body.email_verified {
+        user = Some(accounts.set_email_verified(actor, id, verified).await?);
     }
     let user = user.ok_or_else(|| ApiError::from(Code::ValidationFailed).message("Say what to change: disabled or emailVerified"))?;
     Ok(view(&user))

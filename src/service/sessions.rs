@@ -240,38 +240,44 @@ impl Sessions {
     }
 
     /// Looks at a refresh token that came along with something else than a refresh. One that was replaced
-    /// is evidence wherever it turns up: what it can reach is revoked as if it had been used (REF-1).
-    /// Answers with its session, if that goes on.
+    /// is evidence wherever it turns up: what it can reach is revoked as if it had been used (REF-1), unless
+    /// it is of a race or of a lost answer. Answers with its session, if that goes on.
     ///
     /// # Errors
     /// The store's.
-    pub async fn examine(&self, presented: &Presented, transport: Transport, client: Client) -> Result<Option<SessionId>, Error> {
-        let from = AddressPrefix::from(client.ip);
+    pub async fn examine(&self, request: RefreshRequest<'_>) -> Result<Option<Session>, Error> {
+        let presented = request.presented;
+        let from = AddressPrefix::from(request.client.ip);
         let Some(session) = self.store.session(presented.session)? else { return Ok(None) };
         if session.generation == presented.generation {
-            return Ok(self.refresh.is_current(presented, &session).then_some(session.id));
+            return Ok(Some(session).filter(|session| self.refresh.is_current(presented, session)));
         }
+        let mut rotate = self.rotation(&session, presented, request.transport, request.client)?;
         // One tab may still hold the cookie that another has just replaced.
-        let mut rotate = self.rotation(&session, presented, transport, client)?;
         rotate.conflict_window = self.policy.conflict_window;
+        rotate.retry_key = request.retry_key.and_then(|key| self.refresh.retry_hash(&session, presented.generation, key));
         let outcome = self.store.rotate(rotate).await?;
         note_rotation(&outcome, session.id, from);
-        Ok(matches!(outcome, Rotated::Conflict).then_some(session.id))
+        match outcome {
+            Rotated::Replayed(session, _) => Ok(Some(session)),
+            Rotated::Conflict => Ok(self.store.session(presented.session)?),
+            _ => Ok(None),
+        }
     }
 
     /// A CSRF token for the session of a refresh token, if that goes on.
     ///
     /// # Errors
-    /// [`Error::SessionEnded`], [`Error::RefreshTokenExpired`], [`Error::InvalidRefreshToken`].
-    pub fn csrf_token(&self, presented: &Presented) -> Result<(String, Session), Error> {
-        let session = self.live(presented)?;
-        if self.clock.now() >= session.expires_at {
+    /// [`Error::SessionEnded`], [`Error::RefreshTokenExpired`], [`Error::InvalidRefreshToken`], the store's.
+    pub async fn csrf_token(&self, request: RefreshRequest<'_>) -> Result<(String, Session), Error> {
+        let presented = request.presented;
+        if self.clock.now() >= self.live(presented)?.expires_at {
             return Err(Error::RefreshTokenExpired);
         }
-        if !self.refresh.is_current(presented, &session) {
-            return Err(Error::InvalidRefreshToken);
+        match self.examine(request).await? {
+            Some(session) => Ok((self.csrf.issue(session.id), session)),
+            None => self.live(presented).and(Err(Error::InvalidRefreshToken)),
         }
-        Ok((self.csrf.issue(session.id), session))
     }
 
     /// What an access token of ours says, whether it is over, revoked or good.

@@ -1,6 +1,6 @@
 //! A retry is not a replay: a refresh whose answer was lost, told from a theft by its `Idempotency-Key`.
 
-use crate::support::{Actor, Answer, Server, send};
+use crate::support::{Actor, Answer, PASSWORD, Server, send};
 use serde_json::json;
 
 const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
@@ -96,6 +96,34 @@ async fn ref_4_a_key_excuses_its_own_refresh_alone_and_by_the_same_transport() {
     let mut swapped = Actor::at(&server);
     swapped.plant("refresh", &app.refresh_token());
     assert_eq!(refresh(&swapped, KEY).await.outcome(), (401, "TOKEN_REUSE_DETECTED"));
+}
+
+/// Whoever lost an answer may sign out, sign in or ask for a CSRF token next: with the key that is no theft either.
+#[tokio::test]
+async fn ref_4_a_lost_answer_is_no_theft_whatever_its_client_asks_for_next() {
+    let server = Server::start();
+    for next in ["logout", "login", "csrf"] {
+        let email = format!("{next}@example.org");
+        let mut alice = Actor::registered(&server, &email).await;
+        let mut phone = Actor::at(&server);
+        phone.login(&email, PASSWORD, "body").await.expect(200);
+        refresh(&alice, KEY).await.expect(200);
+        server.advance(std::time::Duration::from_secs(60));
+        let method = if next == "csrf" { "GET" } else { "POST" };
+        let request = alice.with_cookies(method, &format!("/api/auth/{next}")).header("idempotency-key", KEY);
+        let request = if next == "login" { request.json(&json!({ "email": email, "password": PASSWORD })) } else { request };
+        let answer = send(request).await.expect(200);
+        phone.refresh().await.expect(200);
+        match next {
+            "csrf" => drop(refresh(&alice, KEY).await.expect(200)),
+            "login" => {
+                assert_eq!(refresh(&alice, KEY).await.outcome(), (401, "TOKEN_REVOKED"), "REF-13: replaced");
+                alice.take(&answer);
+                alice.refresh().await.expect(200);
+            }
+            _ => assert_eq!(refresh(&alice, KEY).await.outcome(), (401, "TOKEN_REVOKED")),
+        }
+    }
 }
 
 #[tokio::test]
