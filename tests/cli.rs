@@ -316,3 +316,23 @@ async fn sto_10_a_second_server_on_the_same_data_leaves_at_once_and_the_first_st
     ada.me().await.expect(200);
     server.json(&["user", "role", "ada@example.org", "editor"], "");
 }
+
+#[test]
+fn a_command_whose_output_is_not_taken_ends_with_a_message_or_quietly() {
+    let server = Server::start();
+    server.json(&["user", "add", "ada@example.org"], PASSWORD);
+    let settings = ["insecure_dev=true", "passwords.scrypt_log_n=4", "passwords.scrypt_p=1"].map(str::to_owned);
+    for arguments in [&["user", "list"][..], &["user", "list", "--json"], &["check"], &["config", "show"], &["setup-link"]] {
+        let ended = |stdout: std::process::Stdio| {
+            let mut command = doorward(server.dir.path(), &settings, &[]);
+            command.args(arguments).stdout(stdout).stderr(std::process::Stdio::piped());
+            let output = command.spawn().expect("spawned").wait_with_output().expect("ended");
+            (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+        };
+        // The reader is gone.
+        assert_eq!(ended(std::io::pipe().expect("a pipe").1.into()), (Some(0), String::new()), "{arguments:?}");
+        let (code, stderr) = ended(fs::File::options().write(true).open("/dev/full").expect("there").into());
+        assert_eq!((code, stderr.lines().count()), (Some(74), 1), "{arguments:?}: {stderr}");
+        assert!(stderr.starts_with("doorward: stdout: "), "{stderr}");
+    }
+}

@@ -358,3 +358,40 @@ fn ops_1_kill_9_during_the_first_start_leaves_a_start_that_works() {
     println!("{crashes} first starts killed three times each, {unfinished} before the keyring was in place");
     assert!(unfinished > 0, "no kill came early enough to prove anything");
 }
+
+#[test]
+fn ops_6_a_server_needs_nobody_to_read_its_line() {
+    let full = || fs::File::options().write(true).open("/dev/full").expect("there").into();
+    let gone = || std::io::pipe().expect("a pipe").1.into();
+    for stdout in [&full as &dyn Fn() -> Stdio, &gone] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut child = start(dir.path(), &[], &[]).stdout(stdout()).spawn().expect("spawned");
+        let mut log = BufReader::new(child.stderr.take().expect("piped")).lines().map(|line| line.expect("text"));
+        let line = log.find(|line| line.contains("listening on http://")).expect("it is in the log then");
+        let address = line.split_once("http://").expect("an address").1.split(',').next().expect("an address");
+        let mut stream = TcpStream::connect(address).expect("listens");
+        stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        terminate(&child);
+        assert!(child.wait().expect("ended").success());
+        assert!(!log.any(|line| line.contains("panic")));
+    }
+}
+
+#[test]
+fn ops_6_signals_of_other_tools_are_noted_and_change_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut child = start(dir.path(), &[], &[]).spawn().expect("spawned");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    let mut log = BufReader::new(child.stderr.take().expect("piped")).lines().map(|line| line.expect("text"));
+    for (name, signal) in [("SIGHUP", Signal::HUP), ("SIGUSR1", Signal::USR1), ("SIGUSR2", Signal::USR2)] {
+        kill_process(Pid::from_child(&child), signal).expect("signalled");
+        assert!(log.any(|line| line.contains(name)), "{name} ended it");
+    }
+    TcpStream::connect(line.trim().strip_prefix("listening on http://").expect("the line")).expect("still listens");
+    terminate(&child);
+    assert!(child.wait().expect("ended").success());
+}

@@ -8,13 +8,13 @@ use serde_json::Value;
 pub fn run(report: &Value, json: bool) -> Result<(), Failure> {
     let violations: Vec<_> = report["violations"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     print(json, report, |report| {
-        for (table, count) in report["counts"].as_object().into_iter().flatten() {
-            println!("{table:<20}{count}");
-        }
-        violations.iter().for_each(|violation| println!("{violation}"));
+        let counts = report["counts"].as_object().into_iter().flatten();
+        let mut lines: Vec<_> = counts.map(|(table, count)| format!("{table:<20}{count}")).collect();
+        lines.extend(violations.iter().map(ToString::to_string));
         if violations.is_empty() {
-            println!("everything is as it was written");
+            lines.push("everything is as it was written".into());
         }
+        lines.join("\n")
     })?;
     match violations.len() {
         0 => Ok(()),

@@ -19,7 +19,7 @@ pub enum Command {
 pub fn run(command: &Command, loaded: &Loaded, secrets: &OperatorSecrets, json: bool) -> Result<(), Failure> {
     match command {
         // Loading has refused what is not good.
-        Command::Check => print(json, &json!({ "ok": true }), |_| println!("all settings are good")),
+        Command::Check => print(json, &json!({ "ok": true }), |_| "all settings are good".into()),
         Command::Show => {
             let shown = |set: bool| if set { "***" } else { "from the keyring" };
             let secrets = [
@@ -34,22 +34,22 @@ pub fn run(command: &Command, loaded: &Loaded, secrets: &OperatorSecrets, json: 
     }
 }
 
-fn show(values: &toml::Table, loaded: &Loaded, secrets: &[(&str, &str)]) {
+fn show(values: &toml::Table, loaded: &Loaded, secrets: &[(&str, &str)]) -> String {
+    let mut lines = Vec::new();
     let line = |key: &str, name: &str, value: &toml::Value| {
         let origin = loaded.origin(key);
-        println!("{:<50} # {origin}", format!("{name} = {value}"));
+        format!("{:<50} # {origin}", format!("{name} = {value}"))
     };
     for (name, value) in values.iter().filter(|(_, value)| !value.is_table()) {
-        line(name, name, value);
+        lines.push(line(name, name, value));
     }
     for (section, table) in values.iter().filter_map(|(name, value)| Some((name, value.as_table()?))) {
-        println!("\n[{section}]");
+        lines.push(format!("\n[{section}]"));
         for (name, value) in table {
-            line(&format!("{section}.{name}"), name, value);
+            lines.push(line(&format!("{section}.{name}"), name, value));
         }
     }
-    println!("\n# secrets");
-    for (name, shown) in secrets {
-        println!("# {name} = {shown}");
-    }
+    lines.push("\n# secrets".into());
+    lines.extend(secrets.iter().map(|(name, shown)| format!("# {name} = {shown}")));
+    lines.join("\n")
 }

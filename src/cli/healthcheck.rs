@@ -23,7 +23,7 @@ pub fn run(args: &Args, settings: &Settings, json: bool) -> Result<(), Failure> 
     let at = args.at.unwrap_or_else(|| reachable(settings.server.listen));
     let asked = async { tokio::time::timeout(PATIENCE, ask(at)).await.unwrap_or_else(|_| Err("no answer in time".into())) };
     let (healthy, answer) = runtime()?.block_on(asked).map_err(|why| Failure::new(format!("http://{at}/health: {why}")))?;
-    print(json, &answer, |answer| println!("{}", super::output::text(answer, "status")))?;
+    print(json, &answer, |answer| super::output::text(answer, "status").into_owned())?;
     if healthy { Ok(()) } else { Err(Failure::new(format!("http://{at}/health: the server is up but degraded: see its log"))) }
 }
 

@@ -89,7 +89,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve => serve::serve(loaded, &secrets),
         Command::User(command) => user::run(command, json, ask),
         Command::Session(command) => session::run(command, json, ask),
-        Command::SetupLink => output::print(json, &ask(Request::SetupLink)?, |answer| println!("{}", output::text(answer, "link"))),
+        Command::SetupLink => output::print(json, &ask(Request::SetupLink)?, |answer| output::text(answer, "link").into_owned()),
         Command::Check => check::run(&ask(Request::Check)?, json),
         Command::Config(command) => config::run(&command, &loaded, &secrets, json),
         Command::Token(_) => unreachable!("carried out above"),

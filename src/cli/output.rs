@@ -1,18 +1,28 @@
-//! How commands print: JSON for machines, columns for people, the same facts in both.
+//! How commands print: JSON for machines, columns for people, the same facts in both. Standard output
+//! is a file like any other: it may be full, or its reader gone.
 
 use crate::failure::Failure;
 use serde_json::Value;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
-/// Prints an answer as JSON, or as `human` does.
-pub fn print(json: bool, answer: &Value, human: impl FnOnce(&Value)) -> Result<(), Failure> {
-    if json {
-        let text = serde_json::to_string_pretty(answer).map_err(|error| Failure::new(error.to_string()))?;
-        println!("{text}");
-    } else {
-        human(answer);
+/// Prints an answer as JSON, or as `human` writes it. A reader that has gone has read what it wanted.
+///
+/// # Errors
+/// When standard output takes no more; exit 74.
+pub fn print(json: bool, answer: &Value, human: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
+    let text = if json { serde_json::to_string_pretty(answer).map_err(|error| Failure::new(error.to_string()))? } else { human(answer) };
+    match write(&text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::io(format!("stdout: cannot be written: {error}"))),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Writes lines to standard output, the last one ended.
+pub fn write(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.trim_end_matches('\n').as_bytes())?;
+    stdout.write_all(b"\n")?;
+    stdout.flush()
 }
 
 /// A member of an answer as text; nothing when it is not there.
@@ -25,24 +35,25 @@ pub fn text<'a>(answer: &'a Value, member: &str) -> std::borrow::Cow<'a, str> {
 }
 
 /// Rows under headings, as wide as they need.
-pub fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
+pub fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut lines = vec![headings.map(str::to_uppercase)];
     lines.extend(rows);
     let widths: Vec<_> = (0..N).map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)).collect();
-    for line in &lines {
+    let line = |line: &[String; N]| {
         let cells: Vec<_> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        println!("{}", cells.join("  ").trim_end());
-    }
+        cells.join("  ").trim_end().to_owned()
+    };
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Asks yes or no; anything but yes is no. Without a terminal there is nobody to ask.
 pub fn confirm(question: &str) -> Result<(), Failure> {
-    if !std::io::stdin().is_terminal() {
+    if !io::stdin().is_terminal() {
         return Err(Failure::new(format!("{question} Nobody is there to confirm it: say --yes")));
     }
-    eprint!("{question} [y/N] ");
-    let _ = std::io::stderr().flush();
+    // An answer is waited for all the same where the question cannot be shown.
+    let _ = write!(io::stderr(), "{question} [y/N] ");
     let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
+    let read = io::stdin().read_line(&mut answer);
     if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failure::new("nothing was changed")) }
 }

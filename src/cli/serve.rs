@@ -1,6 +1,6 @@
 //! `doorward serve`
 
-use super::{control, runtime};
+use super::{control, output, runtime};
 use crate::{
     allocator,
     app::App,
@@ -39,6 +39,11 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
     control::warn_of_length(&settings.server.data_dir);
+    tokio::spawn(heard([
+        ("SIGHUP", signals(SignalKind::hangup())?),
+        ("SIGUSR1", signals(SignalKind::user_defined1())?),
+        ("SIGUSR2", signals(SignalKind::user_defined2())?),
+    ]));
     let app = Arc::new(App::open(settings.clone(), secrets).await?);
     let listen = settings.server.listen;
     let listener = server::listen(listen).map_err(|error| {
@@ -63,7 +68,10 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     });
     let web = Arc::new(Web { app: Arc::clone(&app), site });
     // The one line on stdout: connections are queued from the bind on, so it can answer.
-    println!("listening on http://{address}");
+    // Nobody needs to read it for serving.
+    if let Err(error) = output::write(&format!("listening on http://{address}")) {
+        tracing::warn!(%error, "listening on http://{address}, which stdout does not take");
+    }
     tokio::task::spawn_blocking(allocator::trim);
     let (stop, stopping) = oneshot::channel::<()>();
     let told_twice = async {
@@ -90,6 +98,17 @@ async fn told(terminate: &mut Signal, interrupt: &mut Signal) {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+}
+
+/// Notes signals that mean nothing here but would end the process: log rotation sends them, and there
+/// is no file to open anew.
+async fn heard(signals: [(&'static str, Signal); 3]) {
+    let each = signals.map(|(name, mut signal)| async move {
+        while signal.recv().await.is_some() {
+            tracing::info!("{name}: nothing to do; SIGTERM stops the server, a new start reads settings anew");
+        }
+    });
+    futures_util::future::join_all(each).await;
 }
 
 fn signals(kind: SignalKind) -> Result<Signal, Failure> {

@@ -34,8 +34,8 @@ pub fn run(command: Command, json: bool, ask: impl Fn(Request) -> Result<Value, 
                 .into_iter()
                 .flatten()
                 .map(|session| ["id", "lastSeenAt", "expiresAt", "ip", "userAgent"].map(|member| text(session, member).into_owned()));
-            table(["id", "last seen", "expires", "address", "client"], rows);
+            table(["id", "last seen", "expires", "address", "client"], rows)
         }),
-        Command::Revoke { session, user } => print(json, &ask(Request::SessionRevoke { session, user })?, |_| println!("revoked")),
+        Command::Revoke { session, user } => print(json, &ask(Request::SessionRevoke { session, user })?, |_| "revoked".into()),
     }
 }

@@ -24,13 +24,12 @@ pub fn run(Command::Inspect: &Command, json: bool) -> Result<(), Failure> {
     let (header, claims) = inspect(&token).map_err(|why| Failure::new(format!("this is no access token: {why}")))?;
     let answer = json!({ "warning": WARNING, "header": header, "claims": claims });
     print(json, &answer, |answer| {
-        println!("{WARNING}");
+        let mut lines = vec![WARNING.to_owned()];
         for (part, members) in [("header", &answer["header"]), ("claims", &answer["claims"])] {
-            println!("{part}");
-            for (name, value) in members.as_object().into_iter().flatten() {
-                println!("  {name:<12}{}", shown(name, value));
-            }
+            lines.push(part.to_owned());
+            lines.extend(members.as_object().into_iter().flatten().map(|(name, value)| format!("  {name:<12}{}", shown(name, value))));
         }
+        lines.join("\n")
     })
 }
 

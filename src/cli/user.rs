@@ -77,7 +77,7 @@ pub fn run(command: Command, json: bool, ask: impl Fn(Request) -> Result<Value, 
                         text(user, "createdAt").into(),
                     ]
                 });
-                table(["id", "email", "role", "state", "created"], rows);
+                table(["id", "email", "role", "state", "created"], rows)
             });
         }
         Command::Show { user } => Request::UserShow { user },
@@ -89,13 +89,12 @@ pub fn run(command: Command, json: bool, ask: impl Fn(Request) -> Result<Value, 
             if !yes {
                 confirm(&format!("Delete {user} for good, with all their sessions?"))?;
             }
-            return print(json, &ask(Request::UserDelete { user })?, |user| println!("deleted {}", text(user, "email")));
+            return print(json, &ask(Request::UserDelete { user })?, |user| format!("deleted {}", text(user, "email")));
         }
     };
     print(json, &ask(request)?, |user| {
-        for (name, member) in [("id", "id"), ("email", "email"), ("role", "role"), ("disabled", "disabled"), ("created", "createdAt")] {
-            println!("{name:<9}{}", text(user, member));
-        }
+        let members = [("id", "id"), ("email", "email"), ("role", "role"), ("disabled", "disabled"), ("created", "createdAt")];
+        members.map(|(name, member)| format!("{name:<9}{}", text(user, member))).join("\n")
     })
 }
 
