@@ -2,18 +2,24 @@
 
 use super::{
     error::{ApiError, Code},
-    exchange::Exchange,
+    exchange::{Awaited, Exchange},
 };
 use bytes::Buf;
 use futures_util::{Stream, StreamExt};
 use serde::de::{DeserializeOwned, IgnoredAny};
-use std::{pin::pin, time::Duration};
-use warp::{Filter, Rejection, http::header};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
+use warp::{
+    Filter, Rejection,
+    http::{HeaderValue, header},
+};
 
 /// Largest body, in bytes.
 const LIMIT: usize = 10 * 1024;
-/// How long a body may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How often to ask whether a body has taken too long: the more are waited for, the shorter it may.
+const TICK: Duration = Duration::from_millis(500);
 
 /// A body that must be there.
 pub fn json<T: DeserializeOwned + Send>() -> impl Filter<Extract = (T,), Error = Rejection> + Clone + use<T> {
@@ -60,11 +66,29 @@ async fn read(exchange: &Exchange, body: impl Stream<Item = Result<impl Buf, war
     if announced.is_some_and(|length| length > 0) && !is_json(exchange) {
         return Err(Code::UnsupportedMediaType.into());
     }
-    let bytes = tokio::time::timeout(PATIENCE, collect(body)).await.map_err(|_| ApiError::from(Code::RequestTimeout))??;
+    let awaited = exchange.await_body().ok_or_else(too_many)?;
+    let bytes = in_time(&awaited, collect(body)).await?;
     if !bytes.is_empty() && !is_json(exchange) {
         return Err(Code::UnsupportedMediaType.into());
     }
     Ok((!bytes.is_empty()).then_some(bytes))
+}
+
+/// The client lets us wait for too many bodies. What it sends of this one is not read.
+fn too_many() -> ApiError {
+    let error = ApiError::from(Code::Overloaded).message("Too many requests from your address have not sent their bodies");
+    error.header(header::CONNECTION, HeaderValue::from_static("close"))
+}
+
+async fn in_time(awaited: &Awaited<'_>, collected: impl Future<Output = Result<Vec<u8>, ApiError>>) -> Result<Vec<u8>, ApiError> {
+    let (begun, mut collected) = (Instant::now(), pin!(collected));
+    loop {
+        match tokio::time::timeout(TICK, &mut collected).await {
+            Ok(bytes) => return bytes,
+            Err(_) if begun.elapsed() >= awaited.patience() => return Err(Code::RequestTimeout.into()),
+            Err(_) => {}
+        }
+    }
 }
 
 async fn collect(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Vec<u8>, ApiError> {

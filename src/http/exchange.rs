@@ -4,17 +4,52 @@ use crate::domain::{AddressPrefix, Client, UserId};
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 use std::{
+    fmt,
     hash::{BuildHasher, RandomState},
     net::IpAddr,
     sync::{
         Arc, LazyLock, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use warp::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
 /// The longest `User-Agent` that is kept, in bytes.
 const MAX_USER_AGENT: usize = 256;
+
+/// The connection that a request came over, as far as its body concerns it: whoever announces a body
+/// and does not send it holds a place that others need (HTTP-1).
+pub trait Connection: fmt::Debug + Send + Sync {
+    /// The body of this client's request is now waited for. Not if too many of its others are.
+    #[must_use]
+    fn await_body(&self, client: AddressPrefix) -> bool;
+
+    /// How long a body may take to arrive, as things are now.
+    fn patience(&self) -> Duration;
+
+    /// The body is there, or is not waited for any more.
+    fn body_done(&self);
+}
+
+/// A body that is waited for. Dropping it ends that.
+#[derive(Debug)]
+pub struct Awaited<'a>(Option<&'a dyn Connection>);
+
+impl Awaited<'_> {
+    /// How long the body may take to arrive, as things are now.
+    pub fn patience(&self) -> Duration {
+        self.0.map_or(Duration::MAX, Connection::patience)
+    }
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0 {
+            connection.body_done();
+        }
+    }
+}
 
 /// One request and its answer. Filters get at it as a request extension; clones share it.
 #[derive(Debug, Clone)]
@@ -26,15 +61,29 @@ struct Inner {
     client: IpAddr,
     headers: HeaderMap,
     uri: Uri,
+    connection: Option<Arc<dyn Connection>>,
     principal: OnceLock<(UserId, u64)>,
 }
 
 impl Exchange {
     /// Takes over a request's headers: filters read them here, without copies.
     #[must_use]
+    pub fn over(connection: Arc<dyn Connection>, client: IpAddr, headers: HeaderMap, uri: Uri) -> Self {
+        let request_id = request_id(&headers);
+        Self(Arc::new(Inner { request_id, client, headers, uri, connection: Some(connection), principal: OnceLock::new() }))
+    }
+
+    /// A request that came over no connection.
+    #[cfg(test)]
     pub fn new(client: IpAddr, headers: HeaderMap, uri: Uri) -> Self {
         let request_id = request_id(&headers);
-        Self(Arc::new(Inner { request_id, client, headers, uri, principal: OnceLock::new() }))
+        Self(Arc::new(Inner { request_id, client, headers, uri, connection: None, principal: OnceLock::new() }))
+    }
+
+    /// Begins to wait for the request's body; none if its client already lets us wait for too many.
+    pub fn await_body(&self) -> Option<Awaited<'_>> {
+        let connection = self.0.connection.as_deref();
+        connection.is_none_or(|connection| connection.await_body(self.from())).then_some(Awaited(connection))
     }
 
     /// The request's id, the client's own if it is a decent one (HDR-5).

@@ -19,6 +19,7 @@ mod tests;
 mod users;
 mod verb;
 
+pub use exchange::Connection;
 pub use site::Site;
 
 use crate::{
@@ -100,9 +101,11 @@ pub fn has_transfer_encoding(request: &Request<Incoming>) -> bool {
 }
 
 /// Answers requests of connections from `peer`.
-pub fn service(web: Arc<Web>) -> impl Fn(IpAddr, Request<Incoming>) -> futures_util::future::BoxFuture<'static, Response> + Clone {
+pub fn service(
+    web: Arc<Web>,
+) -> impl Fn(IpAddr, Arc<dyn Connection>, Request<Incoming>) -> futures_util::future::BoxFuture<'static, Response> + Clone {
     let routes = hyper_util::service::TowerToHyperService::new(warp::service(everything(&web)));
-    move |peer, request| {
+    move |peer, connection, request| {
         let begun = tracing::enabled!(Level::DEBUG).then(Instant::now);
         let (mut parts, body) = request.into_parts();
         let headers = std::mem::take(&mut parts.headers);
@@ -111,7 +114,7 @@ pub fn service(web: Arc<Web>) -> impl Fn(IpAddr, Request<Incoming>) -> futures_u
         if headers.contains_key("x-forwarded-for") && !trusted.iter().any(|net| net.contains(&peer)) {
             warn_of_untrusted_proxy(peer);
         }
-        let (exchange, method) = (Exchange::new(client, headers, parts.uri.clone()), parts.method.clone());
+        let (exchange, method) = (Exchange::over(connection, client, headers, parts.uri.clone()), parts.method.clone());
         // What changes something is logged with its request. What reads is not logged at all, but for
         // errors, which name it: a span would cost it a tenth of its time.
         let span =

@@ -70,19 +70,20 @@ pub async fn run(listener: TcpListener, web: Arc<Web>, stop: impl Future<Output 
         };
         let (peer, pulse) = (peer.ip().to_canonical(), Pulse::new());
         let Some(slot) = slots.take((!is_exempt(peer)).then(|| peer.into()), Arc::clone(&pulse)) else { continue };
+        let slot = Arc::new(slot);
         // Answers are small: waiting to fill a segment helps nobody. A socket that refuses is gone already.
         let _ = stream.set_nodelay(true);
         let service = service.clone();
         let connection = http.serve_connection(
             TokioIo::new(Watched::new(stream, Arc::clone(&pulse))),
             service_fn({
-                let pulse = Arc::clone(&pulse);
+                let (pulse, slot) = (Arc::clone(&pulse), Arc::clone(&slot));
                 move |mut request| {
                     let pulse = Arc::clone(&pulse);
                     if pulse.begin(http::has_transfer_encoding(&request), || format!("{} {}", request.method(), request.uri())) {
                         request.extensions_mut().insert(http::TwoLengths);
                     }
-                    let answer = service(peer, request);
+                    let answer = service(peer, Arc::clone(&slot) as _, request);
                     async move {
                         let answer = answer.await;
                         pulse.end();

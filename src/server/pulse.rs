@@ -44,6 +44,7 @@ enum Phase {
     Idle = 0,
     Head = 1,
     Busy = 2,
+    Body = 3,
 }
 
 impl Pulse {
@@ -83,8 +84,18 @@ impl Pulse {
         self.enter(Phase::Idle);
     }
 
-    /// Since when nobody waits for us on this connection; none while a request is worked on.
-    pub fn idle_since(&self) -> Option<Instant> {
+    /// The request's body is waited for.
+    pub fn await_body(&self) {
+        self.enter(Phase::Body);
+    }
+
+    /// It is there: the request is worked on.
+    pub fn body_done(&self) {
+        self.enter(Phase::Busy);
+    }
+
+    /// Since when we wait for the client; none while a request is worked on.
+    pub fn waiting_since(&self) -> Option<Instant> {
         let (phase, since) = self.read();
         (phase != Phase::Busy).then_some(since)
     }
@@ -97,7 +108,7 @@ impl Pulse {
                 + match phase {
                     Phase::Idle => IDLE,
                     Phase::Head => HEAD,
-                    Phase::Busy => BUSY,
+                    Phase::Busy | Phase::Body => BUSY,
                 };
             if Instant::now() >= deadline {
                 return;
@@ -127,7 +138,8 @@ impl Pulse {
         let phase = match state & 3 {
             0 => Phase::Idle,
             1 => Phase::Head,
-            _ => Phase::Busy,
+            2 => Phase::Busy,
+            _ => Phase::Body,
         };
         (phase, *START + Duration::from_millis(state >> 2))
     }
@@ -208,10 +220,15 @@ mod tests {
     #[test]
     fn a_pulse_follows_bytes_and_requests() {
         let pulse = Pulse::new();
-        assert!(pulse.idle_since().is_some());
+        assert!(pulse.waiting_since().is_some());
         pulse.received(b"GET / HTTP/1.1\r\n\r\n");
         assert!(!pulse.begin(false, String::new));
-        assert!(pulse.idle_since().is_none(), "worked on");
+        assert!(pulse.waiting_since().is_none(), "worked on");
+        pulse.await_body();
+        pulse.received(b"{");
+        assert_eq!(pulse.read().0, Phase::Body, "a byte is not a body");
+        pulse.body_done();
+        assert!(pulse.waiting_since().is_none(), "worked on");
         pulse.end();
         assert_eq!(pulse.read().0, Phase::Idle);
         pulse.received(b"x");

@@ -1,15 +1,30 @@
-//! How many connections there may be, from everywhere and from one subscriber, and who makes room.
+//! How many connections there may be, from everywhere and from one subscriber, how many of their
+//! requests may keep us waiting for a body, and who makes room.
 
 use super::pulse::Pulse;
-use crate::domain::AddressPrefix;
+use crate::{domain::AddressPrefix, http::Connection};
 use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::Notify;
 
 /// Connections at once.
 const MAX: usize = 1024;
 /// Connections at once from one address prefix, unless it is this machine or a trusted proxy.
 const MAX_PER_PREFIX: usize = 64;
+/// Requests at once whose body is waited for: the other 128 places are for those that need none, so
+/// `verify` and `/health` are answered whatever bodies do not come.
+const MAX_BODIES: usize = MAX - 128;
+/// The same from one client, be it behind a trusted proxy: peers say nothing about who makes us wait.
+const MAX_BODIES_PER_CLIENT: usize = 16;
+/// How long a body may take, and how long once more than three quarters of the places are taken.
+const PATIENCE: Duration = Duration::from_secs(10);
+const HASTE: Duration = Duration::from_secs(2);
+const CROWD: usize = MAX / 4 * 3;
 
 /// The connections there are.
 #[derive(Default)]
@@ -20,11 +35,15 @@ struct Inner {
     next: u64,
     taken: HashMap<u64, Taken>,
     by_prefix: HashMap<AddressPrefix, usize>,
+    /// The clients whose bodies are waited for, and how many of each.
+    bodies: HashMap<AddressPrefix, usize>,
 }
 
 struct Taken {
     pulse: Arc<Pulse>,
     evicted: Arc<Notify>,
+    /// Whose body is waited for, if one is.
+    body_of: Option<AddressPrefix>,
 }
 
 /// One connection's place; dropping it gives it back.
@@ -32,11 +51,12 @@ pub struct Slot {
     slots: Arc<Slots>,
     id: u64,
     prefix: Option<AddressPrefix>,
+    pulse: Arc<Pulse>,
     evicted: Arc<Notify>,
 }
 
 impl Slots {
-    /// A place for a connection, made by ending the one that idles longest if need be; none when
+    /// A place for a connection, made by ending the one that we wait for longest if need be; none when
     /// its prefix has too many, or when all are being served. `prefix` is none where no limit
     /// applies.
     pub fn take(self: &Arc<Self>, prefix: Option<AddressPrefix>, pulse: Arc<Pulse>) -> Option<Slot> {
@@ -44,7 +64,7 @@ impl Slots {
         if prefix.is_some_and(|prefix| inner.by_prefix.get(&prefix).is_some_and(|count| *count >= MAX_PER_PREFIX)) {
             return None;
         }
-        if inner.taken.len() >= MAX && !inner.evict_idlest() {
+        if inner.taken.len() >= MAX && !inner.make_room() {
             return None;
         }
         if let Some(prefix) = prefix {
@@ -52,24 +72,69 @@ impl Slots {
         }
         let (id, evicted) = (inner.next, Arc::new(Notify::new()));
         inner.next += 1;
-        inner.taken.insert(id, Taken { pulse, evicted: Arc::clone(&evicted) });
-        Some(Slot { slots: Arc::clone(self), id, prefix, evicted })
+        inner.taken.insert(id, Taken { pulse: Arc::clone(&pulse), evicted: Arc::clone(&evicted), body_of: None });
+        Some(Slot { slots: Arc::clone(self), id, prefix, pulse, evicted })
     }
 
-    /// Ends the connection that idles longest, if any does.
+    /// Ends the connection that we wait for longest, if there is one.
     pub fn make_room(&self) {
-        self.0.lock().evict_idlest();
+        self.0.lock().make_room();
     }
 }
 
 impl Inner {
-    fn evict_idlest(&mut self) -> bool {
-        let idle = self.taken.iter().filter_map(|(id, taken)| Some((taken.pulse.idle_since()?, *id)));
-        let Some((_, id)) = idle.min() else { return false };
-        if let Some(taken) = self.taken.remove(&id) {
-            taken.evicted.notify_one();
+    /// Of those that say nothing and the bodies that do not come, ends what we wait for longest.
+    fn make_room(&mut self) -> bool {
+        let silent = self.longest_awaited(|taken| taken.body_of.is_none());
+        let longest = silent.into_iter().chain(self.longest_awaited_body()).min();
+        longest.is_some_and(|(_, id)| self.evict(id))
+    }
+
+    /// The oldest body of the client that has most: one body that is slow is not yet an attack.
+    fn longest_awaited_body(&self) -> Option<(Instant, u64)> {
+        let most = *self.bodies.values().max()?;
+        self.longest_awaited(|taken| taken.body_of.is_some_and(|client| self.bodies.get(&client) == Some(&most)))
+    }
+
+    fn longest_awaited(&self, eligible: impl Fn(&Taken) -> bool) -> Option<(Instant, u64)> {
+        let eligible = self.taken.iter().filter(|(_, taken)| eligible(taken));
+        eligible.filter_map(|(id, taken)| Some((taken.pulse.waiting_since()?, *id))).min()
+    }
+
+    fn evict(&mut self, id: u64) -> bool {
+        self.body_done(id);
+        self.taken.remove(&id).inspect(|taken| taken.evicted.notify_one()).is_some()
+    }
+
+    fn await_body(&mut self, id: u64, client: AddressPrefix) -> bool {
+        if self.bodies.get(&client).is_some_and(|count| *count >= MAX_BODIES_PER_CLIENT) {
+            return false;
         }
+        if self.bodies.values().sum::<usize>() >= MAX_BODIES
+            && let Some((_, oldest)) = self.longest_awaited_body()
+        {
+            self.evict(oldest);
+        }
+        // One that was evicted in this moment is about to end.
+        let Some(taken) = self.taken.get_mut(&id) else { return false };
+        taken.body_of = Some(client);
+        *self.bodies.entry(client).or_default() += 1;
         true
+    }
+
+    fn body_done(&mut self, id: u64) {
+        if let Some(client) = self.taken.get_mut(&id).and_then(|taken| taken.body_of.take()) {
+            decrement(&mut self.bodies, client);
+        }
+    }
+}
+
+fn decrement(counts: &mut HashMap<AddressPrefix, usize>, prefix: AddressPrefix) {
+    if let Some(count) = counts.get_mut(&prefix) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&prefix);
+        }
     }
 }
 
@@ -80,17 +145,41 @@ impl Slot {
     }
 }
 
+/// Without what the connection has said: there are passwords in it.
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Connection for Slot {
+    fn await_body(&self, client: AddressPrefix) -> bool {
+        let mut slots = self.slots.0.lock();
+        let awaited = slots.await_body(self.id, client);
+        if awaited {
+            self.pulse.await_body();
+        }
+        awaited
+    }
+
+    fn patience(&self) -> Duration {
+        if self.slots.0.lock().taken.len() > CROWD { HASTE } else { PATIENCE }
+    }
+
+    fn body_done(&self) {
+        let mut slots = self.slots.0.lock();
+        slots.body_done(self.id);
+        self.pulse.body_done();
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut inner = self.slots.0.lock();
+        inner.body_done(self.id);
         inner.taken.remove(&self.id);
-        if let Some(prefix) = self.prefix
-            && let Some(count) = inner.by_prefix.get_mut(&prefix)
-        {
-            *count -= 1;
-            if *count == 0 {
-                inner.by_prefix.remove(&prefix);
-            }
+        if let Some(prefix) = self.prefix {
+            decrement(&mut inner.by_prefix, prefix);
         }
     }
 }
@@ -128,5 +217,55 @@ mod tests {
         drop(taken);
         assert!(slots.take(prefix, Pulse::new()).is_some());
         assert!(slots.0.lock().by_prefix.is_empty());
+    }
+
+    fn client(n: u64) -> AddressPrefix {
+        AddressPrefix::V6(n)
+    }
+
+    fn busy(slots: &Arc<Slots>) -> Slot {
+        let pulse = Pulse::new();
+        assert!(!pulse.begin(false, String::new));
+        slots.take(None, pulse).expect("room")
+    }
+
+    #[test]
+    fn http_1_one_client_lets_us_wait_for_so_many_bodies_whatever_its_peers() {
+        let slots = Arc::new(Slots::default());
+        let taken: Vec<_> = (0..=MAX_BODIES_PER_CLIENT).map(|_| busy(&slots)).collect();
+        let (last, first) = taken.split_last().expect("some");
+        first.iter().for_each(|slot| assert!(slot.await_body(client(1))));
+        assert!(!last.await_body(client(1)), "one too many");
+        assert!(last.await_body(client(2)), "somebody else's");
+        last.body_done();
+        first[0].body_done();
+        assert!(last.await_body(client(1)), "one came");
+        drop(taken);
+        assert!(slots.0.lock().bodies.is_empty());
+    }
+
+    #[tokio::test]
+    async fn http_1_bodies_leave_places_and_the_client_with_most_makes_room() {
+        let slots = Arc::new(Slots::default());
+        let begin = |client| {
+            let slot = busy(&slots);
+            assert!(slot.await_body(client));
+            slot
+        };
+        let lone = begin(client(0));
+        assert_eq!(lone.patience(), PATIENCE);
+        let siege: Vec<_> = (16..MAX_BODIES as u64 + 15).map(|n| begin(client(n / 16))).collect();
+        assert_eq!(siege.len() + 1, MAX_BODIES);
+        assert_eq!(lone.patience(), HASTE);
+        let newcomer = begin(client(1000));
+        siege[0].evicted().await;
+        let others: Vec<_> = (MAX_BODIES..MAX).map(|_| busy(&slots)).collect();
+        assert_eq!(others.len(), 128, "places for what needs no body");
+        let last = busy(&slots);
+        siege[16].evicted().await;
+        // Of its own, the lone body is the oldest by far.
+        assert!(slots.0.lock().taken.contains_key(&lone.id));
+        drop((newcomer, last, siege, others, lone));
+        assert!(slots.0.lock().bodies.is_empty() && slots.0.lock().taken.is_empty());
     }
 }

@@ -188,6 +188,53 @@ async fn http_1_two_thousand_idle_or_slow_clients_keep_nobody_out() {
     is_well(&server, 2 * SECOND).await;
 }
 
+/// One that begins a body through a proxy and never ends it, and begins again whenever it is closed.
+async fn keep_us_waiting(address: String, client: &'static str) {
+    let head = format!(
+        "POST /api/auth/login HTTP/1.1\r\nHost: {address}\r\nX-Forwarded-For: {client}\r\nContent-Type: application/json\r\n\
+         Transfer-Encoding: chunked\r\n\r\n5\r\n{{\"ema\r\n"
+    );
+    loop {
+        let Ok(mut stream) = TcpStream::connect(&address).await else { continue };
+        if stream.write_all(head.as_bytes()).await.is_ok() {
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+        // Closed at once, it would come back faster than two cores can answer anything.
+        tokio::time::sleep(SECOND / 2).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_1_bodies_that_never_come_keep_nobody_out() {
+    allow_files(4096);
+    let server = Server::with(&["server.trusted_proxies=127.0.0.1/32"]);
+    let mut honest = Actor::registered(&server, "alice@example.org").await;
+    honest.headers.push(("x-forwarded-for".into(), "203.0.113.7".into()));
+    let mut siege = JoinSet::new();
+    (0..1100).for_each(|_| drop(siege.spawn(keep_us_waiting(server.address.clone(), "198.51.100.1"))));
+    let begun = Instant::now();
+    // Longer than a body may take, so that all begin again.
+    while begun.elapsed() < 12 * SECOND {
+        is_well(&server, 3 * SECOND).await;
+        let answered = timeout(3 * SECOND, send(honest.bearer("GET", "/api/auth/verify"))).await;
+        answered.expect("verify answers in time").expect(200);
+        let body = serde_json::json!({ "email": honest.email, "password": PASSWORD });
+        let signed_in = timeout(3 * SECOND, send(honest.request("POST", "/api/auth/login").json(&body))).await;
+        signed_in.expect("a sign-in in time").expect(200);
+        // No more sign-ins than a user has sessions.
+        tokio::time::sleep(SECOND).await;
+    }
+    // The one that lets us wait for most is told so.
+    let mut stream = connect(&server).await;
+    let slow = post(&server, "X-Forwarded-For: 198.51.100.1\r\nContent-Length: 60\r\n");
+    stream.write_all(slow.as_bytes()).await.expect("sent");
+    let refused = rest(&mut stream, 3 * SECOND).await;
+    assert_eq!(status(&refused), 503, "{refused}");
+    assert!(refused.contains("OVERLOADED") && refused.contains("\nretry-after: ") && refused.contains("\nconnection: close"), "{refused}");
+    siege.shutdown().await;
+    is_well(&server, 3 * SECOND).await;
+}
+
 /// Resident memory now, in KiB.
 fn resident(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("a process");
@@ -301,6 +348,24 @@ async fn http_5_6_hosts_and_methods_that_are_no_business_of_ours() {
         assert!(!answer.contains("canary") && answer.contains("x-request-id"), "{request}: {answer}");
         assert_eq!(expected == 405, answer.contains("\nallow: "), "{request}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn lim_6_a_proxy_that_hides_its_clients_is_told_of_once_a_minute() {
+    let server = Server::with(&["server.trusted_proxies=127.0.0.1/32"]);
+    let login = |hop: &str| post(&server, &format!("{hop}Connection: close\r\nContent-Length: 2\r\n")) + "{}";
+    let warnings = || server.log().matches("share its limits").count();
+    for hop in ["203.0.113.5:4711", "[2001:db8::5]:4711", "\"[2001:db8::5]\"", "203.0.113.5,"] {
+        raw(&server, login(&format!("X-Forwarded-For: {hop}\r\n")).as_bytes()).await;
+        let line = server.log().lines().rfind(|line| line.contains("answered")).expect("logged").to_owned();
+        assert!(line.contains("203.0.113.5") || line.contains("2001:db8::/64"), "{hop}: {line}");
+    }
+    is_well(&server, 2 * SECOND).await;
+    assert_eq!(warnings(), 0, "{}", server.log());
+    for line in ["X-Forwarded-For: unknown\r\n", "", "X-Forwarded-For: ,\r\n"] {
+        raw(&server, login(line).as_bytes()).await;
+    }
+    assert_eq!(warnings(), 1, "{}", server.log());
 }
 
 #[tokio::test]
