@@ -1,40 +1,37 @@
 // Sign-in for any page. Reference: docs/client.md; types: doorward.d.ts.
-// @ts-check
 
-/** What was refused, by `code`: the server's `error`, or NETWORK, UNEXPECTED, USER_CHANGED. */
 export class DoorwardError extends Error {
-  /** @param {number} status @param {any} body @param {unknown} [cause] */
-  constructor(status, body, cause) {
-    const { error, message, ...details } = body;
+  constructor(status, { error, message, ...details }, cause) {
     super(message ?? error, { cause });
     Object.assign(this, details, { name: 'DoorwardError', code: error, status });
   }
 }
 
 const ANSWER_WITHIN = 30e3;
-/** Renew when less than this is left, in seconds; half the life of a token that lives shorter. */
+// Seconds; half the life of a token that lives shorter.
 const LEAD = 60;
 const TRIES = 5;
 
-const sleep = (/** @type {number} */ ms) => new Promise((done) => setTimeout(done, ms));
-
-/** @param {Response} response */
-async function read(response) {
-  const text = await response.text();
-  let body;
-  try {
-    body = text ? JSON.parse(text) : {};
-  } catch {}
-  if (response.ok && body) return body;
-  // A proxy's page is no word of ours.
-  if (!body?.error) body = { error: 'UNEXPECTED', message: `Unexpected answer (${response.status})` };
-  throw new DoorwardError(response.status, body);
+function lost(cause) {
+  throw new DoorwardError(0, { error: 'NETWORK', message: 'The server cannot be reached' }, cause);
 }
 
-/** @param {import('./doorward.js').Options} [options] @returns {import('./doorward.js').Doorward} */
+// A proxy's or a portal's answer is no word of ours.
+const read = (member) => async (response) => {
+  const { status, ok } = response;
+  const text = await response.text().catch(lost);
+  let body = {};
+  try {
+    body = JSON.parse(text);
+  } catch {}
+  if (status === 204 || (ok && (member ? body?.[member] : text && body))) return body;
+  if (ok || !body?.error || !body.requestId) body = { error: 'UNEXPECTED', message: `Unexpected answer (${status})` };
+  throw new DoorwardError(status, body);
+};
+
 export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch = (input, init) => globalThis.fetch(input, init) } = {}) {
   const page = globalThis.location?.origin;
-  const base = new URL(baseUrl, globalThis.location?.href).origin;
+  const { origin: base, port } = new URL(baseUrl, globalThis.location?.href);
   const own = page === base;
   const trusted = new Set([base, page, ...origins]);
   const name = `doorward ${base}`;
@@ -42,27 +39,43 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
   const hidden = () => globalThis.document?.visibilityState === 'hidden';
   const life = new AbortController();
   const listeners = new Set();
-  /** undefined: not known yet; null: nobody. @type {import('./doorward.js').User | null | undefined} */
+  // undefined: not known.
   let user;
-  /** Here and nowhere else. @type {string | null} */
   let token = null;
-  // performance.now(): the clock on the wall may be wrong.
-  let deadline = 0;
+  // One clock may be wrong, the other stands still in sleep.
+  let ticks, wall, lasts;
   let lead = 0;
-  /** For the cookie of another origin, which this page cannot read. @type {string | undefined} */
+  // For the cookie of another origin.
   let csrf;
-  /** Counts sign-ins and sign-outs: what began before one is dropped after it. */
+  // Key and proof of a refresh without an answer yet: sent again, it is no theft.
+  let pending;
+  // What began before a sign-in or sign-out is dropped after it.
   let epoch = 0;
-  /** @type {Promise<void> | null} */
   let refreshing = null;
   let queue = Promise.resolve();
-  /** @type {any} */
   let timer;
 
-  const left = () => (token ? Math.max(0, (deadline - performance.now()) / 1000) : 0);
+  const left = () => (token ? Math.max(0, lasts - Math.max(performance.now() - ticks, Date.now() - wall) / 1000) : 0);
 
-  /** What changes the cookies happens one at a time: in all tabs where there are locks, else in this one.
-   * @param {() => Promise<any>} work @returns {Promise<any>} */
+  function lasting(seconds) {
+    [ticks, wall, lasts] = [performance.now(), Date.now(), seconds];
+  }
+
+  // Other tabs and the next load go on with it.
+  function remember(value) {
+    pending = value;
+    try {
+      value ? localStorage.setItem(name, value) : localStorage.removeItem(name);
+    } catch {}
+  }
+
+  function recall() {
+    try {
+      pending = localStorage.getItem(name) ?? pending;
+    } catch {}
+    return pending?.split(' ') ?? [crypto.getRandomValues(new Uint32Array(4)).join('-')];
+  }
+
   function alone(work) {
     const locks = globalThis.navigator?.locks;
     if (locks) return locks.request(name, work);
@@ -71,38 +84,43 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     return done;
   }
 
-  /** @param {string} path @param {any} [options] */
-  async function go(path, { bearer, json, ...init } = {}) {
+  function go(path, { bearer, json, ...init } = {}) {
     const headers = new Headers(init.headers);
     if (bearer) headers.set('Authorization', `Bearer ${bearer}`);
     if (json) headers.set('Content-Type', 'application/json');
-    try {
-      const signal = AbortSignal.timeout(ANSWER_WITHIN);
-      return await fetch(base + path, { credentials: 'include', signal, body: json && JSON.stringify(json), ...init, headers });
-    } catch (cause) {
-      throw new DoorwardError(0, { error: 'NETWORK', message: 'The server cannot be reached' }, cause);
-    }
+    const late = new AbortController();
+    setTimeout(() => late.abort(), ANSWER_WITHIN).unref?.();
+    return fetch(base + path, { credentials: 'include', signal: late.signal, body: json && JSON.stringify(json), ...init, headers }).catch(lost);
   }
 
   function proof() {
-    const kept = own && document.cookie;
-    return kept ? (/(?:^|; )__Host-csrfToken=([^;]+)/.exec(kept) ?? /(?:^|; )csrfToken=([^;]+)/.exec(kept))?.[1] : undefined;
+    for (const kind of own ? ['__Host-doorward-csrf', `doorward-csrf-${port || 80}`, 'doorward-csrf-\\d+'] : []) {
+      const found = RegExp(`(?:^|; )${kind}=([^;]+)`).exec(document.cookie);
+      if (found) return found[1];
+    }
   }
 
-  /** Posts what goes by the cookie, with the CSRF token that fits it. */
-  async function post(path, bearer) {
-    for (let tries = 1; ; tries++) {
+  async function post(path, { bearer, key, sent = csrf, member }) {
+    sent = proof() ?? sent;
+    for (let tries = 1, asked; ; tries++) {
       try {
-        let sent = proof() ?? csrf;
-        // A 401: no session to make one for. The post below will say so.
-        if (!sent) sent = csrf = await go('/api/auth/csrf').then(read).then((body) => body.csrfToken, unless401);
-        // keepalive: the answer's cookie must reach the jar even if the page goes away meanwhile.
-        return await go(path, { method: 'POST', bearer, keepalive: true, headers: sent ? { 'X-CSRF-Token': sent } : {} }).then(read);
+        // A 401 is the post's to say.
+        if (!sent) sent = csrf = await go('/api/auth/csrf').then(read('csrfToken')).then((body) => body.csrfToken, unless401);
+        const headers = {};
+        if (sent) headers['X-CSRF-Token'] = sent;
+        if (key) {
+          headers['Idempotency-Key'] = key;
+          remember(`${key} ${sent ?? ''}`);
+        }
+        // keepalive: the cookie must reach the jar if the page goes away.
+        return await go(path, { method: 'POST', bearer, keepalive: true, headers }).then(read(member));
       } catch (error) {
-        csrf = undefined;
-        // Another tab refreshed: the jar has new cookies now or in a moment.
-        if (tries >= TRIES || !/^(CSRF_FAILED|REFRESH_CONFLICT)$/.test(error.code)) throw error;
-        await sleep((error.retryAfter ?? 0.1) * 1000 * (1 + Math.random() / 2));
+        if (tries >= TRIES || !/^(CSRF_FAILED|REFRESH_CONFLICT|INVALID_REQUEST)$/.test(error.code)) throw error;
+        await new Promise((done) => setTimeout(done, (error.retryAfter ?? 0.1) * 1000 * (1 + Math.random() / 2)));
+        // A neighbour wrote into our jar? Ask once.
+        const ask = !asked && error.code === 'CSRF_FAILED';
+        asked ||= ask;
+        sent = ask ? '' : proof();
       }
     }
   }
@@ -117,15 +135,13 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
   }
 
   function take(tokens) {
-    if (!tokens.accessToken) throw new DoorwardError(0, { error: 'UNEXPECTED', message: 'No token in the answer' });
     token = tokens.accessToken;
     csrf = tokens.csrfToken;
-    deadline = performance.now() + tokens.expiresIn * 1000;
+    lasting(tokens.expiresIn);
     lead = Math.min(LEAD, tokens.expiresIn / 2);
     plan(Math.max(0, tokens.expiresIn - lead * (1 - Math.random() / 8)));
   }
 
-  /** Refreshes in so many seconds, if somebody is looking then. */
   function plan(seconds) {
     clearTimeout(timer);
     if (life.signal.aborted) return;
@@ -137,36 +153,37 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     epoch++;
     token = null;
     csrf = undefined;
+    remember();
     clearTimeout(timer);
     if (user !== null) become(null, reason);
   }
 
   const refresh = () => (refreshing ??= alone(rotate).finally(() => (refreshing = null)));
-  /** In the background: what fails now is tried again. */
   const renew = () => refresh().catch((error) => plan(error.retryAfter ?? 5));
 
   async function rotate() {
     const before = epoch;
+    const [key, sent] = recall();
     try {
-      const tokens = await post('/api/auth/refresh');
+      const tokens = await post('/api/auth/refresh', { key, sent, member: 'accessToken' });
+      remember();
       if (epoch !== before) return;
       take(tokens);
       const { sub, role, permissions } = JSON.parse(atob(tokens.accessToken.split('.')[1].replace(/-/g, '+').replace(/_/g, '/')));
       if (user?.id !== sub) {
-        const next = await go('/api/users/me', { bearer: token }).then(read);
+        const next = await go('/api/users/me', { bearer: token }).then(read('id'));
         if (epoch === before) become(next, 'signed-in');
       } else if (user && (user.role !== role || `${user.permissions}` !== `${permissions}`)) {
         become({ ...user, role, permissions }, 'changed');
       }
     } catch (error) {
       // Only the server's own word ends a session.
-      if (error.status !== 401 || error.code === 'UNEXPECTED') throw error;
+      if (error.code === 'UNEXPECTED' || !(error.status === 401 || (/^40[03]$/.test(error.status) && !left()))) throw error;
       if (epoch === before) over(error.code);
     }
   }
 
   async function start() {
-    // No cookie, no session.
     if (own && !proof()) return over();
     try {
       await refresh();
@@ -176,15 +193,13 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     }
   }
 
-  /** The access token, renewed if it has to be; null for nobody. */
-  async function fresh() {
+  async function fresh(patient) {
     await ready;
     if (user === undefined || (user && !left())) await refresh();
-    else if (user && left() < lead) renew();
+    else if (user && left() < lead) await (patient ? renew() : void renew());
     return token;
   }
 
-  /** @param {(bearer: string | null) => Promise<Response>} send */
   async function authorized(send) {
     let used = await fresh();
     const who = user?.id;
@@ -193,7 +208,6 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     if (used && (await refused())) {
       if (token === used) await refresh();
       if (token && token !== used) {
-        // What one user asked for is not done in another's name.
         if (user?.id !== who) throw new DoorwardError(401, { error: 'USER_CHANGED', message: 'Somebody else is signed in now' });
         response = await send((used = token));
       }
@@ -201,7 +215,7 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     const seconds = response.headers.get('X-Token-Expires-In');
     if (seconds && used && used === token) {
       // Whole seconds, rounded down.
-      deadline = Math.min(deadline, performance.now() + (+seconds + 1) * 1000);
+      if (+seconds + 1 < left()) lasting(+seconds + 1);
       if (+seconds < lead) renew();
     }
     return response;
@@ -217,10 +231,10 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     });
   }
 
-  const call = (method, path, json) => authorized((bearer) => go(path, { method, bearer, json })).then(read);
+  const call = (method, path, json) => authorized((bearer) => go(path, { method, bearer, json })).then(read());
 
   async function enter(path, json) {
-    const tokens = await alone(() => go(path, { method: 'POST', json }).then(read));
+    const tokens = await alone(() => go(path, { method: 'POST', json }).then(read('accessToken')));
     epoch++;
     take(tokens);
     become(tokens.user, 'signed-in');
@@ -229,7 +243,7 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
   }
 
   async function logout() {
-    await alone(() => post('/api/auth/logout', token));
+    await alone(() => post('/api/auth/logout', { bearer: token, member: 'message' }));
     over('signed-out');
     channel?.postMessage('out');
   }
@@ -237,16 +251,15 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
   if (channel) {
     channel.onmessage = ({ data }) => {
       if (data === 'out') over('signed-out');
-      // One under way may have left with the old cookie.
+      // One under way may have the old cookie.
       else Promise.resolve(refreshing).catch(() => {}).then(renew);
     };
-    /** @type {any} */ (channel).unref?.();
+    channel.unref?.();
   }
-  const on = (type, act) => globalThis.addEventListener?.(type, act, life);
-  on('visibilitychange', () => hidden() || (user !== null && left() <= lead && renew()));
-  on('online', () => user !== null && left() <= lead && renew());
-  // Back from the back-forward cache.
-  on('pageshow', (event) => event.persisted && renew());
+  // After a pause; persisted: somebody else may be signed in.
+  for (const type of ['visibilitychange', 'resume', 'online', 'pageshow']) {
+    globalThis.addEventListener?.(type, ({ persisted }) => hidden() || ((persisted || (user !== null && left() <= lead)) && renew()), { capture: true, signal: life.signal });
+  }
 
   const ready = start();
 
@@ -258,7 +271,7 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     get expiresIn() {
       return left();
     },
-    token: fresh,
+    token: () => fresh(true),
     refresh,
     fetch: authFetch,
     call,
@@ -271,8 +284,9 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
       await logout();
     },
     async changePassword(form) {
-      const path = '/api/auth/password';
-      take(await authorized((bearer) => alone(() => go(path, { method: 'POST', bearer, json: form }))).then(read));
+      take(await authorized((bearer) => alone(() => go('/api/auth/password', { method: 'POST', bearer, json: form }))).then(read('accessToken')));
+      epoch++;
+      channel?.postMessage('in');
     },
     onChange(listener) {
       listeners.add(listener);

@@ -18,7 +18,8 @@ const tokens = (more = {}, claims = {}) => ok({ accessToken: jwt(claims), tokenT
 
 let clients = [];
 let now = 0;
-const real = { now: performance.now, timeout: globalThis.setTimeout };
+const real = { now: performance.now, date: Date.now, timeout: globalThis.setTimeout };
+let kept = new Map();
 let timers = [];
 // The client's channel to other tabs keeps no process up; these tests wait for it.
 const awake = setInterval(() => {}, 1000);
@@ -28,11 +29,15 @@ beforeEach(() => {
   now = 0;
   timers = [];
   performance.now = () => now;
+  Date.now = () => 1e12 + now;
+  kept = new Map();
+  globalThis.localStorage = { getItem: (name) => kept.get(name) ?? null, setItem: (name, value) => kept.set(name, value), removeItem: (name) => kept.delete(name) };
   // Waiting takes no time; what is planned for later is run by the test.
   globalThis.setTimeout = (act, ms) => {
     if (ms < 4000) return real.timeout(act, 0);
     const timer = { act, ms };
-    timers.push(timer);
+    // What ends a call that gets no answer is not what these tests look for.
+    if (ms !== 30e3) timers.push(timer);
     return timer;
   };
 });
@@ -40,12 +45,13 @@ afterEach(() => {
   for (const client of clients) client.close();
   clients = [];
   performance.now = real.now;
+  Date.now = real.date;
   globalThis.setTimeout = real.timeout;
-  for (const name of ['document', 'location', 'addEventListener']) delete globalThis[name];
+  for (const name of ['document', 'location', 'addEventListener', 'localStorage']) delete globalThis[name];
 });
 
 /** A page at `origin` and a server that answers by this script: path to answer, or a list of answers in turn. */
-async function stage(script, { origin = HERE, cookie = 'csrfToken=c0', ready = true, ...options } = {}) {
+async function stage(script, { origin = HERE, cookie = '__Host-doorward-csrf=c0', ready = true, ...options } = {}) {
   globalThis.location = { origin, href: `${origin}/` };
   globalThis.document = { cookie, visibilityState: 'visible' };
   const heard = {};
@@ -96,10 +102,17 @@ test('a page with the cookie refreshes silently, with the proof, outliving the p
   assert.equal(auth.expiresIn, 900);
 });
 
-test('cok_5 over https the prefixed cookie wins over a tossed one', async () => {
-  const { to } = await stage(signedIn(), { cookie: 'csrfToken=tossed; a=b; __Host-csrfToken=real' });
-  assert.equal(to('/api/auth/refresh')[0].headers['x-csrf-token'], 'real');
-});
+for (const [origin, cookie, sent] of [
+  [HERE, 'csrfToken=t; doorward-csrf-443=t; __Host-doorward-csrf=real', 'real'],
+  ['http://box:8080', 'doorward-csrf-3000=t; doorward-csrf-8080=real; xdoorward-csrf-8080=t', 'real'],
+  ['http://box', 'doorward-csrf-3000=t; doorward-csrf-80=real', 'real'],
+  ['http://box:5173', 'csrfToken=t; doorward-csrf-3000=real', 'real'],
+]) {
+  test(`cok_5 the cookie of ${origin} is found in ${cookie}`, async () => {
+    const { to } = await stage(signedIn(), { origin, baseUrl: origin, cookie });
+    assert.equal(to('/api/auth/refresh')[0].headers['x-csrf-token'], sent);
+  });
+}
 
 test('refreshes at the same time are one', async () => {
   const { auth, to } = await stage(signedIn());
@@ -119,7 +132,7 @@ for (const reason of ['MISSING_REFRESH_TOKEN', 'INVALID_REFRESH_TOKEN', 'REFRESH
 
 for (const [what, answer, expected] of [
   ['no network', new TypeError('failed to fetch'), 'NETWORK'], ['429', refusal(429, 'RATE_LIMITED', { retryAfter: 9 }), 'RATE_LIMITED'], ['503', refusal(503, 'OVERLOADED'), 'OVERLOADED'],
-  ['a page for tokens', new Response('<html>'), 'UNEXPECTED'], ['JSON without tokens', ok({}), 'UNEXPECTED'], ["a portal's 401", new Response('<html>', { status: 401 }), 'UNEXPECTED'],
+  ["an app's 401", new Response('{"error":"unauthorized"}', { status: 401 }), 'UNEXPECTED'], ['a page for tokens', new Response('<html>'), 'UNEXPECTED'], ['JSON without tokens', ok({}), 'UNEXPECTED'], ["a portal's 401", new Response('<html>', { status: 401 }), 'UNEXPECTED'],
 ]) {
   test(`${what} is no sign-out`, async () => {
     const { auth, changes } = await stage(signedIn({ '/api/auth/refresh': [tokens(), answer, tokens()] }));
@@ -145,15 +158,129 @@ test('a call after such a load tries once more itself', async () => {
 });
 
 test('a conflict waits and goes on with the cookie of the winner', async () => {
-  const { auth, to } = await stage(signedIn({ '/api/auth/refresh': [() => ((globalThis.document.cookie = 'csrfToken=c9'), refusal(409, 'REFRESH_CONFLICT', { retryAfter: 1 })), tokens()] }));
+  const { auth, to } = await stage(signedIn({ '/api/auth/refresh': [() => ((globalThis.document.cookie = '__Host-doorward-csrf=c9'), refusal(409, 'REFRESH_CONFLICT', { retryAfter: 1 })), tokens()] }));
   assert.equal(auth.user.email, 'bob@example.org');
   assert.deepEqual(to('/api/auth/refresh').map(({ headers }) => headers['x-csrf-token']), ['c0', 'c9']);
 });
 
-test('a proof that another tab replaced is read anew', async () => {
-  const { auth, to } = await stage(signedIn({ '/api/auth/refresh': [() => ((globalThis.document.cookie = 'csrfToken=c9'), refusal(403, 'CSRF_FAILED')), tokens()] }));
+test('cok_7 after a refused proof the server is asked, once, whatever the cookie says', async () => {
+  const refuse = ({ headers }) => (headers.get('x-csrf-token') === 'good' ? tokens() : refusal(403, 'CSRF_FAILED'));
+  const { auth, to } = await stage(signedIn({ '/api/auth/refresh': refuse, '/api/auth/csrf': ok({ csrfToken: 'good' }) }));
   assert.equal(auth.user.email, 'bob@example.org');
-  assert.equal(to('/api/auth/refresh')[1].headers['x-csrf-token'], 'c9');
+  assert.deepEqual(to('/api/auth/refresh').map(({ headers }) => headers['x-csrf-token']), ['c0', 'good']);
+  assert.equal(to('/api/auth/csrf').length, 1);
+});
+
+test('cok_7 a proof that another tab replaces meanwhile is read anew', async () => {
+  const other = () => ((globalThis.document.cookie = '__Host-doorward-csrf=c9'), refusal(403, 'CSRF_FAILED'));
+  const { auth, to } = await stage(signedIn({ '/api/auth/refresh': [refusal(403, 'CSRF_FAILED'), other, tokens()], '/api/auth/csrf': ok({ csrfToken: 'k' }) }));
+  assert.equal(auth.user.email, 'bob@example.org');
+  assert.deepEqual(to('/api/auth/refresh').map(({ headers }) => headers['x-csrf-token']), ['c0', 'k', 'c9']);
+});
+
+for (const [status, error] of [[403, 'CSRF_FAILED'], [400, 'INVALID_REQUEST']]) {
+  test(`cok_4 at load, ${error} that nothing heals leads to the sign-in form`, async () => {
+    const { auth, changes, to } = await stage({ '/api/auth/refresh': refusal(status, error), '/api/auth/csrf': refusal(403, 'CSRF_FAILED') });
+    assert.equal(auth.user, null);
+    assert.deepEqual(changes, [[null, error]]);
+    assert.ok(to('/api/auth/csrf').length <= 1);
+  });
+
+  test(`cok_4 ${error} while the token is good is an error of that call`, async () => {
+    const { auth } = await stage(signedIn({ '/api/auth/refresh': [tokens(), refusal(status, error)], '/api/auth/csrf': refusal(403, 'CSRF_FAILED') }));
+    assert.equal(await code(auth.refresh()), error);
+    assert.equal(auth.user.email, 'bob@example.org');
+  });
+}
+
+const keys = (to) => to('/api/auth/refresh').map(({ headers }) => headers['idempotency-key']);
+
+test('ref_4 each refresh has a key of its own, forgotten when the answer is there', async () => {
+  const { auth, to } = await stage(signedIn());
+  await auth.refresh();
+  const [first, second] = keys(to);
+  assert.match(first, /^[!-~]{8,128}$/);
+  assert.notEqual(first, second);
+  assert.equal(kept.size, 0);
+});
+
+for (const [what, answer] of [
+  ['is lost', new TypeError('x')], ['is cut', () => ({ clone() { return { ok: true, status: 200, headers: new Headers(), text: () => Promise.reject(new TypeError('x')) }; } })],
+  ['is a gateway’s', new Response('<h1>502</h1>', { status: 502 })], ['asks to wait', refusal(429, 'RATE_LIMITED')],
+]) {
+  test(`ref_4 when the answer ${what}, the next try has the same key, the one after a new one`, async () => {
+    const { auth, to } = await stage(signedIn({ '/api/auth/refresh': [tokens(), answer, tokens()] }));
+    assert.notEqual(await code(auth.refresh()), 'none');
+    await auth.refresh();
+    await auth.refresh();
+    const [first, second, third, fourth] = keys(to);
+    assert.equal(second, third);
+    assert.equal(new Set([first, second, fourth]).size, 3);
+    assert.equal(kept.size, 0);
+  });
+}
+
+test('ref_4 the next load goes on with the key of a refresh that was lost, from another origin with its proof too', async () => {
+  const away = { origin: 'https://app.example.org' };
+  const one = await stage(signedIn({ '/api/auth/csrf': ok({ csrfToken: 'k1' }), '/api/auth/refresh': new TypeError('x') }), away);
+  one.auth.close();
+  const two = await stage(signedIn(), away);
+  assert.equal(two.auth.user.email, 'bob@example.org');
+  assert.deepEqual(keys(two.to), keys(one.to));
+  assert.equal(two.to('/api/auth/refresh')[0].headers['x-csrf-token'], 'k1');
+  assert.deepEqual(two.to('/api/auth/csrf'), []);
+});
+
+test('ref_4 without storage a retry has the same key all the same', async () => {
+  Object.defineProperty(globalThis, 'localStorage', { configurable: true, get() { throw new Error('SecurityError'); } });
+  const { auth, to } = await stage(signedIn({ '/api/auth/refresh': [tokens(), new TypeError('x'), tokens()] }));
+  await auth.refresh().catch(() => {});
+  await auth.refresh();
+  assert.equal(keys(to)[1], keys(to)[2]);
+});
+
+test('ref_4 a sign-out forgets the key', async () => {
+  const { auth } = await stage(signedIn({ '/api/auth/refresh': [tokens(), new TypeError('x')], '/api/auth/logout': ok({ message: 'x' }) }));
+  await auth.refresh().catch(() => {});
+  assert.equal(kept.size, 1);
+  await auth.logout();
+  assert.equal(kept.size, 0);
+});
+
+test('an hour asleep: the token is over though one clock stood still, and a new one is waited for', async () => {
+  const { auth, to } = await stage(signedIn());
+  const before = await auth.token();
+  Date.now = () => 1e12 + 3600e3;
+  assert.equal(auth.expiresIn, 0);
+  assert.notEqual(await auth.token(), before);
+  assert.equal(to('/api/auth/refresh').length, 2);
+  // A wall clock that is put back lengthens nothing.
+  Date.now = () => 1e12 - 3600e3;
+  now = 890e3;
+  assert.equal(auth.expiresIn, 10);
+  await auth.token();
+  assert.equal(auth.expiresIn, 900, 'token() renews before it answers');
+});
+
+for (const event of ['visibilitychange', 'resume', 'pageshow', 'online']) {
+  test(`${event} after a sleep renews`, async () => {
+    const { auth, to, heard } = await stage(signedIn());
+    heard[event]({});
+    Date.now = () => 1e12 + 3600e3;
+    heard[event]({});
+    await auth.refresh();
+    assert.equal(to('/api/auth/refresh').length, 2);
+  });
+}
+
+test('a browser without AbortSignal.timeout works', async () => {
+  const { timeout } = AbortSignal;
+  delete AbortSignal.timeout;
+  try {
+    assert.equal((await stage(signedIn())).auth.user.email, 'bob@example.org');
+  } finally {
+    AbortSignal.timeout = timeout;
+  }
 });
 
 test('a conflict without end is an error, never a sign-out', async () => {
@@ -261,7 +388,7 @@ test('a token is renewed below a minute while calls go on, and waited for when i
   const before = to('/api/x')[0].headers.authorization;
   await auth.call('GET', '/api/x');
   assert.equal(to('/api/x')[1].headers.authorization, before, 'the call did not wait');
-  await auth.refresh();
+  await auth.token();
   assert.equal(to('/api/auth/refresh').length, 2);
   now += 901e3;
   await auth.call('GET', '/api/x');
@@ -285,7 +412,7 @@ test('a timer renews before the end, and waits while nobody looks', async () => 
   first.act();
   assert.equal(to('/api/auth/refresh').length, 1);
   globalThis.document.visibilityState = 'visible';
-  heard.visibilitychange();
+  heard.visibilitychange({});
   await auth.refresh();
   assert.equal(to('/api/auth/refresh').length, 2);
 });
@@ -304,10 +431,10 @@ test('a timer that finds no network tries again, when the server asked to', asyn
 
 test('coming online, and back from the back-forward cache, it looks again', async () => {
   const { auth, to, heard } = await stage(signedIn());
-  heard.online();
+  heard.online({});
   assert.equal(to('/api/auth/refresh').length, 1, 'the token is still good');
   now = 900e3;
-  heard.online();
+  heard.online({});
   await auth.refresh();
   assert.equal(to('/api/auth/refresh').length, 2);
   heard.pageshow({ persisted: false });
@@ -328,7 +455,7 @@ test('sign-out sends proof and bearer; without an answer nobody is signed out', 
 });
 
 test('sign-out everywhere ends all sessions, then this browser’s cookie', async () => {
-  const { auth, sent } = await stage(signedIn({ '/api/auth/logout-all': ok({}), '/api/auth/logout': ok({}) }));
+  const { auth, sent } = await stage(signedIn({ '/api/auth/logout-all': ok({}), '/api/auth/logout': ok({ message: 'x' }) }));
   await auth.logoutAll();
   assert.deepEqual(sent.slice(-2).map(({ path }) => path), ['/api/auth/logout-all', '/api/auth/logout']);
   assert.equal(auth.user, null);
@@ -345,7 +472,7 @@ test('a password change goes on with the new tokens; a wrong password is not tri
 });
 
 test('tabs tell each other: out is believed, in is looked up', async () => {
-  const one = await stage(signedIn({ '/api/auth/logout': ok({}), '/api/auth/login': () => tokens({ user: BOB }) }));
+  const one = await stage(signedIn({ '/api/auth/logout': ok({ message: 'x' }), '/api/auth/login': () => tokens({ user: BOB }) }));
   const two = await stage(signedIn());
   const next = (auth) => new Promise((resolve) => auth.onChange((user) => resolve(user)));
   let heard = next(two.auth);
@@ -358,7 +485,7 @@ test('tabs tell each other: out is believed, in is looked up', async () => {
 
 test('a refresh that was under way when another tab signed out counts for nothing', async () => {
   let answer;
-  const one = await stage(signedIn({ '/api/auth/logout': ok({}) }));
+  const one = await stage(signedIn({ '/api/auth/logout': ok({ message: 'x' }) }));
   const two = await stage(signedIn({ '/api/auth/refresh': [tokens(), () => new Promise((done) => (answer = () => done(tokens())))] }));
   const out = new Promise((resolve) => two.auth.onChange(resolve));
   const refreshed = two.auth.refresh();
