@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{
         Arc, LazyLock, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -178,18 +178,29 @@ fn fresh_id() -> String {
 }
 
 /// The client's address: the socket's peer, or what trusted proxies say, read from the right: the
-/// first hop that is not one of them. Whatever is not an address ends the walk (LIM-6).
-#[must_use]
-pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+/// first hop that is not one of them. Whatever is not an address ends the walk (LIM-6): then a trusted
+/// proxy has hidden its client, and its own address is an error.
+///
+/// # Errors
+/// The address of the proxy that said nothing that can be read.
+pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Result<IpAddr, IpAddr> {
     let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
     let mut client = peer.to_canonical();
     let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().map(|line| line.to_str().unwrap_or("?")).collect();
-    let mut hops = lines.iter().flat_map(|line| line.split(',')).rev();
+    // RFC 9110 §5.6.1: a list may have empty elements, which say nothing.
+    let mut hops = lines.iter().flat_map(|line| line.split(',')).map(str::trim).filter(|hop| !hop.is_empty()).rev();
     while is_trusted(&client) {
-        let Some(Ok(hop)) = hops.next().map(|hop| hop.trim().parse::<IpAddr>()) else { break };
-        client = hop.to_canonical();
+        client = hops.next().and_then(address_of_hop).ok_or(client)?.to_canonical();
     }
-    client
+    Ok(client)
+}
+
+/// An address as proxies write it: bare, with a port, in brackets, in quotes (RFC 7239 §6).
+fn address_of_hop(hop: &str) -> Option<IpAddr> {
+    let hop = hop.strip_prefix('"').and_then(|hop| hop.strip_suffix('"')).unwrap_or(hop);
+    let bare = || hop.parse::<IpAddr>().ok();
+    let bracketed = || hop.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+    bare().or_else(bracketed).or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 #[cfg(test)]
@@ -208,7 +219,8 @@ mod tests {
     fn lim_6_forwarded_addresses_count_from_trusted_proxies_alone_and_from_the_right() {
         let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().expect("a net")];
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
-        let client = |peer: &str, lines: &[(&'static str, &str)]| client_address(ip(peer), &headers(lines), &trusted);
+        let client =
+            |peer: &str, lines: &[(&'static str, &str)]| client_address(ip(peer), &headers(lines), &trusted).unwrap_or_else(|proxy| proxy);
         let xff = "x-forwarded-for";
         assert_eq!(client("192.0.2.9", &[(xff, "1.1.1.1")]), ip("192.0.2.9"), "an untrusted peer is not believed");
         assert_eq!(client("10.0.0.1", &[(xff, "1.1.1.1")]), ip("1.1.1.1"));
@@ -218,6 +230,33 @@ mod tests {
         assert_eq!(client("10.0.0.1", &[(xff, "1.1.1.1, garbage, 10.0.0.2")]), ip("10.0.0.2"));
         assert_eq!(client("10.0.0.1", &[]), ip("10.0.0.1"));
         assert_eq!(client("::ffff:10.0.0.1", &[(xff, "::ffff:1.1.1.1")]), ip("1.1.1.1"));
+    }
+
+    #[test]
+    fn lim_6_a_forwarded_address_is_read_however_proxies_spell_it() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().expect("a net")];
+        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let client = |hop: &str| client_address(ip("10.0.0.1"), &headers(&[("x-forwarded-for", hop)]), &trusted);
+        for (spelt, meant) in [
+            ("203.0.113.5:4711", "203.0.113.5"),
+            ("\"203.0.113.5\"", "203.0.113.5"),
+            ("\"203.0.113.5:4711\"", "203.0.113.5"),
+            ("203.0.113.5,", "203.0.113.5"),
+            ("203.0.113.5, ,", "203.0.113.5"),
+            ("6.6.6.6, 203.0.113.5:4711, 10.0.0.2:80", "203.0.113.5"),
+            ("2001:db8::5", "2001:db8::5"),
+            ("[2001:db8::5]", "2001:db8::5"),
+            ("[2001:db8::5]:4711", "2001:db8::5"),
+            ("\"[2001:db8::5]:4711\"", "2001:db8::5"),
+            ("[::ffff:203.0.113.5]:4711", "203.0.113.5"),
+        ] {
+            assert_eq!(client(spelt), Ok(ip(meant)), "{spelt}");
+        }
+        for unread in ["", ",", "unknown", "_hidden", "203.0.113.5:", "203.0.113.5:99999", "[203.0.113.5]", "[2001:db8::5", "\"203.0.113.5"]
+        {
+            assert_eq!(client(unread), Err(ip("10.0.0.1")), "{unread}");
+        }
+        assert_eq!(client("6.6.6.6, unknown, 10.0.0.2"), Err(ip("10.0.0.2")), "the proxy that hides its client");
     }
 
     #[test]

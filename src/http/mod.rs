@@ -110,7 +110,13 @@ pub fn service(
         let (mut parts, body) = request.into_parts();
         let headers = std::mem::take(&mut parts.headers);
         let trusted = &web.app.settings.server.trusted_proxies;
-        let client = client_address(peer, &headers, trusted);
+        let client = client_address(peer, &headers, trusted).unwrap_or_else(|proxy| {
+            // What reads is not limited, and whoever is on the proxy's machine may ask for `/health`.
+            if !parts.method.is_safe() {
+                warn_of_silent_proxy(proxy);
+            }
+            proxy
+        });
         if headers.contains_key("x-forwarded-for") && !trusted.iter().any(|net| net.contains(&peer)) {
             warn_of_untrusted_proxy(peer);
         }
@@ -136,11 +142,28 @@ pub fn service(
 /// its limits.
 fn warn_of_untrusted_proxy(peer: IpAddr) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
-    let mut last = LAST.lock();
-    if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(60)) {
-        *last = Some(Instant::now());
+    if is_due(&LAST) {
         tracing::warn!(%peer, "X-Forwarded-For from a peer that is not trusted is ignored: if it is your proxy, list it in server.trusted_proxies");
     }
+}
+
+/// Says, once a minute at most, that a trusted proxy does not tell whom it speaks for: all its clients
+/// share the limits of one.
+fn warn_of_silent_proxy(proxy: IpAddr) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    if is_due(&LAST) {
+        tracing::warn!(%proxy, "a trusted proxy sent no X-Forwarded-For with an address that can be read, so its clients share its limits: let it send one");
+    }
+}
+
+/// Whether a minute has gone by since this was due last.
+fn is_due(last: &Mutex<Option<Instant>>) -> bool {
+    let mut last = last.lock();
+    let is_due = last.is_none_or(|last| last.elapsed() >= Duration::from_secs(60));
+    if is_due {
+        *last = Some(Instant::now());
+    }
+    is_due
 }
 
 /// The answer to what no route sees.
