@@ -108,7 +108,7 @@ impl App {
             sessions: sessions.clone(),
             passwords,
             codes: OneTimeCodes::new(&keyring),
-            devices: Devices::new(&keyring),
+            devices: Devices::new(&keyring, settings.tokens.session_max_age),
             throttle: throttle.clone(),
             roles: settings.roles.clone(),
             registration: settings.registration.clone(),

@@ -16,7 +16,7 @@ const HOMES: [(&str, &[&str]); 8] = [
     ("bincode", &["src/store/record.rs"]),
     ("scrypt", &["src/service/passwords.rs"]),
     ("jsonwebtoken", &["src/service/access_tokens.rs"]),
-    ("governor", &["src/service/throttle.rs"]),
+    ("governor", &["src/service/throttle/bucket.rs"]),
     ("rust_embed", &["src/http/assets.rs"]),
     ("warp", &["src/http/"]),
 ];

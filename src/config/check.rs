@@ -50,6 +50,9 @@ impl Settings {
         count("limits.login_failures", self.limits.login_failures as usize, 1, 100)?;
         count("limits.login_failures_per_address", self.limits.login_failures_per_address as usize, 1, 100_000)?;
         count("limits.login_failures_per_account", self.limits.login_failures_per_account as usize, 1, 100_000)?;
+        // Changing a password takes two.
+        count("limits.hashes_per_minute", self.limits.hashes_per_minute as usize, 2, 1_000_000)?;
+        count("limits.wide_prefix_factor", self.limits.wide_prefix_factor as usize, 1, 1000)?;
         count("limits.register_burst", self.limits.register_burst as usize, 1, 1_000_000)?;
         count("limits.refresh_per_minute", self.limits.refresh_per_minute as usize, 1, 1_000_000)?;
         for (key, name) in [("tokens.issuer", &t.issuer), ("tokens.audience", &t.audience)] {

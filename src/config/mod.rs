@@ -238,6 +238,10 @@ section!(
         /// In which time they count.
         #[serde(with = "humantime_serde")]
         login_window: Duration = Duration::from_secs(15 * 60),
+        /// Hashes per address and minute, and at once.
+        hashes_per_minute: u32 = 30,
+        /// How many times what an address has a /24 or a /48 has (LIM-5).
+        wide_prefix_factor: u32 = 8,
         /// Registrations per address at once.
         register_burst: u32 = 20,
         /// Refreshes per session and minute.

@@ -14,6 +14,17 @@ pub enum AddressPrefix {
     V6(u64),
 }
 
+impl AddressPrefix {
+    /// What one subscriber may have many prefixes of: the /48 or the /24 this one lies in, named by its first.
+    #[must_use]
+    pub const fn wider(self) -> Self {
+        match self {
+            Self::V4(v4) => Self::V4(Ipv4Addr::from_bits(v4.to_bits() & !0xff)),
+            Self::V6(upper) => Self::V6(upper & !0xffff),
+        }
+    }
+}
+
 impl From<IpAddr> for AddressPrefix {
     fn from(ip: IpAddr) -> Self {
         match ip.to_canonical() {
@@ -44,5 +55,14 @@ mod tests {
         assert_ne!(prefix("2001:db8::1"), prefix("2001:db8:0:1::1"));
         assert_ne!(prefix("192.0.2.1"), prefix("192.0.2.2"));
         assert_eq!(prefix("2001:db8::1").to_string(), "2001:db8::/64");
+    }
+
+    #[test]
+    fn lim_5_neighbouring_prefixes_have_one_wider_one() {
+        let wider = |text: &str| AddressPrefix::from(text.parse::<IpAddr>().expect("an address")).wider();
+        assert_eq!(wider("2001:db8:0:1::1"), wider("2001:db8:0:ffff::1"));
+        assert_ne!(wider("2001:db8::1"), wider("2001:db8:1::1"));
+        assert_eq!(wider("192.0.2.1"), wider("192.0.2.255"));
+        assert_ne!(wider("192.0.2.1"), wider("192.0.3.1"));
     }
 }

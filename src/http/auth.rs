@@ -348,7 +348,7 @@ fn signed_in_again(call: &Call, grant: &Grant, devices: &[SecretString]) -> Resp
 }
 
 fn known(call: &Call, status: StatusCode, grant: &Grant, devices: &[SecretString], with_user: WithUser) -> Response {
-    let (token, seconds) = call.app().accounts.device_token(&grant.user, devices);
+    let (token, seconds) = call.app().accounts.device_token(&grant.user, devices, grant.session.transport);
     let mut response = granted(call.site(), status, grant, Some(&token), with_user);
     if grant.session.transport == Transport::Cookie {
         response.headers_mut().append(header::SET_COOKIE, call.site().device(&token, seconds));

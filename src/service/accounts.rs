@@ -5,12 +5,13 @@ mod manage;
 pub use super::events::Actor;
 use super::{
     Error,
-    devices::{self, Device, Devices},
+    caller::{AccountKey, Caller, Origin},
+    devices::{Device, Devices},
     events::{By, Event, Kind},
-    passwords::{Passwords, Verdict},
+    passwords::{Passwords, Verdict, Weakness},
     refresh_tokens::OneTimeCodes,
     sessions::{Grant, Principal, Sessions},
-    throttle::{AccountKey, Throttle},
+    throttle::{Attempt, Throttle},
 };
 use crate::{
     config::{self, RegistrationMode},
@@ -109,8 +110,8 @@ impl Accounts {
             }
         };
         self.passwords.check(&password, &email).map_err(Error::WeakPassword)?;
-        self.throttle.register(AddressPrefix::from(arrival.client.ip))?;
-        self.create(email, password, self.registration.default_role.clone(), admission, arrival).await
+        let attempt = self.throttle.register(AccountKey::of(email.as_str()), AddressPrefix::from(arrival.client.ip))?;
+        self.create(email, password, self.registration.default_role.clone(), admission, arrival, attempt).await
     }
 
     /// Makes the first admin from a set-up link and signs them in.
@@ -120,12 +121,20 @@ impl Accounts {
     pub async fn set_up(&self, token: &SecretString, email: Email, password: Password, arrival: Arrival) -> Result<Grant, Error> {
         let hash = self.codes.setup_hash(token).ok_or(Error::InvalidSetupToken)?;
         self.passwords.check(&password, &email).map_err(Error::WeakPassword)?;
-        self.throttle.register(AddressPrefix::from(arrival.client.ip))?;
-        self.create(email, password, Role::admin(), Admission::Setup(hash), arrival).await
+        let attempt = self.throttle.register(AccountKey::of(email.as_str()), AddressPrefix::from(arrival.client.ip))?;
+        self.create(email, password, Role::admin(), Admission::Setup(hash), arrival, attempt).await
     }
 
-    async fn create(&self, email: Email, password: Password, role: Role, admission: Admission, arrival: Arrival) -> Result<Grant, Error> {
-        let user = self.new_user(email, password, role).await?;
+    async fn create(
+        &self,
+        email: Email,
+        password: Password,
+        role: Role,
+        admission: Admission,
+        arrival: Arrival,
+        attempt: Attempt<'_>,
+    ) -> Result<Grant, Error> {
+        let user = self.new_user(email, password, role, attempt.caller()).await?;
         let from = AddressPrefix::from(arrival.client.ip);
         let is_setup = matches!(admission, Admission::Setup(_));
         let session = self.sessions.prepare(user.id, arrival.transport, arrival.client);
@@ -165,10 +174,9 @@ impl Accounts {
         let sought = parsed.clone().or_else(|| NOBODY.parse().ok());
         let user = sought.map(|email| self.store.user_by_email(&email)).transpose()?.flatten().filter(|_| parsed.is_some());
         let target = user.as_ref().map(|user| user.id);
-        let device = user.as_ref().and_then(|user| self.known_device(user, &arrival.devices));
-        let attempt = self.throttle.sign_in(account, from, device.as_ref())?;
+        let attempt = self.throttle.sign_in(account, self.origin(user.as_ref(), from, &arrival.devices)?)?;
         let stored = user.as_ref().map(|user| user.password_hash.clone());
-        let verdict = self.passwords.verify(Password::new(password).ok(), stored).await?;
+        let verdict = self.passwords.verify(attempt.caller(), Password::new(password).ok(), stored).await?;
         if let (Some(user), Verdict::Right { rehashed }) = (user, verdict)
             && !user.disabled
         {
@@ -199,7 +207,8 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`] for a wrong current password, which is limited like a sign-in
-    /// (AUT-9); [`Error::WeakPassword`], [`Error::Limited`], [`Error::Overloaded`], the store's.
+    /// (AUT-9), but never by what others do; [`Error::WeakPassword`], [`Error::Limited`], [`Error::Overloaded`],
+    /// the store's.
     pub async fn change_password(
         &self,
         principal: &Principal,
@@ -211,8 +220,13 @@ impl Accounts {
         let from = AddressPrefix::from(client.ip);
         let transport = self.store.session(principal.session)?.ok_or(Error::SessionEnded)?.transport;
         self.passwords.check(&new, &user.email).map_err(Error::WeakPassword)?;
-        let attempt = self.throttle.sign_in(AccountKey::of(user.email.as_str()), from, None)?;
-        match self.passwords.verify(Password::new(current).ok(), Some(user.password_hash.clone())).await? {
+        let current = Password::new(current).ok();
+        if current.as_ref().is_some_and(|current| current.expose() == new.expose()) {
+            return Err(Error::WeakPassword(Weakness::InUse));
+        }
+        let attempt = self.throttle.change_password(user.id, from)?;
+        let caller = attempt.caller();
+        match self.passwords.verify(caller.clone(), current, Some(user.password_hash.clone())).await? {
             Verdict::Right { .. } => attempt.succeeded(),
             Verdict::Wrong => {
                 attempt.failed();
@@ -220,7 +234,7 @@ impl Accounts {
                 return Err(Error::InvalidCredentials);
             }
         }
-        let new_hash = self.passwords.hash(new).await?;
+        let new_hash = self.passwords.hash(caller, new).await?;
         let successor = self.sessions.prepare(user.id, transport, client);
         let change = PasswordChange { session: principal.session, verified_hash: user.password_hash.clone(), new_hash, successor };
         let (session, user) = self.store.change_password(change).await?.ok_or(Error::InvalidCredentials)?;
@@ -234,23 +248,38 @@ impl Accounts {
         self.recognised(held).any(|device| device.user == user)
     }
 
-    /// The token of the device that somebody signed in from, and for how many seconds to keep it.
+    /// The token of the device that somebody signed in from, and for how many seconds to keep it. In a cookie it
+    /// stands with those of others who use that browser; what a body says is for one user alone.
     #[must_use]
-    pub fn device_token(&self, user: &User, held: &[SecretString]) -> (SecretString, u64) {
-        (self.devices.issue(user.id, self.known_device(user, held), self.clock.now()), devices::LIFE.as_secs())
+    pub fn device_token(&self, user: &User, held: &[SecretString], transport: Transport) -> (SecretString, u64) {
+        let now = self.clock.now();
+        let token = match transport {
+            Transport::Cookie => {
+                let lists: Vec<_> = held.iter().map(ExposeSecret::expose_secret).collect();
+                self.devices.issue_into(&lists, user.id, user.epoch, now)
+            }
+            Transport::Body => self.devices.issue(user.id, user.epoch, self.recognised(held).find(|device| device.user == user.id), now),
+        };
+        (token, self.devices.life().as_secs())
     }
 
-    fn known_device(&self, user: &User, held: &[SecretString]) -> Option<Device> {
-        self.recognised(held).find(|device| device.user == user.id)
+    /// Where a try on this account comes from, as the account sees it (LIM-3).
+    fn origin(&self, user: Option<&User>, from: AddressPrefix, held: &[SecretString]) -> Result<Origin, Error> {
+        let Some(user) = user else { return Ok(Origin::Stranger(from)) };
+        if let Some(device) = self.recognised(held).find(|device| device.user == user.id && device.epoch == user.epoch) {
+            return Ok(Origin::KnownDevice(device, from));
+        }
+        let is_known = self.store.is_used_from(user.id, from, self.clock.now())?;
+        Ok(if is_known { Origin::KnownPrefix(from) } else { Origin::Stranger(from) })
     }
 
     fn recognised(&self, held: &[SecretString]) -> impl Iterator<Item = Device> {
         let now = self.clock.now();
-        held.iter().filter_map(move |token| self.devices.recognise(token.expose_secret(), now))
+        held.iter().flat_map(move |list| self.devices.recognise_all(list.expose_secret(), now))
     }
 
-    async fn new_user(&self, email: Email, password: Password, role: Role) -> Result<User, Error> {
-        let password_hash = self.passwords.hash(password).await?;
+    async fn new_user(&self, email: Email, password: Password, role: Role, caller: Caller) -> Result<User, Error> {
+        let password_hash = self.passwords.hash(caller, password).await?;
         Ok(User {
             id: UserId::random(),
             email,

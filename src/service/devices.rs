@@ -7,88 +7,165 @@ use crate::{
     keyring::Keyring,
 };
 use data_encoding::BASE64URL_NOPAD;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
-const PREFIX: &str = "dwd1.";
-const BODY_LEN: usize = 16 + 16 + 8;
+const PREFIX: &str = "dwd2.";
+const BODY_LEN: usize = 16 + 4 + 1 + 8;
 
-/// How long a device is known after its last sign-in.
-pub const LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// Between the tokens of those who use one browser: no character of a token, and allowed in a cookie.
+const SEPARATOR: char = '~';
+
+/// How many users of one browser are known.
+const USERS: usize = 5;
+
+/// The devices of a user draw their ids from so few that, however many tokens somebody who once had the
+/// password has made themselves, they have no more than this many buckets of tries.
+const IDS: u8 = 20;
+
+/// How long a device is known after its last sign-in, at least.
+const LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A device some user signed in from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Device {
     /// Who.
     pub user: UserId,
-    /// Which.
-    pub id: [u8; 16],
+    /// Their epoch then: in a later one the device is a stranger's. For whoever has the user to compare.
+    pub epoch: u32,
+    /// Which of theirs, with others that drew the same.
+    pub id: u8,
 }
 
 /// Makes and recognises device tokens. They let nobody in: they only have tries of their own.
 pub struct Devices {
     keys: MacRing,
+    life: Duration,
 }
 
 impl Devices {
-    /// Sets up the keys.
+    /// Sets up the keys. A device is known for as long as somebody can have been signed in there.
     #[must_use]
-    pub fn new(keyring: &Keyring) -> Self {
-        Self { keys: MacRing::new(&keyring.hash) }
+    pub fn new(keyring: &Keyring, session_max_age: Duration) -> Self {
+        Self { keys: MacRing::new(&keyring.hash), life: LIFE.max(session_max_age) }
     }
 
-    /// The token of a device; of a new one when it has none of this user yet.
+    /// How long a device is known after its last sign-in.
+    #[must_use]
+    pub const fn life(&self) -> Duration {
+        self.life
+    }
+
+    /// A token of a device of this user: of the one it is known as, or of one drawn by lot.
     ///
     /// # Panics
     /// When the operating system has no randomness to give.
     #[must_use]
-    pub fn issue(&self, user: UserId, known: Option<Device>, now: Timestamp) -> SecretString {
+    pub fn issue(&self, user: UserId, epoch: u32, known: Option<Device>, now: Timestamp) -> SecretString {
         let id = known.filter(|device| device.user == user).map_or_else(
             || {
-                let mut id = [0; 16];
-                getrandom::fill(&mut id).expect("the operating system provides randomness");
-                id
+                let mut lot = [0];
+                getrandom::fill(&mut lot).expect("the operating system provides randomness");
+                lot[0] % IDS
             },
             |device| device.id,
         );
-        let mut bytes = [&user.as_bytes()[..], &id, &now.secs().to_be_bytes()].concat();
+        let mut bytes = [&user.as_bytes()[..], &epoch.to_be_bytes(), &[id], &now.secs().to_be_bytes()].concat();
         bytes.extend(self.keys.current().tag(&[b"device\0", &bytes]));
         format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&bytes)).into()
     }
 
-    /// Recognises a token we issued within [`LIFE`].
+    /// The lists as one with a new token of this user first, in place of an earlier one; those of others stay,
+    /// up to five in all.
+    #[must_use]
+    pub fn issue_into(&self, lists: &[&str], user: UserId, epoch: u32, now: Timestamp) -> SecretString {
+        let known = lists.iter().flat_map(|list| self.recognise_all(list, now)).find(|device| device.user == user);
+        let own = self.issue(user, epoch, known, now);
+        let tokens = lists.iter().flat_map(|list| list.split(SEPARATOR).take(USERS));
+        let others = tokens.filter(|token| self.recognise(token, now).is_some_and(|device| device.user != user));
+        let mut listed = own.expose_secret().to_owned();
+        for token in others.take(USERS - 1) {
+            listed.push(SEPARATOR);
+            listed.push_str(token);
+        }
+        listed.into()
+    }
+
+    /// The devices of a list that are known.
+    pub fn recognise_all(&self, list: &str, now: Timestamp) -> impl Iterator<Item = Device> {
+        list.split(SEPARATOR).take(USERS).filter_map(move |token| self.recognise(token, now))
+    }
+
+    /// Recognises a token we issued not too long ago.
     #[must_use]
     pub fn recognise(&self, token: &str, now: Timestamp) -> Option<Device> {
         let bytes = BASE64URL_NOPAD.decode(token.strip_prefix(PREFIX)?.as_bytes()).ok()?;
         let (body, tag) = bytes.split_at_checked(BODY_LEN)?;
         self.keys.iter().find(|key| key.verify(&[b"device\0", body], tag))?;
         let (user, rest) = body.split_first_chunk()?;
-        let (id, issued) = rest.split_first_chunk()?;
+        let (epoch, rest) = rest.split_first_chunk()?;
+        let (id, issued) = rest.split_first()?;
         let issued = Timestamp::from_secs(u64::from_be_bytes(issued.try_into().ok()?));
-        (now.since(issued) < LIFE).then_some(Device { user: UserId::from_bytes(*user), id: *id })
+        let device = Device { user: UserId::from_bytes(*user), epoch: u32::from_be_bytes(*epoch), id: *id };
+        (now.since(issued) < self.life).then_some(device)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::ExposeSecret;
+    use std::collections::HashSet;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000_000_000);
+
+    fn devices() -> Devices {
+        Devices::new(&Keyring::generate(), Duration::from_secs(1))
+    }
+
+    fn user(n: u8) -> UserId {
+        UserId::from_bytes([n; 16])
+    }
 
     #[test]
     fn a_device_is_known_by_its_own_user_for_its_time() {
-        let devices = Devices::new(&Keyring::generate());
-        let (user, now) = (UserId::from_bytes([1; 16]), Timestamp::from_secs(1_000_000_000));
-        let token = devices.issue(user, None, now);
-        let device = devices.recognise(token.expose_secret(), now).expect("known");
-        assert_eq!(device.user, user);
-        assert_eq!(devices.recognise(token.expose_secret(), now.plus(LIFE)), None);
-        let again = devices.issue(user, Some(device), now.plus(LIFE));
-        assert_eq!(devices.recognise(again.expose_secret(), now.plus(LIFE)), Some(device), "the same device");
-        let other = devices.issue(UserId::from_bytes([2; 16]), Some(device), now);
-        assert_ne!(devices.recognise(other.expose_secret(), now).expect("known").id, device.id);
-        assert_eq!(Devices::new(&Keyring::generate()).recognise(token.expose_secret(), now), None);
-        for wrong in ["", "dwd1.", "dwd1.AAAA", &token.expose_secret().replace("dwd1.", "dwr1.")] {
-            assert_eq!(devices.recognise(wrong, now), None, "{wrong}");
+        let devices = devices();
+        let token = devices.issue(user(1), 7, None, NOW);
+        let device = devices.recognise(token.expose_secret(), NOW).expect("known");
+        assert_eq!((device.user, device.epoch), (user(1), 7));
+        assert_eq!(devices.recognise(token.expose_secret(), NOW.plus(LIFE)), None);
+        let later = devices.issue(user(1), 8, Some(device), NOW.plus(LIFE));
+        let later = devices.recognise(later.expose_secret(), NOW.plus(LIFE)).expect("known");
+        assert_eq!(later, Device { epoch: 8, ..device }, "the same device in another epoch");
+        let long = Devices::new(&Keyring::generate(), LIFE * 2);
+        let token = long.issue(user(1), 7, None, NOW);
+        assert!(long.recognise(token.expose_secret(), NOW.plus(LIFE)).is_some(), "as long as a session may last");
+        assert_eq!(self::devices().recognise(token.expose_secret(), NOW), None);
+        for wrong in ["", "dwd2.", "dwd2.AAAA", &token.expose_secret().replace("dwd2.", "dwr1.")] {
+            assert_eq!(devices.recognise(wrong, NOW), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn lim_3_however_many_tokens_a_user_makes_they_are_of_twenty_devices() {
+        let devices = devices();
+        let ids: HashSet<_> =
+            (0..500).map(|_| devices.recognise(devices.issue(user(1), 0, None, NOW).expose_secret(), NOW).expect("known").id).collect();
+        assert!(ids.len() <= usize::from(IDS) && ids.len() > 1, "{ids:?}");
+    }
+
+    #[test]
+    fn a_browser_is_known_by_the_five_who_signed_in_last() {
+        let devices = devices();
+        let mut list = String::new();
+        let users = |list: &str| devices.recognise_all(list, NOW).map(|device| device.user).collect::<Vec<_>>();
+        for n in 1..=6 {
+            list = devices.issue_into(&[&list], user(n), 0, NOW).expose_secret().to_owned();
+        }
+        assert_eq!(users(&list), [6, 5, 4, 3, 2].map(user));
+        let before = devices.recognise_all(&list, NOW).find(|device| device.user == user(4)).expect("known");
+        list = devices.issue_into(&[&format!("forged~{list}")], user(4), 1, NOW).expose_secret().to_owned();
+        assert_eq!(users(&list), [4, 6, 5, 3].map(user), "of six, five are looked at");
+        assert_eq!(devices.recognise_all(&list, NOW).next(), Some(Device { epoch: 1, ..before }));
+        assert!(list.len() < 500, "{} bytes of cookie", list.len());
     }
 }

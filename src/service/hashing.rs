@@ -1,12 +1,17 @@
 //! Threads that hash passwords, apart from all others: few, bounded in memory, of low priority, with
-//! a queue that says no in time (SPEC §3).
+//! a queue that is fair and says no in time (SPEC §3).
 
+mod queue;
+
+use super::caller::Caller;
+use parking_lot::{Condvar, Mutex};
+use queue::{Job, Queue, Ticket};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, mpsc},
+    sync::Arc,
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 /// There is no place to wait, or the wait was too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,99 +20,176 @@ pub struct Overloaded;
 /// The nice value of hashing threads: requests that hash nothing go first, whatever the flood.
 const NICE: i32 = 19;
 
-type Job = Box<dyn FnOnce() + Send>;
-
 /// The pool. Dropping it ends its threads once they are idle.
 pub struct HashPool {
-    jobs: mpsc::Sender<Job>,
-    places: Arc<Semaphore>,
+    shared: Arc<Shared>,
     wait: Duration,
 }
 
+struct Shared {
+    queue: Mutex<Queue>,
+    todo: Condvar,
+}
+
 impl HashPool {
-    /// Starts `threads` threads, before which at most `queue` jobs wait for at most `wait`.
+    /// Starts `threads` threads, before which at most `places` jobs wait for at most `wait`.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(threads: usize, queue: usize, wait: Duration) -> std::io::Result<Self> {
-        let (jobs, todo) = mpsc::channel::<Job>();
-        let todo = Arc::new(parking_lot::Mutex::new(todo));
+    pub fn start(threads: usize, places: usize, wait: Duration) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared { queue: Mutex::new(Queue::new(places)), todo: Condvar::new() });
+        let pool = Self { shared, wait };
         for n in 0..threads {
-            let todo = Arc::clone(&todo);
+            let shared = Arc::clone(&pool.shared);
             std::thread::Builder::new().name(format!("hash-{n}")).spawn(move || {
                 // On Linux this is the calling thread's own priority. Without it, still correct.
                 if let Err(error) = rustix::process::setpriority_process(None, NICE) {
                     tracing::warn!(%error, "hashing threads keep normal priority");
                 }
-                loop {
-                    // The lock is held while waiting: one idle thread waits for a job, the others for it.
-                    let Ok(job) = todo.lock().recv() else { break };
-                    job();
+                while let Some(job) = shared.next() {
+                    // A panic here would take the thread along; without a reply the caller sees Overloaded.
+                    let _ = catch_unwind(AssertUnwindSafe(job));
                 }
             })?;
         }
-        Ok(Self { jobs, places: Arc::new(Semaphore::new(threads + queue)), wait })
+        Ok(pool)
     }
 
-    /// Runs a job on one of the threads. A caller that goes away gives its place back, and its job,
-    /// if not begun, is not run.
+    /// Runs a job on one of the threads. A caller that goes away gives its place back, and its job, if not
+    /// begun, is not run; from when it is begun, [`Caller::has_begun`] says so, and it is waited for.
     ///
     /// # Errors
-    /// [`Overloaded`] at once when no place is left, or when none was reached in time.
-    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Overloaded> {
-        let place: OwnedSemaphorePermit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Overloaded)?;
-        let (reply, answer) = oneshot::channel();
-        let job = Box::new(move || {
-            if !reply.is_closed() {
-                // A panic here would take the thread along; without a reply the caller sees Overloaded.
-                if let Ok(outcome) = catch_unwind(AssertUnwindSafe(job)) {
-                    let _ = reply.send(outcome);
-                }
+    /// [`Overloaded`] at once when no place is left for this caller, or when its turn did not come in time.
+    pub async fn run<T: Send + 'static>(&self, caller: Caller, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Overloaded> {
+        let (reply, mut answer) = oneshot::channel();
+        let job = Box::new(move || drop(reply.send(job())));
+        let place = self.enter(caller, job).ok_or(Overloaded)?;
+        match tokio::time::timeout(self.wait, &mut answer).await {
+            Ok(outcome) => outcome,
+            Err(_) if place.leave() => return Err(Overloaded),
+            Err(_) => answer.await,
+        }
+        .map_err(|_| Overloaded)
+    }
+
+    fn enter(&self, caller: Caller, job: Job) -> Option<Place<'_>> {
+        let ticket = self.shared.queue.lock().push(caller, job)?;
+        self.shared.todo.notify_one();
+        Some(Place { shared: &self.shared, ticket })
+    }
+}
+
+impl Drop for HashPool {
+    fn drop(&mut self) {
+        self.shared.queue.lock().close();
+        self.shared.todo.notify_all();
+    }
+}
+
+impl Shared {
+    /// The next job, already begun; `None` once the pool is gone.
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.queue.lock();
+        if let Some(job) = queue.pop() {
+            return Some(job);
+        }
+        queue.rest();
+        loop {
+            self.todo.wait(&mut queue);
+            if queue.is_closed() {
+                return None;
             }
-        });
-        self.jobs.send(job).map_err(|_| Overloaded)?;
-        let outcome = tokio::time::timeout(self.wait, answer).await;
-        drop(place);
-        outcome.map_err(|_| Overloaded)?.map_err(|_| Overloaded)
+            if let Some(job) = queue.pop_by_rested() {
+                return Some(job);
+            }
+        }
+    }
+}
+
+/// A place in the queue, given back when its caller leaves.
+struct Place<'a> {
+    shared: &'a Shared,
+    ticket: Ticket,
+}
+
+impl Place<'_> {
+    /// Whether it was left before its job was begun.
+    fn leave(&self) -> bool {
+        self.shared.queue.lock().remove(&self.ticket)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        domain::AddressPrefix,
+        service::caller::{AccountKey, Standing},
+    };
     use std::sync::Barrier;
 
+    fn caller(n: u64) -> Caller {
+        Caller::new(AccountKey::of(&format!("user{n}")), AddressPrefix::V6(n), Standing::Stranger)
+    }
+
     #[tokio::test]
-    async fn beyond_the_queue_the_answer_is_no_and_a_place_comes_back_when_its_caller_leaves() {
-        let pool = Arc::new(HashPool::start(1, 1, Duration::from_secs(60)).expect("a pool"));
+    async fn lim_9_beyond_the_queue_the_answer_is_no_and_a_place_comes_back_when_its_caller_leaves() {
+        // One place for strangers: the other is kept.
+        let pool = Arc::new(HashPool::start(1, 2, Duration::from_secs(60)).expect("a pool"));
         let gate = Arc::new(Barrier::new(2));
+        let holder = caller(1);
         let busy = tokio::spawn({
-            let (pool, gate) = (Arc::clone(&pool), Arc::clone(&gate));
-            async move { pool.run(move || gate.wait().is_leader()).await }
+            let (pool, gate, holder) = (Arc::clone(&pool), Arc::clone(&gate), holder.clone());
+            async move { pool.run(holder, move || gate.wait().is_leader()).await }
         });
-        while pool.places.available_permits() != 1 {
+        while !holder.has_begun() {
             tokio::task::yield_now().await;
         }
+        let left = caller(2);
         let waiting = tokio::spawn({
-            let pool = Arc::clone(&pool);
-            async move { pool.run(|| panic!("its caller has left: it must not run")).await }
+            let (pool, left) = (Arc::clone(&pool), left.clone());
+            async move { pool.run(left, || panic!("its caller has left: it must not run")).await }
         });
-        while pool.places.available_permits() != 0 {
+        while pool.shared.queue.lock().waiting() != 1 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(pool.run(|| 1).await, Err(Overloaded));
+        assert_eq!(pool.run(caller(3), || 1).await, Err(Overloaded));
         waiting.abort();
         assert!(waiting.await.expect_err("aborted").is_cancelled());
-        let next = pool.run(|| 2);
+        assert!(!left.has_begun(), "what was not begun does not count");
+        let next = pool.run(caller(3), || 2);
         gate.wait();
         assert_eq!(next.await, Ok(2));
         busy.await.expect("joined").expect("ran");
     }
 
     #[tokio::test]
+    async fn a_job_that_was_begun_is_waited_for_and_one_that_was_not_is_given_up() {
+        let pool = Arc::new(HashPool::start(1, 8, Duration::from_millis(20)).expect("a pool"));
+        let gate = Arc::new(Barrier::new(2));
+        let holder = caller(1);
+        let busy = tokio::spawn({
+            let (pool, gate, holder) = (Arc::clone(&pool), Arc::clone(&gate), holder.clone());
+            async move { pool.run(holder, move || gate.wait().is_leader()).await }
+        });
+        while !holder.has_begun() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pool.run(caller(2), || 1).await, Err(Overloaded), "its turn did not come in time");
+        gate.wait();
+        busy.await.expect("joined").expect("it was begun in time");
+    }
+
+    #[tokio::test]
     async fn a_panicking_job_leaves_the_pool_working() {
-        let pool = HashPool::start(1, 1, Duration::from_secs(60)).expect("a pool");
-        assert_eq!(pool.run(|| panic!("a bug")).await, Err::<(), _>(Overloaded));
-        assert_eq!(pool.run(|| 3).await, Ok(3));
+        let pool = HashPool::start(1, 8, Duration::from_secs(60)).expect("a pool");
+        assert_eq!(pool.run(caller(1), || panic!("a bug")).await, Err::<(), _>(Overloaded));
+        assert_eq!(pool.run(caller(1), || 3).await, Ok(3));
     }
 }

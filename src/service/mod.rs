@@ -2,7 +2,7 @@
 
 pub mod access_tokens;
 pub mod accounts;
-mod backoff;
+pub mod caller;
 pub mod csrf;
 pub mod devices;
 mod error;

@@ -1,6 +1,9 @@
 //! Password rules and password hashes. The only place that names scrypt (I1).
 
-use super::hashing::{HashPool, Overloaded};
+use super::{
+    caller::Caller,
+    hashing::{HashPool, Overloaded},
+};
 use crate::{
     config::{self, MAX_SCRYPT_MEMORY},
     domain::{Email, Password},
@@ -30,6 +33,8 @@ pub enum Weakness {
     Common,
     /// The e-mail address, a part of it, or the name of this program.
     Guessable,
+    /// The present one: whoever replaces a password means to have another.
+    InUse,
 }
 
 impl fmt::Display for Weakness {
@@ -38,6 +43,7 @@ impl fmt::Display for Weakness {
             Self::Short(least) => write!(f, "must have at least {least} characters"),
             Self::Common => f.write_str("is one of the most common passwords"),
             Self::Guessable => f.write_str("is too close to the e-mail address or the name of this service"),
+            Self::InUse => f.write_str("is the one in use"),
         }
     }
 }
@@ -99,9 +105,9 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Overloaded`].
-    pub async fn hash(&self, password: Password) -> Result<String, Overloaded> {
+    pub async fn hash(&self, caller: Caller, password: Password) -> Result<String, Overloaded> {
         let hasher = self.hasher.clone();
-        self.pool.run(move || hasher.hash(&password)).await
+        self.pool.run(caller, move || hasher.hash(&password)).await
     }
 
     /// Compares a password with a stored hash. Without a hash, or without a password that could be
@@ -109,9 +115,9 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Overloaded`].
-    pub async fn verify(&self, password: Option<Password>, stored: Option<String>) -> Result<Verdict, Overloaded> {
+    pub async fn verify(&self, caller: Caller, password: Option<Password>, stored: Option<String>) -> Result<Verdict, Overloaded> {
         let hasher = self.hasher.clone();
-        self.pool.run(move || hasher.verify(password.as_ref(), stored.as_deref())).await
+        self.pool.run(caller, move || hasher.verify(password.as_ref(), stored.as_deref())).await
     }
 }
 
@@ -142,7 +148,8 @@ impl Hasher {
             .to_string()
     }
 
-    /// The same steps whether there is a user, a password, a sound hash or none of them (AUT-2).
+    /// The same steps whether there is a user, a password, a sound hash or none of them, and the same work
+    /// however cheap the parameters were that the hash was made with (AUT-2).
     fn verify(&self, password: Option<&Password>, stored: Option<&str>) -> Verdict {
         let (hash, params) = affordable(stored.unwrap_or(&self.nobody)).unwrap_or_else(|| {
             tracing::error!("a stored password hash is damaged or asks for too much; its user cannot sign in until it is reset");
@@ -155,9 +162,39 @@ impl Hasher {
                 let is_todays = (params.log_n(), params.r(), params.p()) == (self.params.log_n(), self.params.r(), self.params.p());
                 Verdict::Right { rehashed: (!is_todays).then(|| self.hash(password)) }
             }
-            _ => Verdict::Wrong,
+            _ => {
+                self.top_up(params);
+                Verdict::Wrong
+            }
         }
     }
+
+    /// Does the work that a hash with these parameters left undone of today's, and throws it away: N * r * p is
+    /// the number of blocks that scrypt mixes, so what is left is made of smaller and smaller N.
+    fn top_up(&self, done: Params) {
+        let mut left = work(self.params).saturating_sub(work(done));
+        for log_n in (MIN_TOP_UP_LOG_N..=self.params.log_n()).rev() {
+            let unit = u64::from(self.params.r()) << log_n;
+            let Ok(p) = u32::try_from(left / unit) else { continue };
+            if let Ok(params) = Params::new(log_n, self.params.r(), p.max(1))
+                && p > 0
+            {
+                left -= u64::from(p) * unit;
+                let mut thrown_away = [0; 32];
+                // Nothing depends on whether it succeeds.
+                let _ = scrypt::scrypt(b"", b"", &params, std::hint::black_box(&mut thrown_away));
+                std::hint::black_box(thrown_away);
+            }
+        }
+    }
+}
+
+/// Less work than this is lost in the noise of everything else.
+const MIN_TOP_UP_LOG_N: u8 = 4;
+
+/// How many blocks a hash mixes.
+fn work(params: Params) -> u64 {
+    (u64::from(params.r()) * u64::from(params.p())) << params.log_n()
 }
 
 /// A stored hash, if it is scrypt's and no more work than we are ready to do: `verify_password`
@@ -177,8 +214,13 @@ fn affordable(stored: &str) -> Option<(PasswordHash, Params)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::caller::AccountKey;
     use secrecy::SecretString;
     use std::time::{Duration, Instant};
+
+    fn caller() -> Caller {
+        Caller::operator(AccountKey::of("ada"))
+    }
 
     fn passwords(log_n: u8) -> Passwords {
         let settings = config::Passwords { scrypt_log_n: log_n, scrypt_p: 1, ..config::Passwords::default() };
@@ -219,10 +261,10 @@ mod tests {
     async fn aut_13_hashes_are_salted_phc_strings_and_upgraded_when_parameters_change() {
         let (weak, strong) = (passwords(4), passwords(5));
         let right = password("correct horse");
-        let hash = weak.hash(right.clone()).await.expect("hashed");
+        let hash = weak.hash(caller(), right.clone()).await.expect("hashed");
         assert!(hash.starts_with("$scrypt$ln=4,r=8,p=1$"), "{hash}");
-        assert_ne!(hash, weak.hash(right.clone()).await.expect("hashed"));
-        let verdict = |p: &'static Passwords, pw: &str| p.verify(Some(password(pw)), Some(hash.clone()));
+        assert_ne!(hash, weak.hash(caller(), right.clone()).await.expect("hashed"));
+        let verdict = |p: &'static Passwords, pw: &str| p.verify(caller(), Some(password(pw)), Some(hash.clone()));
         let (weak, strong): (&'static _, &'static _) = (Box::leak(Box::new(weak)), Box::leak(Box::new(strong)));
         assert_eq!(verdict(weak, "correct horse").await, Ok(Verdict::Right { rehashed: None }));
         assert_eq!(verdict(weak, "correct horse ").await, Ok(Verdict::Wrong));
@@ -234,8 +276,8 @@ mod tests {
     async fn aut_7_every_byte_of_a_long_password_counts() {
         let passwords = passwords(4);
         let long = "x".repeat(100);
-        let hash = passwords.hash(password(&format!("{long}a"))).await.expect("hashed");
-        assert_eq!(passwords.verify(Some(password(&format!("{long}b"))), Some(hash)).await, Ok(Verdict::Wrong));
+        let hash = passwords.hash(caller(), password(&format!("{long}a"))).await.expect("hashed");
+        assert_eq!(passwords.verify(caller(), Some(password(&format!("{long}b"))), Some(hash)).await, Ok(Verdict::Wrong));
     }
 
     #[tokio::test]
@@ -244,11 +286,37 @@ mod tests {
         for hostile in ["ln=32,r=8,p=1", "ln=63,r=8,p=1", "ln=15,r=4294967295,p=1", "ln=4,r=8,p=4294967295", "ln=30,r=8,p=1"] {
             let stored = format!("$scrypt${hostile}$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD+iCs5E");
             let begun = Instant::now();
-            assert_eq!(passwords.verify(Some(password("password")), Some(stored)).await, Ok(Verdict::Wrong), "{hostile}");
+            assert_eq!(passwords.verify(caller(), Some(password("password")), Some(stored)).await, Ok(Verdict::Wrong), "{hostile}");
             assert!(begun.elapsed() < Duration::from_secs(5), "{hostile} was obeyed");
         }
         for garbage in ["", "x", "$argon2id$v=19$m=1,t=1,p=1$c2FsdHNhbHQ$aGFzaA", "$scrypt$"] {
-            assert_eq!(passwords.verify(Some(password("password")), Some(garbage.into())).await, Ok(Verdict::Wrong), "{garbage}");
+            assert_eq!(passwords.verify(caller(), Some(password("password")), Some(garbage.into())).await, Ok(Verdict::Wrong), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn aut_2_a_cheaper_hash_costs_as_much_as_todays() {
+        let hasher =
+            |log_n, r, p| Hasher::new(&config::Passwords { scrypt_log_n: log_n, scrypt_r: r, scrypt_p: p, ..config::Passwords::default() });
+        let today = hasher(13, 8, 3);
+        let time = |stored: Option<&str>| {
+            let mut times: Vec<_> = (0..9)
+                .map(|_| {
+                    let begun = Instant::now();
+                    assert_eq!(today.verify(Some(&password("not this one")), stored), Verdict::Wrong);
+                    begun.elapsed()
+                })
+                .collect();
+            times.sort_unstable();
+            // The quickest few: whatever else the machine does only adds.
+            times[2]
+        };
+        let nobody = time(None);
+        for before in [hasher(4, 8, 1), hasher(11, 8, 1), hasher(12, 8, 3), hasher(13, 4, 1), hasher(13, 8, 2), hasher(10, 8, 23)] {
+            let stored = before.hash(&password("correct horse"));
+            let took = time(Some(&stored));
+            println!("{:.32}: {took:?}, nobody {nobody:?}", stored);
+            assert!(took > nobody * 7 / 10 && took < nobody * 14 / 10, "{stored:.32}: {took:?} against {nobody:?}");
         }
     }
 }

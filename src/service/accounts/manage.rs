@@ -3,7 +3,11 @@
 use super::{Accounts, Actor, SETUP_TTL};
 use crate::{
     domain::{AddressPrefix, Email, Invite, InviteId, Password, Role, Timestamp, User, UserId},
-    service::{Error, events::Kind, throttle::AccountKey},
+    service::{
+        Error,
+        caller::{AccountKey, Caller},
+        events::Kind,
+    },
     store::{Admission, Created, Ended, NewAccount, Permit, UserChange},
 };
 use secrecy::SecretString;
@@ -18,7 +22,8 @@ impl Accounts {
         let role = role.unwrap_or_else(|| self.registration.default_role.clone());
         self.known(&role)?;
         self.passwords.check(&password, &email).map_err(Error::WeakPassword)?;
-        let user = self.new_user(email, password, role).await?;
+        let caller = Caller::operator(AccountKey::of(email.as_str()));
+        let user = self.new_user(email, password, role, caller).await?;
         let new = NewAccount { user, session: None, replaces: None, admission: Admission::Operator, remember: None };
         match self.store.create_account(new).await? {
             Created::User(user) => {
@@ -36,7 +41,7 @@ impl Accounts {
     pub async fn reset_password(&self, id: UserId, password: Password) -> Result<User, Error> {
         let user = self.user(id)?;
         self.passwords.check(&password, &user.email).map_err(Error::WeakPassword)?;
-        let hash = self.passwords.hash(password).await?;
+        let hash = self.passwords.hash(Caller::operator(AccountKey::of_user(id)), password).await?;
         let user = done(self.store.set_password(id, hash).await?)?;
         Actor::Operator.did(Kind::PasswordReset).target(user.id).write();
         Ok(user)
