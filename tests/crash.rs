@@ -239,7 +239,8 @@ fn random_millis(most: u64) -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sto_1_sto_3_rev_3_sigkill_loses_nothing_acknowledged_and_leaves_nothing_half_made() {
-    let limits = [("limits.register_burst", "clients that do nothing else"), ("limits.refresh_per_minute", "clients that do nothing else")];
+    let limits = ["limits.register_burst", "limits.refresh_per_minute", "limits.hashes_per_minute"];
+    let limits = limits.map(|limit| (limit, "clients that do nothing else"));
     let mut server = Server::lifting(&limits, &[]);
     let mut admin = Actor::with_role(&server, "admin@example.org", "admin").await;
     let (mut acknowledged, mut unanswered, mut lost) = (0, 0, Vec::new());

@@ -54,7 +54,7 @@ async fn az_2_after_a_demotion_is_answered_not_one_request_succeeds() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn az_3_two_admins_who_demote_each_other_leave_one() {
-    let server = Server::start();
+    let server = Server::lifting(&[("limits.hashes_per_minute", "a sign-in for each of a hundred rounds")], &[]);
     let mut one = Actor::with_role(&server, "one@example.org", "admin").await;
     let mut two = Actor::with_role(&server, "two@example.org", "admin").await;
     let remove = |round: usize, by: Actor, whom: String, barrier: Arc<Barrier>| async move {

@@ -16,7 +16,11 @@ fn size(path: &Path) -> u64 {
 async fn sto_12_rotations_do_not_make_the_database_grow() {
     const SESSIONS: usize = 50;
     let rotations: usize = std::env::var("DOORWARD_TEST_ROTATIONS").map_or(3000, |n| n.parse().expect("a number"));
-    let limits = [("limits.register_burst", "fifty sessions of fifty users"), ("limits.refresh_per_minute", "thousands of rotations")];
+    let limits = [
+        ("limits.register_burst", "fifty sessions of fifty users"),
+        ("limits.refresh_per_minute", "thousands of rotations"),
+        ("limits.hashes_per_minute", "fifty users"),
+    ];
     let server = Server::lifting(&limits, &["log.level=warn"]);
     let mut tasks = tokio::task::JoinSet::new();
     for i in 0..SESSIONS {

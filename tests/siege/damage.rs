@@ -26,7 +26,10 @@ struct Sound {
 
 impl Sound {
     async fn made() -> Self {
-        let mut server = Server::lifting(&[("limits.register_burst", "sixty users to lose")], &["log.level=warn"]);
+        let mut server = Server::lifting(
+            &[("limits.register_burst", "sixty users to lose"), ("limits.hashes_per_minute", "sixty users to lose")],
+            &["log.level=warn"],
+        );
         let mut emails = BTreeSet::new();
         for i in 0..USERS {
             let email = format!("user{i}@example.org");
@@ -88,6 +91,8 @@ fn settings() -> Vec<String> {
         "passwords.scrypt_p=1",
         "limits.login_failures=100",
         "limits.login_failures_per_address=100000",
+        // Sixty users sign in at every start.
+        "limits.hashes_per_minute=100000",
         "log.level=info",
     ]
     .map(str::to_owned)

@@ -69,7 +69,8 @@ async fn sto_4_on_a_full_disk_nothing_acknowledged_is_lost_and_bearers_are_still
     let disk = SmallDisk::mounted();
     let data_dir = disk.setting();
     let crowd = ("limits.register_burst", "only thousands of users fill a disk");
-    let mut server = Server::lifting(&[crowd], &[data_dir.as_str(), "server.min_free_mib=0"]);
+    let hashes = ("limits.hashes_per_minute", "only thousands of users fill a disk");
+    let mut server = Server::lifting(&[crowd, hashes], &[data_dir.as_str(), "server.min_free_mib=0"]);
     let mut kept = vec![Actor::registered_with_tokens(&server, "first@example.org").await];
     let ballast = disk.fill(256 * 1024);
     let mut refused = None;

@@ -9,7 +9,7 @@ const ROUNDS: usize = 20;
 /// REF-11, REF-7: whichever comes first, after the change nothing lives but the session it was made in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ref_11_no_refresh_and_no_sign_in_slips_past_a_password_change() {
-    let server = Server::start();
+    let server = Server::lifting(&[("limits.hashes_per_minute", "four hashes for every round")], &[]);
     let mut owner = Actor::registered_with_tokens(&server, "alice@example.org").await;
     let (mut old, mut new) = (PASSWORD.to_owned(), "another battery horse".to_owned());
     for round in 0..ROUNDS {
@@ -55,7 +55,7 @@ async fn ref_11_no_refresh_and_no_sign_in_slips_past_a_password_change() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aut_14_no_sign_in_slips_past_being_disabled() {
     let losers = ("limits.login_failures", "who was disabled meanwhile has not failed, but is told so");
-    let server = Server::lifting(&[losers], &[]);
+    let server = Server::lifting(&[losers, ("limits.hashes_per_minute", "a sign-in for every round")], &[]);
     let admin = Actor::with_role(&server, "admin@example.org", "admin").await;
     let user = Actor::registered_with_tokens(&server, "bob@example.org").await;
     let path = format!("/api/users/{}", user.id);

@@ -81,6 +81,12 @@ impl Actor {
         self
     }
 
+    /// One of a crowd, each with an address of its own, behind a proxy at a server that trusts it.
+    pub fn from_address(mut self, n: usize) -> Self {
+        self.headers.push(("x-forwarded-for".into(), format!("198.18.{}.{}", n / 250, n % 250)));
+        self
+    }
+
     pub fn csrf_header(&self) -> Option<(&'static str, String)> {
         self.cookie("csrf").map(|token| ("x-csrf-token", token))
     }
