@@ -71,7 +71,7 @@ async fn furnished() -> (Server, Vec<String>) {
 
 /// Commands in an order in which each does something or refuses for a reason; with exit codes.
 /// `{0}` is the user's id, `{1}` one of their sessions.
-const SCRIPT: [(&[&str], &str, i32); 33] = [
+const SCRIPT: [(&[&str], &str, i32); 38] = [
     (&["setup-link"], "", 0),
     (&["user", "list"], "", 0),
     (&["session", "list", "ada@example.org"], "", 0),
@@ -99,6 +99,11 @@ const SCRIPT: [(&[&str], &str, i32); 33] = [
     (&["user", "role", "ben@example.org", "lord"], "", 1),
     (&["user", "role", "root@example.org", "viewer"], "", 1),
     (&["user", "password", "ada@example.org"], CHANGED, 0),
+    (&["user", "verify", "ada@example.org"], "", 0),
+    (&["user", "show", "ada@example.org"], "", 0),
+    (&["user", "verify", "ada@example.org", "--no"], "", 0),
+    (&["user", "unlock", "ada@example.org"], "", 0),
+    (&["user", "unlock", "nobody@example.org"], "", 1),
     (&["user", "disable", "ben@example.org"], "", 0),
     (&["user", "enable", "ben@example.org"], "", 0),
     (&["user", "disable", "root@example.org"], "", 1),

@@ -227,3 +227,32 @@ fn strace_up_and_down(mut traced: Command) -> String {
     assert!(line.starts_with("listening on "), "{log}");
     log
 }
+
+/// Passwords go through the control socket: to a server of our own, or nowhere.
+#[test]
+fn ops_4_sto_11_nothing_is_sent_to_a_socket_on_which_somebody_else_listens() {
+    let Some(dir) = for_many() else { return };
+    let data = dir.path().join("data");
+    make(&data, OWNER, 0o700);
+    // A server of root's, whose socket somebody put where ours would be.
+    let theirs = tempfile::tempdir().expect("a directory");
+    let mut stranger = command(theirs.path(), &[]).spawn().expect("spawned");
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stranger.stdout.as_mut().expect("piped")), &mut line).expect("a line");
+    let socket = data.join("control.sock");
+    fs::hard_link(theirs.path().join("data/control.sock"), &socket).expect("linked");
+    chown(&socket, Some(OWNER), Some(OWNER)).expect("given away");
+    make_begun(&data);
+    let output = run(&mut by(OWNER, command(dir.path(), &["user", "password", "ada@example.org"])), PASSWORD);
+    refuses(&output, 78, &["control.sock", "nothing was sent"]);
+    stranger.kill().expect("killed");
+    stranger.wait().expect("ended");
+}
+
+/// As after a first start: there is something that a command could work on.
+fn make_begun(data: &Path) {
+    let keyring = data.join("keyring");
+    fs::write(&keyring, "{}").expect("written");
+    fs::set_permissions(&keyring, Permissions::from_mode(0o600)).expect("set");
+    chown(&keyring, Some(OWNER), Some(OWNER)).expect("given away");
+}

@@ -83,6 +83,15 @@ async fn a_password_is_what_was_meant_by_variable_file_and_stdin() {
 }
 
 #[test]
+fn aut_8_a_weak_first_password_is_refused_by_its_variable_before_anything_is_made() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let weak = [("DOORWARD_ADMIN_EMAIL", "admin@example.org"), ("DOORWARD_ADMIN_PASSWORD", "12345678")];
+    let refused = launch(dir.path(), &[], &weak.map(|(name, value)| (name.to_owned(), value.to_owned()))).expect_err("it started");
+    assert!(refused.contains("78") && refused.contains("DOORWARD_ADMIN_PASSWORD") && !refused.contains("12345678"), "{refused}");
+    assert!(!dir.path().join("data").exists());
+}
+
+#[test]
 fn whoever_listens_on_every_address_must_say_which_one_people_type() {
     let dir = tempfile::tempdir().expect("a directory");
     for listen in ["server.listen=0.0.0.0:0", "server.listen=[::]:0"] {

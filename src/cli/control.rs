@@ -12,6 +12,7 @@ use crate::{
     http::Site,
     service::{self, accounts::Actor},
 };
+use rustix::{net::sockopt::socket_peercred, process::geteuid};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -48,6 +49,8 @@ pub enum Request {
     UserRole { user: String, role: String },
     UserPassword { user: String, password: Typed },
     UserDisabled { user: String, disabled: bool },
+    UserVerified { user: String, verified: bool },
+    UserUnlock { user: String },
     UserDelete { user: String },
     SessionList { user: String },
     SessionRevoke { session: Option<String>, user: Option<String> },
@@ -119,7 +122,10 @@ pub fn ask(settings: &Settings, secrets: &OperatorSecrets, request: Request) -> 
     }
     let socket = DataDir::control_socket(data_dir);
     match BlockingStream::connect(&socket) {
-        Ok(stream) => over(&stream, &request).map_err(|error| Failure::new(format!("{}: {error}", socket.display())))?,
+        Ok(stream) => {
+            require_ours(&stream, &socket)?;
+            over(&stream, &request).map_err(|error| Failure::new(format!("{}: {error}", socket.display())))?
+        }
         // Nobody listens: a server that was killed leaves its socket behind. Or nobody can: the path
         // is too long.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput) => {
@@ -135,6 +141,17 @@ pub fn ask(settings: &Settings, secrets: &OperatorSecrets, request: Request) -> 
         Err(error) => return Err(Failure::new(format!("{}: {error}", socket.display()))),
     }
     .map_err(|Refusal(why)| Failure::new(why))
+}
+
+/// Passwords are sent over it: whoever listens must be who we are, as the kernel knows it. That the socket lies
+/// in our directory does not say so, if others could write there.
+fn require_ours(stream: &BlockingStream, socket: &Path) -> Result<(), Failure> {
+    let server = socket_peercred(stream).map_err(|error| Failure::new(format!("{}: {error}", socket.display())))?.uid;
+    if server == geteuid() {
+        return Ok(());
+    }
+    let listener = data::User::with_id(server.as_raw());
+    Err(Failure::config(format!("{}: {listener} listens there, and not this user's server: nothing was sent", socket.display())))
 }
 
 fn over(stream: &BlockingStream, request: &Request) -> io::Result<Result<Value, Refusal>> {
@@ -225,6 +242,10 @@ async fn carry_out(app: &App, site: &Site, request: Request) -> Result<Value, Re
         Request::UserDisabled { user, disabled } => {
             Ok(user_view(&accounts.set_disabled(Actor::Operator, find(app, &user)?.id, disabled).await?))
         }
+        Request::UserVerified { user, verified } => {
+            Ok(user_view(&accounts.set_email_verified(Actor::Operator, find(app, &user)?.id, verified).await?))
+        }
+        Request::UserUnlock { user } => Ok(user_view(&accounts.unlock(&find(app, &user)?.email)?)),
         Request::UserDelete { user } => Ok(user_view(&accounts.delete(Actor::Operator, find(app, &user)?.id).await?)),
         Request::SessionList { user } => Ok(app.sessions.list(find(app, &user)?.id)?.iter().map(session_view).collect()),
         Request::SessionRevoke { session: Some(id), .. } => {

@@ -36,7 +36,7 @@ pub struct Cli {
 enum Command {
     /// Serve (the default)
     Serve,
-    /// Users: add, list, show, role, password, disable, enable, delete
+    /// Users: add, list, show, role, password, disable, enable, verify, unlock, delete
     #[command(subcommand)]
     User(user::Command),
     /// Sessions: list, revoke

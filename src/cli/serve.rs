@@ -9,7 +9,9 @@ use crate::{
     domain::Role,
     failure::Failure,
     http::{Site, Web},
-    server, telemetry,
+    server,
+    service::passwords,
+    telemetry,
 };
 use std::sync::Arc;
 use tokio::{
@@ -19,6 +21,11 @@ use tokio::{
 
 /// Serves until a signal says stop.
 pub fn serve(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
+    // Before anything is made.
+    if let Some(admin) = &secrets.first_admin {
+        passwords::check(&admin.password, &admin.email, loaded.settings.passwords.min_length)
+            .map_err(|weakness| Failure::config(format!("DOORWARD_ADMIN_PASSWORD: the password {weakness}")))?;
+    }
     telemetry::start(&loaded.settings.log);
     let data_dir = &loaded.settings.server.data_dir;
     if let Some(owner) = act_as_owner(data_dir)? {

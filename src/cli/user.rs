@@ -52,6 +52,19 @@ pub enum Command {
         /// E-mail address or id
         user: String,
     },
+    /// Vouch for a user's address: only then does it leave Doorward
+    Verify {
+        /// E-mail address or id
+        user: String,
+        /// Take it back
+        #[arg(long)]
+        no: bool,
+    },
+    /// Forget the failed sign-ins of an account, so that its owner can try again from anywhere
+    Unlock {
+        /// E-mail address or id
+        user: String,
+    },
     /// Delete a user with everything that is theirs
     Delete {
         /// E-mail address or id
@@ -72,12 +85,13 @@ pub fn run(command: Command, json: bool, ask: impl Fn(Request) -> Result<Value, 
                     [
                         text(user, "id").into(),
                         text(user, "email").into(),
+                        if user["emailVerified"] == true { "verified" } else { "" }.into(),
                         text(user, "role").into(),
                         state.into(),
                         text(user, "createdAt").into(),
                     ]
                 });
-                table(["id", "email", "role", "state", "created"], rows)
+                table(["id", "email", "address", "role", "state", "created"], rows)
             });
         }
         Command::Show { user } => Request::UserShow { user },
@@ -85,6 +99,8 @@ pub fn run(command: Command, json: bool, ask: impl Fn(Request) -> Result<Value, 
         Command::Password { user } => Request::UserPassword { user, password: password()? },
         Command::Disable { user } => Request::UserDisabled { user, disabled: true },
         Command::Enable { user } => Request::UserDisabled { user, disabled: false },
+        Command::Verify { user, no } => Request::UserVerified { user, verified: !no },
+        Command::Unlock { user } => Request::UserUnlock { user },
         Command::Delete { user, yes } => {
             if !yes {
                 confirm(&format!("Delete {user} for good, with all their sessions?"))?;
@@ -93,7 +109,14 @@ pub fn run(command: Command, json: bool, ask: impl Fn(Request) -> Result<Value, 
         }
     };
     print(json, &ask(request)?, |user| {
-        let members = [("id", "id"), ("email", "email"), ("role", "role"), ("disabled", "disabled"), ("created", "createdAt")];
+        let members = [
+            ("id", "id"),
+            ("email", "email"),
+            ("verified", "emailVerified"),
+            ("role", "role"),
+            ("disabled", "disabled"),
+            ("created", "createdAt"),
+        ];
         members.map(|(name, member)| format!("{name:<9}{}", text(user, member))).join("\n")
     })
 }

@@ -87,18 +87,7 @@ impl Passwords {
     /// # Errors
     /// The first [`Weakness`] found.
     pub fn check(&self, password: &Password, email: &Email) -> Result<(), Weakness> {
-        let text = password.expose();
-        if text.chars().count() < self.min_length {
-            return Err(Weakness::Short(self.min_length));
-        }
-        let folded = text.to_lowercase();
-        if folded == PRODUCT || folded == email.local_part() || folded == email.as_str() {
-            return Err(Weakness::Guessable);
-        }
-        if COMMON.binary_search(&folded.as_str()).is_ok() {
-            return Err(Weakness::Common);
-        }
-        Ok(())
+        check(password, email, self.min_length)
     }
 
     /// Hashes a new password.
@@ -119,6 +108,25 @@ impl Passwords {
         let hasher = self.hasher.clone();
         self.pool.run(caller, move || hasher.verify(password.as_ref(), stored.as_deref())).await
     }
+}
+
+/// Whether a password of at least `min_length` characters may be used by the owner of an address (AUT-6..8).
+///
+/// # Errors
+/// The first [`Weakness`] found.
+pub fn check(password: &Password, email: &Email, min_length: usize) -> Result<(), Weakness> {
+    let text = password.expose();
+    if text.chars().count() < min_length {
+        return Err(Weakness::Short(min_length));
+    }
+    let folded = text.to_lowercase();
+    if folded == PRODUCT || folded == email.local_part() || folded == email.as_str() {
+        return Err(Weakness::Guessable);
+    }
+    if COMMON.binary_search(&folded.as_str()).is_ok() {
+        return Err(Weakness::Common);
+    }
+    Ok(())
 }
 
 /// Hashes with today's parameters, verifies with any that are affordable.

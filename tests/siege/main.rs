@@ -6,6 +6,7 @@ mod support;
 mod age;
 mod damage;
 mod disk;
+mod fairness;
 mod hostile;
 mod limits;
 mod overload;
