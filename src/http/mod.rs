@@ -9,6 +9,7 @@ mod cors;
 pub mod error;
 mod exchange;
 mod guard;
+mod head;
 mod health;
 mod invites;
 pub mod routes;
@@ -20,6 +21,7 @@ mod users;
 mod verb;
 
 pub use exchange::Connection;
+pub use head::{Fragment, TwoLengths, has_transfer_encoding};
 pub use site::Site;
 
 use crate::{
@@ -45,7 +47,7 @@ use std::{
 use tracing::{Instrument, Level, Span};
 use warp::{
     Filter,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header, request::Parts},
     reply::{Reply, Response},
 };
 
@@ -89,15 +91,6 @@ fn everything(web: &Arc<Web>) -> impl Filter<Extract = (Response,), Error = Infa
     let routes = routes::api(web).or(routes::health(web)).unify();
     // Assets last: everything that is not the API's.
     routes.or(assets::assets(web)).unify().recover(guard::answer).unify()
-}
-
-/// Marks a request whose head gave its body two lengths (HTTP-3).
-#[derive(Debug, Clone, Copy)]
-pub struct TwoLengths;
-
-/// Whether a request says how its body is transferred.
-pub fn has_transfer_encoding(request: &Request<Incoming>) -> bool {
-    request.headers().contains_key(header::TRANSFER_ENCODING)
 }
 
 /// Answers requests of connections from `peer`.
@@ -168,7 +161,7 @@ fn is_due(last: &Mutex<Option<Instant>>) -> bool {
 
 /// The answer to what no route sees.
 fn unrouted(site: &Site, exchange: &Exchange, parts: &Parts) -> Option<Response> {
-    match acceptable(parts, exchange) {
+    match head::acceptable(parts, exchange) {
         Err(error) => Some(error.carry()),
         Ok(()) => cors::preflight(site, exchange, &parts.method),
     }
@@ -218,38 +211,6 @@ fn contained(answer: impl Future<Output = Result<Response, Infallible>>) -> impl
 fn loggable(path: &str) -> String {
     let segments: Vec<_> = path.split('/').map(|segment| if segment.len() > 32 { "…" } else { segment }).collect();
     segments.join("/")
-}
-
-/// Refuses what is no plain request for one of our paths, before any route looks at it.
-fn acceptable(parts: &Parts, exchange: &Exchange) -> Result<(), ApiError> {
-    let path = parts.uri.path();
-    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
-        return Err(ApiError::from(Code::MethodNotAllowed).header(header::ALLOW, "GET, HEAD, POST, PATCH, DELETE"));
-    }
-    if parts.extensions.get::<TwoLengths>().is_some() {
-        let error = ApiError::from(Code::InvalidRequest).message("A body has one length: Content-Length or Transfer-Encoding");
-        return Err(error.header(header::CONNECTION, "close"));
-    }
-    // One spelling per path (HTTP-7): no escapes, no empty or dot segments, no slash at the end.
-    let mut segments = path.split('/').skip(1);
-    let plain = path == "/" || path.starts_with('/') && segments.all(|s| !s.is_empty() && s != "." && s != "..");
-    if !plain || path.contains(['%', ';', '\\']) {
-        return Err(Code::NotFound.into());
-    }
-    let hosts = exchange.headers(&header::HOST).count();
-    let names_host =
-        exchange.header(&header::HOST).is_some_and(|host| parts.uri.authority().is_none_or(|a| same_host(&parts.uri, a.as_str(), host)));
-    if hosts > 1 || (hosts == 1 && !names_host) || (hosts == 0 && parts.version >= Version::HTTP_11) {
-        return Err(ApiError::from(Code::InvalidRequest).message("A request needs one Host header that fits its address"));
-    }
-    Ok(())
-}
-
-/// Whether an absolute request address and the `Host` header name the same host (RFC 9112 §3.2.2).
-fn same_host(uri: &Uri, authority: &str, host: &str) -> bool {
-    let default = if uri.scheme_str() == Some("https") { ":443" } else { ":80" };
-    let bare = |name: &str| name.strip_suffix(default).unwrap_or(name).to_ascii_lowercase();
-    bare(authority) == bare(host)
 }
 
 /// Adds what every answer carries (HDR-1..7).

@@ -138,5 +138,7 @@ routes! {
 
 /// `/health`, which lies outside the API.
 pub fn health(web: &Arc<Web>) -> BoxedFilter<(Response,)> {
-    warp::path!("health").and(verb::get()).and(guard::anyone(Arc::clone(web))).then(health::health).map(reply).boxed()
+    let path = || warp::path!("health");
+    let get = path().and(verb::get()).and(guard::anyone(Arc::clone(web))).then(health::health).map(reply);
+    get.or(path().and(verb::options()).map(health::options)).unify().boxed()
 }

@@ -38,6 +38,8 @@ verbs! {
     patch NotPatch PATCH "PATCH";
     /// DELETE.
     delete NotDelete DELETE "DELETE";
+    /// OPTIONS.
+    options NotOptions OPTIONS "OPTIONS";
 }
 
 fn method() -> impl Filter<Extract = (Method,), Error = Infallible> + Copy {

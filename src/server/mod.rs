@@ -80,6 +80,9 @@ pub async fn run(listener: TcpListener, web: Arc<Web>, stop: impl Future<Output 
                 let (pulse, slot) = (Arc::clone(&pulse), Arc::clone(&slot));
                 move |mut request| {
                     let pulse = Arc::clone(&pulse);
+                    if pulse.has_fragment(request.method().as_str()) {
+                        request.extensions_mut().insert(http::Fragment);
+                    }
                     if pulse.begin(http::has_transfer_encoding(&request), || format!("{} {}", request.method(), request.uri())) {
                         request.extensions_mut().insert(http::TwoLengths);
                     }

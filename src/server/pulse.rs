@@ -1,7 +1,7 @@
 //! What a connection is doing and for how long it may: the stream sees bytes, the service sees
 //! requests, the watchdog sees neither and ends what takes too long.
 
-use memchr::memmem;
+use memchr::{memchr, memmem};
 use parking_lot::Mutex;
 use std::{
     io,
@@ -77,6 +77,21 @@ impl Pulse {
         let end = memmem::find(&recent[first..], b"\r\n\r\n").map_or(recent.len(), |at| first + at + 4);
         recent.drain(..end);
         ambiguous
+    }
+
+    /// Whether the target of the request that is about to begin has a fragment, which hyper drops: whatever
+    /// looks like its first line counts.
+    pub fn has_fragment(&self, method: &str) -> bool {
+        let recent = self.recent.lock();
+        if memchr(b'#', &recent).is_none() {
+            return false;
+        }
+        let start = format!("{method} ");
+        memmem::find_iter(&recent, &start).any(|at| {
+            let line = &recent[at + start.len()..];
+            let target = line.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
+            target.contains(&b'#') && line[target.len()..].starts_with(b" HTTP/1.")
+        })
     }
 
     /// Its answer is ready to be sent.
@@ -233,6 +248,20 @@ mod tests {
         assert_eq!(pulse.read().0, Phase::Idle);
         pulse.received(b"x");
         assert_eq!(pulse.read().0, Phase::Head, "the first byte of the next request starts its clock");
+    }
+
+    #[test]
+    fn http_7_a_fragment_is_seen_in_the_target_alone() {
+        let has_fragment = |sent: &[u8]| {
+            let pulse = Pulse::new();
+            pulse.received(sent);
+            pulse.has_fragment("GET")
+        };
+        assert!(has_fragment(b"GET /x#y HTTP/1.1\r\nHost: x\r\n\r\n"));
+        assert!(has_fragment(b"GET http://x#y HTTP/1.1\r\n\r\n"));
+        assert!(has_fragment(b"{\"a\":1}GET /x?y# HTTP/1.1\r\n\r\n"), "behind a body");
+        assert!(!has_fragment(b"GET /x HTTP/1.1\r\nX-Colour: #fff\r\n\r\n"));
+        assert!(!has_fragment(b"{\"password\":\"GET a#b\"}GET /x HTTP/1.1\r\n\r\n"));
     }
 
     #[test]

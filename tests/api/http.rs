@@ -97,7 +97,7 @@ async fn http_6_unknown_paths_are_404_and_known_ones_name_their_methods() {
     for route in ROUTES {
         methods.entry(concrete(route.path.trim_end_matches('/'))).or_default().push(route.method);
     }
-    methods.insert("/health".into(), vec!["GET"]);
+    methods.insert("/health".into(), vec!["GET", "OPTIONS"]);
     methods.insert("/".into(), vec!["GET"]);
     for (path, known) in &methods {
         for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"] {
@@ -147,6 +147,9 @@ async fn http_7_a_path_has_one_spelling() {
         "/api%2fusers/me",
         "/api/users/me%20",
         "/health/",
+        "/api/users/me#",
+        "/api/users/me#x",
+        "/api/users/me?x#y",
     ] {
         // Clients tidy addresses up; a socket does not.
         let token = alice.access.as_deref().expect("a token");
@@ -234,6 +237,12 @@ async fn http_12_head_is_get_without_a_body() {
 }
 
 #[tokio::test]
+async fn http_12_health_answers_a_balancer_that_asks_for_options() {
+    let answer = send(Actor::at(&Server::start()).request("OPTIONS", "/health")).await.expect(204);
+    assert_eq!((answer.header("allow"), answer.text.as_str()), (Some("GET, HEAD, OPTIONS"), ""));
+}
+
+#[tokio::test]
 async fn http_13_health_says_that_it_works_and_nothing_else() {
     let server = Server::start();
     let answer = send(Actor::at(&server).request("GET", "/health")).await.expect(200);
@@ -254,6 +263,12 @@ async fn http_5_a_request_names_its_host_once() {
         ("GET /health HTTP/1.1\r\n".to_owned(), 400),
         (format!("GET http://{host}/health HTTP/1.1\r\nHost: evil.example\r\n"), 400),
         (format!("GET http://{host}/health HTTP/1.1\r\nHost: {host}\r\n"), 200),
+        // Empty it says that there is none, as health checkers do; what cannot be one is refused.
+        ("GET /health HTTP/1.1\r\nHost:\r\n".to_owned(), 200),
+        (format!("GET http://{host}/health HTTP/1.1\r\nHost:\r\n"), 400),
+        ("GET /health HTTP/1.1\r\nHost: a b\r\n".to_owned(), 400),
+        ("GET /health HTTP/1.1\r\nHost: x@y\r\n".to_owned(), 400),
+        ("GET /health HTTP/1.1\r\nHost: x:y\r\n".to_owned(), 400),
     ] {
         let answer = raw(&server, format!("{head}Connection: close\r\n\r\n").as_bytes()).await;
         assert_eq!(status(&answer), expected, "{head}: {answer}");

@@ -298,6 +298,9 @@ async fn http_3_a_body_of_unclear_length_is_refused_and_nothing_behind_it_is_rea
         ("Transfer-Encoding: gzip\r\n", chunked),
         ("Transfer-Encoding: chunked, identity\r\n", chunked),
         ("Transfer-Encoding: xchunked\r\n", chunked),
+        ("Transfer-Encoding: gzip, chunked\r\n", chunked),
+        ("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n", chunked),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", chunked),
         ("Transfer-Encoding\x0b: chunked\r\n", chunked),
     ] {
         let request = format!("{}{body}{smuggled}", post(&server, lines));

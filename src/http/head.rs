@@ -1,0 +1,110 @@
+//! What a request must be before any route sees it: for one of our paths in its one spelling, with a body
+//! of one length and a host that could be one.
+
+use super::{
+    error::{ApiError, Code},
+    exchange::Exchange,
+};
+use hyper::body::Incoming;
+use warp::http::{Method, Request, Uri, Version, header, request::Parts, uri::Authority};
+
+/// Marks a request whose head gave its body two lengths (HTTP-3).
+#[derive(Debug, Clone, Copy)]
+pub struct TwoLengths;
+
+/// Marks a request whose target has a `#`, which is no part of one (RFC 9112 §3.2): it is dropped where
+/// addresses are parsed, so that one path would have many spellings (HTTP-7).
+#[derive(Debug, Clone, Copy)]
+pub struct Fragment;
+
+/// Whether a request says how its body is transferred.
+pub fn has_transfer_encoding(request: &Request<Incoming>) -> bool {
+    request.headers().contains_key(header::TRANSFER_ENCODING)
+}
+
+/// Refuses what is no plain request for one of our paths.
+///
+/// # Errors
+/// 400, 404 or 405; with `Connection: close` where what follows may be no request.
+pub fn acceptable(parts: &Parts, exchange: &Exchange) -> Result<(), ApiError> {
+    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+        return Err(ApiError::from(Code::MethodNotAllowed).header(header::ALLOW, "GET, HEAD, POST, PATCH, DELETE"));
+    }
+    if parts.extensions.get::<TwoLengths>().is_some() {
+        return Err(unframed("A body has one length: Content-Length or Transfer-Encoding"));
+    }
+    if !is_plainly_framed(parts, exchange) {
+        return Err(unframed("The only Transfer-Encoding is chunked, once and in HTTP/1.1"));
+    }
+    if parts.extensions.get::<Fragment>().is_some() || !is_plain(parts.uri.path()) {
+        return Err(Code::NotFound.into());
+    }
+    let hosts = exchange.headers(&header::HOST).count();
+    let names_host = exchange.header(&header::HOST).is_some_and(|host| {
+        is_authority(host) && parts.uri.authority().is_none_or(|authority| same_host(&parts.uri, authority.as_str(), host))
+    });
+    if hosts > 1 || (hosts == 1 && !names_host) || (hosts == 0 && parts.version >= Version::HTTP_11) {
+        return Err(ApiError::from(Code::InvalidRequest).message("A request needs one Host header that fits its address"));
+    }
+    Ok(())
+}
+
+fn unframed(message: &'static str) -> ApiError {
+    ApiError::from(Code::InvalidRequest).message(message).header(header::CONNECTION, "close")
+}
+
+/// Whether no transfer coding but `chunked` is named, which alone we undo. HTTP/1.0 has none (RFC 9112 §6.1).
+fn is_plainly_framed(parts: &Parts, exchange: &Exchange) -> bool {
+    if exchange.headers(&header::TRANSFER_ENCODING).next().is_none() {
+        return true;
+    }
+    let is_chunked = exchange.header(&header::TRANSFER_ENCODING).is_some_and(|coding| coding.trim().eq_ignore_ascii_case("chunked"));
+    is_chunked && parts.version >= Version::HTTP_11
+}
+
+/// One spelling per path (HTTP-7): no escapes, no empty or dot segments, no slash at the end.
+fn is_plain(path: &str) -> bool {
+    let mut segments = path.split('/').skip(1);
+    let plain = path == "/" || path.starts_with('/') && segments.all(|s| !s.is_empty() && s != "." && s != "..");
+    plain && !path.contains(['%', ';', '\\'])
+}
+
+/// Whether a `Host` could be one: a name or an address and perhaps a port, nobody's name before it. Empty it
+/// says that the address has no authority (RFC 9112 §3.2).
+fn is_authority(host: &str) -> bool {
+    let is_good = |authority: &Authority| {
+        let port = host.strip_prefix(authority.host()).unwrap_or(host);
+        !authority.host().is_empty() && (authority.port_u16().is_some() || matches!(port, "" | ":"))
+    };
+    host.is_empty() || !host.contains('@') && host.parse().is_ok_and(|authority| is_good(&authority))
+}
+
+/// Whether an absolute request address and the `Host` header name the same host (RFC 9112 §3.2.2).
+fn same_host(uri: &Uri, authority: &str, host: &str) -> bool {
+    let default = if uri.scheme_str() == Some("https") { ":443" } else { ":80" };
+    let bare = |name: &str| name.strip_suffix(default).unwrap_or(name).to_ascii_lowercase();
+    bare(authority) == bare(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_5_a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for host in ["", "x", "login.example.org", "a_b", "127.0.0.1:3000", "[::1]", "[::1]:3000", "x:", "xn--bcher-kva.example:443"] {
+            assert!(is_authority(host), "{host}");
+        }
+        for host in ["a b", "x@y", "@", ":80", "x:y", "x:99999", "x/y", "http://x", "x?y", "x#y", "::1", "a,b c"] {
+            assert!(!is_authority(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn http_7_a_plain_path_has_one_spelling() {
+        assert!(["/", "/health", "/api/users/me"].into_iter().all(is_plain));
+        for path in ["", "*", "x", "//", "/health/", "/api//users", "/./x", "/..", "/%41", "/a;b", "/a\\b"] {
+            assert!(!is_plain(path), "{path}");
+        }
+    }
+}
