@@ -2,6 +2,8 @@
 export interface User {
   id: string;
   email: string;
+  /** Whether an admin, or an invitation to it, says that the address is theirs. */
+  emailVerified: boolean;
   role: string;
   permissions: string[];
   createdAt: string;

@@ -16,7 +16,7 @@ export function sessionRows(sessions, end) {
 }
 
 export function account() {
-  const { email, role, permissions, createdAt, id } = auth.user;
+  const { email, emailVerified, role, permissions, createdAt, id } = auth.user;
   const sessions = fetched(() => auth.call('GET', '/api/auth/sessions'), (body) =>
     sessionRows(body.sessions, (session) =>
       deed({
@@ -50,7 +50,7 @@ export function account() {
     h('h1', null, 'Your account'),
     card('Who you are', null,
       h('dl.facts', null,
-        h('div', null, h('dt', null, 'E-mail'), h('dd', null, email)),
+        h('div', null, h('dt', null, 'E-mail'), h('dd', null, email, ' ', h('span.tag', null, emailVerified ? 'verified' : 'not verified'))),
         h('div', null, h('dt', null, 'Role'), h('dd', null, h('span.tag', null, role))),
         h('div', null, h('dt', null, 'May'), h('dd', null, permissions.includes('*') ? 'Everything' : permissions.join(', ') || 'Nothing in particular')),
         h('div', null, h('dt', null, 'Here since'), h('dd', null, moment(createdAt))),

@@ -15,6 +15,25 @@ function roles(current, name) {
   return select;
 }
 
+/** Whether the address counts as theirs: services behind the server hear of addresses that do. */
+function verified(user, again) {
+  const box = h('input', { type: 'checkbox', checked: user.emailVerified, 'aria-label': `Address of ${user.email} is verified` });
+  box.addEventListener('change', async () => {
+    const wanted = box.checked;
+    box.disabled = true;
+    try {
+      await auth.call('PATCH', `/api/users/${user.id}`, { emailVerified: wanted });
+      await again();
+      say(`${user.email} is ${wanted ? 'verified' : 'not verified'} now.`);
+    } catch (error) {
+      box.checked = user.emailVerified;
+      say(explain(error));
+    }
+    box.disabled = false;
+  });
+  return h('label.check', null, box, 'Verified');
+}
+
 function userRow(user, again) {
   const me = user.id === auth.user.id;
   const path = `/api/users/${user.id}`;
@@ -54,8 +73,8 @@ function userRow(user, again) {
     place.replaceChildren(h('div.nested', null, list));
   });
   return h('li.user', null,
-    h('div', null, h('p.title', null, user.email, ' ', me && h('span.tag', null, 'you'), user.disabled && h('span.tag.off', null, 'disabled')), h('p.sub', null, 'here since ', moment(user.createdAt))),
-    may('users:write') && h('div.row', null, role, showSessions,
+    h('div', null, h('p.title', null, user.email, ' ', me && h('span.tag', null, 'you'), user.disabled && h('span.tag.off', null, 'disabled'), user.emailVerified || h('span.tag.off', null, 'address not verified')), h('p.sub', null, 'here since ', moment(user.createdAt))),
+    may('users:write') && h('div.row', null, role, verified(user, again), showSessions,
       deed({
         label: user.disabled ? 'Enable' : 'Disable', name: `${user.disabled ? 'Enable' : 'Disable'} ${user.email}`,
         ask: user.disabled ? undefined : { title: `Disable ${user.email}?`, text: 'They are signed out everywhere at once and cannot sign in until enabled again. Nothing is deleted.', action: 'Disable' },
@@ -95,7 +114,7 @@ export function invites() {
   const fresh = h('div', { 'aria-live': 'polite' });
   const list = fetched(() => auth.call('GET', '/api/invites'), ({ invites }) =>
     invites.length ? h('ul.rows', null, invites.map((invite) => h('li', null,
-      h('div', null, h('p.title', null, 'Invitation ', h('span.tag', null, invite.role)), h('p.sub', null, 'made ', moment(invite.createdAt), ' · ends ', moment(invite.expiresAt))),
+      h('div', null, h('p.title', null, 'Invitation ', h('span.tag', null, invite.role)), h('p.sub', null, invite.email && `for ${invite.email} · `, 'made ', moment(invite.createdAt), ' · ends ', moment(invite.expiresAt))),
       deed({
         label: 'Withdraw', name: `Withdraw the invitation for ${invite.role}, ${invite.id}`,
         ask: { title: 'Withdraw this invitation?', text: 'Its code stops working at once. Who used it already keeps their account.', action: 'Withdraw' },
@@ -103,11 +122,13 @@ export function invites() {
       })))) : h('p.empty', null, 'No open invitations.'), 'Looking for invitations…');
   const role = roles('viewer', 'Role of who comes');
   const life = h('select', { 'aria-label': 'How long it is good' }, [['1d', 'one day'], ['7d', 'one week'], ['30d', 'one month']].map(([value, text]) => h('option', { value, selected: value === '7d' }, text)));
+  const bound = field('For this address alone', { type: 'email', name: 'email', autocomplete: 'off', maxlength: 254, inputmode: 'email' }, 'Leave it empty for whoever has the code. An address you name counts as verified.');
   const make = form({
-    fields: [], label: 'Make an invitation', busy: 'Making…', before: [role, life],
-    action: async () => {
-      const { code } = await auth.call('POST', '/api/invites', { role: role.value, expiresIn: life.value });
-      const shown = field('The code, shown this once', { value: code, readonly: true }, 'Pass it on by a way you trust: whoever has it may register once.');
+    fields: [bound], label: 'Make an invitation', busy: 'Making…', before: [role, life],
+    action: async ({ email }) => {
+      const { code } = await auth.call('POST', '/api/invites', { role: role.value, expiresIn: life.value, ...(email && { email }) });
+      bound.input.value = '';
+      const shown = field('The code, shown this once', { value: code, readonly: true }, email ? `Only ${email} may register with it, once.` : 'Pass it on by a way you trust: whoever has it may register once.');
       shown.input.classList.add('mono');
       fresh.replaceChildren(h('div.once', null, shown.element, h('div.row', null,
         h('button.plain', { type: 'button', onclick: async () => { shown.input.select(); await navigator.clipboard?.writeText(code).then(() => say('Copied.'), () => say('Press Ctrl+C to copy.')); } }, 'Copy'),

@@ -3,7 +3,7 @@
 import { account } from './account.js';
 import { users, invites } from './admin.js';
 import { auth, may } from './auth.js';
-import { entrance } from './entrance.js';
+import { BROKEN, entrance } from './entrance.js';
 import { inside } from './inside.js';
 import { deed, h } from './ui.js';
 
@@ -26,7 +26,12 @@ let drawn;
 function takeSetup() {
   const token = /^#setup=(.+)$/.exec(location.hash)?.[1];
   if (!token) return;
-  setup = decodeURIComponent(token);
+  try {
+    setup = decodeURIComponent(token);
+  } catch {
+    // Cut or mangled on its way here.
+    setup = BROKEN;
+  }
   history.replaceState(null, '', '/');
 }
 
@@ -59,7 +64,7 @@ function draw(force) {
     document.title = `${view.title} · Doorward`;
     app.replaceChildren(...chrome(view));
   } else {
-    document.title = `${{ setup: 'Set up', register: 'Register', unreachable: 'No answer' }[mode] ?? 'Sign in'} · Doorward`;
+    document.title = `${{ setup: 'Set up', register: 'Register', unreachable: 'A moment' }[mode] ?? 'Sign in'} · Doorward`;
     app.replaceChildren(entrance({ mode, reason, setup, go: () => { setup = undefined; draw(true); } }));
   }
   scrollTo(0, 0);
@@ -74,6 +79,7 @@ addEventListener('hashchange', () => {
 });
 auth.onChange((user, why) => {
   if (user) setup = undefined;
+  if (user === undefined) reason = why;
   if (user === null && drawn !== undefined && why) {
     reason = why;
     history.replaceState(null, '', '/');

@@ -20,7 +20,7 @@ function tidy(text) {
   }
 }
 
-const ASKED = ['authorization', 'x-csrf-token', 'content-type'];
+const ASKED = ['authorization', 'x-csrf-token', 'idempotency-key', 'content-type'];
 const SAID = ['x-token-expires-in', 'retry-after', 'www-authenticate', 'ratelimit', 'x-request-id'];
 
 /** fetch, with its secrets shortened into the record. */

@@ -36,10 +36,22 @@ const SIGNED_OUT = {
   REFRESH_TOKEN_EXPIRED: 'You were away for a long time. Sign in again to go on.',
   TOKEN_REUSE_DETECTED: 'A refresh token of yours was used twice, as a thief would. Everything was signed out to be safe.',
   INVALID_REFRESH_TOKEN: 'This session is no longer good. Sign in again to go on.',
+  CSRF_FAILED: 'A cookie here belongs to somebody else. Sign in again to go on.',
+  INVALID_REQUEST: 'A cookie here belongs to somebody else. Sign in again to go on.',
   MISSING_REFRESH_TOKEN: 'You were signed out. Sign in again to go on.',
 };
 
-/** @param {{mode: string, reason?: string, setup?: string, go: (mode: string) => void}} props */
+const BUSY = {
+  UNEXPECTED: 'Something else answers in the server’s place: a network that wants you to sign in, or a proxy.',
+  RATE_LIMITED: 'The server was asked too often.',
+  OVERLOADED: 'The server has too much to do right now.',
+  STORAGE_UNAVAILABLE: 'The server cannot save anything right now.',
+};
+
+/** In the place of a set-up token that cannot be read. */
+export const BROKEN = Symbol('broken');
+
+/** @param {{mode: string, reason?: string, setup?: string | symbol, go: (mode: string) => void}} props */
 export function entrance({ mode, reason, setup, go }) {
   const views = {
     'sign-in': () => {
@@ -62,6 +74,11 @@ export function entrance({ mode, reason, setup, go }) {
         h('p.aside', null, 'Been here before? ', h('a', { href: '#sign-in' }, 'Sign in')),
       ];
     },
+    broken: () => [
+      h('h1', null, 'This link is broken'),
+      h('p.lead', null, 'Part of it was lost on the way. Copy it once more from the server’s log, all of it, or make a new one with doorward setup-link.'),
+      h('p.aside', null, h('a', { href: '#sign-in', onclick: () => go('sign-in') }, 'Sign in instead')),
+    ],
     setup: () => [
       h('h1', null, 'Welcome'),
       h('p.lead', null, 'Your server is running. Make its first admin: the one who lets others in.'),
@@ -69,10 +86,10 @@ export function entrance({ mode, reason, setup, go }) {
       h('p.aside', null, 'The link works once, for an hour. ', h('a', { href: '#sign-in', onclick: () => go('sign-in') }, 'Sign in instead')),
     ],
     unreachable: () => [
-      h('h1', null, 'Nobody answers'),
-      h('p.lead', null, 'The server cannot be reached. You are not signed out: this page goes on by itself as soon as it answers.'),
+      h('h1', null, reason === 'NETWORK' ? 'Nobody answers' : 'A moment, please'),
+      h('p.lead', null, reason === 'NETWORK' ? 'The server cannot be reached.' : BUSY[reason] ?? `The server cannot say yet who you are (${reason}).`, ' You are not signed out: this page goes on by itself.'),
       h('button.plain', { type: 'button', onclick: () => auth.refresh().catch(() => {}) }, 'Try now'),
     ],
   };
-  return h('div.entrance', null, door(), h('main.gate', { id: 'main', tabindex: '-1' }, h('p.brand', null, 'Doorward'), (views[mode] ?? views['sign-in'])()));
+  return h('div.entrance', null, door(), h('main.gate', { id: 'main', tabindex: '-1' }, h('p.brand', null, 'Doorward'), (views[setup === BROKEN ? 'broken' : mode] ?? views['sign-in'])()));
 }
