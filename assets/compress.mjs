@@ -21,7 +21,7 @@ if (process.argv.includes('--check')) {
   }
   for (const name of files(packed)) if (!existsSync(join(web, name.replace(/\.(br|gz)$/, '')))) stale.push(name);
   if (stale.length) {
-    console.error(`stale: ${stale.join(', ')}; run assets/compress.mjs.mjs`);
+    console.error(`stale: ${stale.join(', ')}; run assets/compress.mjs`);
     process.exit(1);
   }
 } else {

@@ -193,13 +193,13 @@ fn sto_10_only_a_lock_that_is_held_is_another_server() {
 #[test]
 fn a_server_serves_where_no_control_socket_can_be_made() {
     let dir = tempfile::tempdir().expect("a directory");
-    let long = "d".repeat(110);
-    let log = up_and_down(command(dir.path(), &["--data-dir", &long]));
+    let deep = "d".repeat(110);
+    let log = up_and_down(command(dir.path(), &["--data-dir", &deep]));
     let (hint, made) = (log.find("shorter server.data_dir"), log.find("a new installation"));
     assert!(hint.is_some_and(|hint| Some(hint) < made), "the hint comes before keys are made: {log}");
     assert!(log.contains("no control socket"), "{log}");
     // Commands do what they do without a server.
-    let output = run(&mut command(dir.path(), &["user", "list", "--data-dir", &long]), "");
+    let output = run(&mut command(dir.path(), &["user", "list", "--data-dir", &deep]), "");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let free = tempfile::tempdir().expect("a directory");
     // The first is the port.
@@ -215,8 +215,8 @@ fn strace_up_and_down(mut traced: Command) -> String {
     let mut child = traced.spawn().expect("spawned");
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("a line");
-    let tracer = child.id();
-    let children = fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children")).expect("children");
+    let parent = child.id();
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).expect("children");
     for pid in children.split_whitespace() {
         let pid = Pid::from_raw(pid.parse().expect("a pid")).expect("a pid");
         kill_process(pid, Signal::TERM).expect("signalled");

@@ -47,7 +47,7 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
   let lead = 0;
   // For the cookie of another origin.
   let csrf;
-  // Key and proof of a refresh without an answer yet: sent again, it is no theft.
+  // Key and proof of a refresh without an answer yet: with them its cookie, perhaps spent, is no theft.
   let pending;
   // What began before a sign-in or sign-out is dropped after it.
   let epoch = 0;
@@ -73,7 +73,7 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     try {
       pending = localStorage.getItem(name) ?? pending;
     } catch {}
-    return pending?.split(' ') ?? [crypto.getRandomValues(new Uint32Array(4)).join('-')];
+    return pending?.split(' ') ?? [];
   }
 
   function alone(work) {
@@ -84,8 +84,9 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     return done;
   }
 
-  function go(path, { bearer, json, ...init } = {}) {
+  function go(path, { bearer, json, key, ...init } = {}) {
     const headers = new Headers(init.headers);
+    if (key) headers.set('Idempotency-Key', key);
     if (bearer) headers.set('Authorization', `Bearer ${bearer}`);
     if (json) headers.set('Content-Type', 'application/json');
     const late = new AbortController();
@@ -105,15 +106,12 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     for (let tries = 1, asked; ; tries++) {
       try {
         // A 401 is the post's to say.
-        if (!sent) sent = csrf = await go('/api/auth/csrf').then(read('csrfToken')).then((body) => body.csrfToken, unless401);
+        if (!sent) sent = csrf = await go('/api/auth/csrf', { key }).then(read('csrfToken')).then((body) => body.csrfToken, unless401);
         const headers = {};
         if (sent) headers['X-CSRF-Token'] = sent;
-        if (key) {
-          headers['Idempotency-Key'] = key;
-          remember(`${key} ${sent ?? ''}`);
-        }
+        if (key) remember(`${key} ${sent ?? ''}`);
         // keepalive: the cookie must reach the jar if the page goes away.
-        return await go(path, { method: 'POST', bearer, keepalive: true, headers }).then(read(member));
+        return await go(path, { method: 'POST', bearer, key, keepalive: true, headers }).then(read(member));
       } catch (error) {
         if (tries >= TRIES || !/^(CSRF_FAILED|REFRESH_CONFLICT|INVALID_REQUEST)$/.test(error.code)) throw error;
         await new Promise((done) => setTimeout(done, (error.retryAfter ?? 0.1) * 1000 * (1 + Math.random() / 2)));
@@ -135,6 +133,7 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
   }
 
   function take(tokens) {
+    remember();
     token = tokens.accessToken;
     csrf = tokens.csrfToken;
     lasting(tokens.expiresIn);
@@ -163,11 +162,10 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
 
   async function rotate() {
     const before = epoch;
-    const [key, sent] = recall();
+    const [key = crypto.getRandomValues(new Uint32Array(4)).join('-'), sent] = recall();
     try {
       const tokens = await post('/api/auth/refresh', { key, sent, member: 'accessToken' });
-      remember();
-      if (epoch !== before) return;
+      if (epoch !== before) return remember();
       take(tokens);
       const { sub, role, permissions } = JSON.parse(atob(tokens.accessToken.split('.')[1].replace(/-/g, '+').replace(/_/g, '/')));
       if (user?.id !== sub) {
@@ -234,7 +232,7 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
   const call = (method, path, json) => authorized((bearer) => go(path, { method, bearer, json })).then(read());
 
   async function enter(path, json) {
-    const tokens = await alone(() => go(path, { method: 'POST', json }).then(read('accessToken')));
+    const tokens = await alone(() => go(path, { method: 'POST', json, key: recall()[0] }).then(read('accessToken')));
     epoch++;
     take(tokens);
     become(tokens.user, 'signed-in');
@@ -243,7 +241,10 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
   }
 
   async function logout() {
-    await alone(() => post('/api/auth/logout', { bearer: token, member: 'message' }));
+    await alone(() => {
+      const [key, sent] = recall();
+      return post('/api/auth/logout', { bearer: token, key, sent, member: 'message' });
+    });
     over('signed-out');
     channel?.postMessage('out');
   }

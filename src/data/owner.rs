@@ -140,7 +140,7 @@ fn tighten(path: &Path, opened: &mut Vec<String>) -> Result<bool, Failure> {
     }
     let allowed = if file.is_dir() { 0o700 } else { 0o600 };
     let found = mode(&file);
-    if found & 0o077 == 0 {
+    if found.trailing_zeros() >= 6 {
         return Ok(file.is_dir());
     }
     let changed = fs::set_permissions(path, Permissions::from_mode(allowed)).and_then(|()| fs::metadata(path));

@@ -18,7 +18,7 @@ pub async fn health(call: Call) -> Answer {
     Ok(response)
 }
 
-/// What some balancers ask, such as HAProxy unless told otherwise: whether anybody is there.
+/// What some balancers ask, such as `HAProxy` unless told otherwise: whether anybody is there.
 pub fn options() -> Response {
     let mut response = empty();
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));

@@ -89,7 +89,7 @@ impl Pulse {
         let start = format!("{method} ");
         memmem::find_iter(&recent, &start).any(|at| {
             let line = &recent[at + start.len()..];
-            let target = line.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
+            let target = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
             target.contains(&b'#') && line[target.len()..].starts_with(b" HTTP/1.")
         })
     }

@@ -323,7 +323,7 @@ mod tests {
         for before in [hasher(4, 8, 1), hasher(11, 8, 1), hasher(12, 8, 3), hasher(13, 4, 1), hasher(13, 8, 2), hasher(10, 8, 23)] {
             let stored = before.hash(&password("correct horse"));
             let took = time(Some(&stored));
-            println!("{:.32}: {took:?}, nobody {nobody:?}", stored);
+            println!("{stored:.32}: {took:?}, nobody {nobody:?}");
             assert!(took > nobody * 7 / 10 && took < nobody * 14 / 10, "{stored:.32}: {took:?} against {nobody:?}");
         }
     }

@@ -209,7 +209,7 @@ pub struct Attempt<'a> {
     on_failure: Option<Box<dyn FnOnce() + Send + 'a>>,
 }
 
-impl<'a> Attempt<'a> {
+impl Attempt<'_> {
     fn new(caller: Caller) -> Self {
         Self { caller, settling: Vec::new(), failures: Vec::new(), work: Vec::new(), on_failure: None }
     }
