@@ -38,7 +38,9 @@ enum Kind {
 
 /// The methods of each path, as the table writes it, and who may use each.
 fn table() -> BTreeMap<&'static str, BTreeMap<&'static str, Access>> {
-    let mut table = BTreeMap::from([("/health", BTreeMap::from([("GET", Access::Anyone), ("HEAD", Access::Anyone)]))]);
+    // What only proxies and monitors call is answered outside the table of routes.
+    let health = ["GET", "HEAD", "OPTIONS"].map(|method| (method, Access::Anyone));
+    let mut table = BTreeMap::from([("/health", BTreeMap::from(health))]);
     for route in ROUTES {
         let methods: &mut BTreeMap<_, _> = table.entry(route.path).or_default();
         assert!(methods.insert(route.method, route.access).is_none(), "{} {} is there twice", route.method, route.path);

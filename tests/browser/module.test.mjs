@@ -247,6 +247,38 @@ test('ref_4 a sign-out forgets the key', async () => {
   assert.equal(kept.size, 0);
 });
 
+for (const [what, act] of [['sign-out', (auth) => auth.logout()], ['sign-in', (auth) => auth.login({ email: 'a', password: 'b' })]]) {
+  test(`ref_6 a ${what} after a refresh that was lost says its key, so that a spent cookie is no theft`, async () => {
+    const { auth, to, sent } = await stage(signedIn({
+      '/api/auth/refresh': [tokens(), new TypeError('x')], '/api/auth/logout': ok({ message: 'x' }), '/api/auth/login': () => tokens({ user: BOB }),
+    }));
+    await auth.refresh().catch(() => {});
+    await act(auth);
+    const [, key] = keys(to);
+    assert.ok(key);
+    assert.equal(sent.at(-1).headers['idempotency-key'], key);
+    assert.equal(kept.size, 0);
+  });
+}
+
+test('ref_6 asking for a proof after a refresh that was lost says its key too', async () => {
+  const { auth, to } = await stage(signedIn({
+    '/api/auth/refresh': [tokens(), new TypeError('x'), refusal(403, 'CSRF_FAILED'), tokens()], '/api/auth/csrf': ok({ csrfToken: 'k1' }),
+  }));
+  await auth.refresh().catch(() => {});
+  await auth.refresh();
+  const used = keys(to);
+  assert.equal(to('/api/auth/csrf')[0].headers['idempotency-key'], used[1]);
+  assert.deepEqual(used.slice(1), [used[1], used[1], used[1]]);
+});
+
+test('ref_6 with no refresh unanswered a sign-in and a sign-out say no key', async () => {
+  const { auth, to } = await stage(signedIn({ '/api/auth/logout': ok({ message: 'x' }), '/api/auth/login': () => tokens({ user: BOB }) }));
+  await auth.login({ email: 'a', password: 'b' });
+  await auth.logout();
+  for (const path of ['/api/auth/login', '/api/auth/logout']) assert.ok(!('idempotency-key' in to(path)[0].headers), path);
+});
+
 test('an hour asleep: the token is over though one clock stood still, and a new one is waited for', async () => {
   const { auth, to } = await stage(signedIn());
   const before = await auth.token();

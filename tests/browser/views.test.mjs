@@ -187,16 +187,17 @@ await watched('hdr_6 register, sign out, a wrong password, sign in; no token is 
   const stored = await page.evaluate(async () => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, await indexedDB.databases(), await caches.keys(), document.cookie, location.href, document.documentElement.outerHTML, history.state]));
   assert.ok(!stored.includes(token) && !stored.includes(token.split('.')[2]), 'the access token is in memory alone');
   const cookies = await context.cookies(`${server.url}/api/auth/refresh`);
-  const refresh = cookies.find(({ name }) => name === 'refreshToken');
+  const { port } = new URL(server.url);
+  const refresh = cookies.find(({ name }) => name === `doorward-refresh-${port}`);
   assert.ok(refresh.httpOnly && refresh.sameSite === 'Strict' && refresh.path === '/api/auth');
   assert.ok(!stored.includes(refresh.value), 'no script reads the refresh token');
-  assert.deepEqual(cookies.map(({ name }) => name).sort(), ['csrfToken', 'device', 'refreshToken']);
+  assert.deepEqual(cookies.map(({ name }) => name).sort(), ['csrf', 'device', 'refresh'].map((kind) => `doorward-${kind}-${port}`));
 
   await page.reload();
   await page.getByRole('heading', { name: 'Your account' }).waitFor();
   await page.getByRole('button', { name: 'Sign out here' }).click();
   await page.getByText('You are signed out').waitFor();
-  assert.deepEqual((await context.cookies()).map(({ name }) => name), ['device'], 'the device stays known, nothing else');
+  assert.deepEqual((await context.cookies()).map(({ name }) => name), [`doorward-device-${port}`], 'the device stays known, nothing else');
   await page.getByLabel('E-mail').fill('bob@example.org');
   await page.getByLabel('Password', { exact: true }).fill('not the password');
   await page.getByRole('button', { name: 'Sign in' }).click();
