@@ -58,6 +58,8 @@ pub struct Exchange(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     request_id: String,
+    /// What a client calls the request.
+    client_request_id: Option<String>,
     client: IpAddr,
     headers: HeaderMap,
     uri: Uri,
@@ -66,18 +68,24 @@ struct Inner {
 }
 
 impl Exchange {
-    /// Takes over a request's headers: filters read them here, without copies.
+    /// Takes over a request's headers: filters read them here, without copies. A trusted proxy has given
+    /// the request its id; what a client calls it is noted beside one of our own (HDR-5).
     #[must_use]
-    pub fn over(connection: Arc<dyn Connection>, client: IpAddr, headers: HeaderMap, uri: Uri) -> Self {
-        let request_id = request_id(&headers);
-        Self(Arc::new(Inner { request_id, client, headers, uri, connection: Some(connection), principal: OnceLock::new() }))
+    pub fn over(connection: Arc<dyn Connection>, is_proxied: bool, client: IpAddr, headers: HeaderMap, uri: Uri) -> Self {
+        Self::with(Some(connection), is_proxied, client, headers, uri)
     }
 
     /// A request that came over no connection.
     #[cfg(test)]
     pub fn new(client: IpAddr, headers: HeaderMap, uri: Uri) -> Self {
-        let request_id = request_id(&headers);
-        Self(Arc::new(Inner { request_id, client, headers, uri, connection: None, principal: OnceLock::new() }))
+        Self::with(None, false, client, headers, uri)
+    }
+
+    fn with(connection: Option<Arc<dyn Connection>>, is_proxied: bool, client: IpAddr, headers: HeaderMap, uri: Uri) -> Self {
+        let sent = decent_id(&headers);
+        let (given, client_request_id) = if is_proxied { (sent, None) } else { (None, sent) };
+        let request_id = given.unwrap_or_else(fresh_id);
+        Self(Arc::new(Inner { request_id, client_request_id, client, headers, uri, connection, principal: OnceLock::new() }))
     }
 
     /// Begins to wait for the request's body; none if its client already lets us wait for too many.
@@ -86,10 +94,16 @@ impl Exchange {
         connection.is_none_or(|connection| connection.await_body(self.from())).then_some(Awaited(connection))
     }
 
-    /// The request's id, the client's own if it is a decent one (HDR-5).
+    /// The request's id (HDR-5).
     #[must_use]
     pub fn request_id(&self) -> &str {
         &self.0.request_id
+    }
+
+    /// What the client calls it, for logs.
+    #[must_use]
+    pub fn client_request_id(&self) -> Option<&str> {
+        self.0.client_request_id.as_deref()
     }
 
     /// The request's path.
@@ -159,12 +173,10 @@ impl Exchange {
     }
 }
 
-fn request_id(headers: &HeaderMap) -> String {
-    let decent = |id: &&str| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    match headers.get("x-request-id").and_then(|id| id.to_str().ok()).filter(decent) {
-        Some(id) => id.to_owned(),
-        None => fresh_id(),
-    }
+/// The id that was sent with the request, if it is one that a log can show.
+fn decent_id(headers: &HeaderMap) -> Option<String> {
+    let is_decent = |id: &&str| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    headers.get("x-request-id").and_then(|id| id.to_str().ok()).filter(is_decent).map(ToOwned::to_owned)
 }
 
 /// An id that no other request has, and from which nobody learns how many there were: a count under
@@ -260,10 +272,16 @@ mod tests {
     }
 
     #[test]
-    fn hdr_5_a_request_id_is_the_clients_only_if_decent() {
-        assert_eq!(request_id(&headers(&[("x-request-id", "abc-123")])), "abc-123");
+    fn hdr_5_a_proxys_decent_id_is_the_requests_and_a_clients_is_noted() {
+        let exchange =
+            |is_proxied, id| Exchange::with(None, is_proxied, [127, 0, 0, 1].into(), headers(&[("x-request-id", id)]), Uri::default());
+        let (proxied, sent) = (exchange(true, "abc-123"), exchange(false, "abc-123"));
+        assert_eq!((proxied.request_id(), proxied.client_request_id()), ("abc-123", None));
+        assert_ne!(sent.request_id(), "abc-123");
+        assert_eq!(sent.client_request_id(), Some("abc-123"));
         for bad in ["", "a b", &"x".repeat(65), "a;b", "<x>"] {
-            assert_ne!(request_id(&headers(&[("x-request-id", bad)])), bad);
+            assert_ne!(exchange(true, bad).request_id(), bad);
+            assert_eq!(exchange(false, bad).client_request_id(), None);
         }
     }
 

@@ -103,6 +103,7 @@ pub fn service(
         let (mut parts, body) = request.into_parts();
         let headers = std::mem::take(&mut parts.headers);
         let trusted = &web.app.settings.server.trusted_proxies;
+        let is_proxied = trusted.iter().any(|net| net.contains(&peer));
         let client = client_address(peer, &headers, trusted).unwrap_or_else(|proxy| {
             // What reads is not limited, and whoever is on the proxy's machine may ask for `/health`.
             if !parts.method.is_safe() {
@@ -110,14 +111,17 @@ pub fn service(
             }
             proxy
         });
-        if headers.contains_key("x-forwarded-for") && !trusted.iter().any(|net| net.contains(&peer)) {
+        if headers.contains_key("x-forwarded-for") && !is_proxied {
             warn_of_untrusted_proxy(peer);
         }
-        let (exchange, method) = (Exchange::over(connection, client, headers, parts.uri.clone()), parts.method.clone());
+        let (exchange, method) = (Exchange::over(connection, is_proxied, client, headers, parts.uri.clone()), parts.method.clone());
         // What changes something is logged with its request. What reads is not logged at all, but for
         // errors, which name it: a span would cost it a tenth of its time.
-        let span =
-            if method.is_safe() && begun.is_none() { Span::none() } else { tracing::info_span!("request", id = exchange.request_id()) };
+        let span = if method.is_safe() && begun.is_none() {
+            Span::none()
+        } else {
+            tracing::info_span!("request", id = exchange.request_id(), client_id = exchange.client_request_id())
+        };
         let response = match unrouted(&web.site, &exchange, &parts) {
             Some(response) => Either::Left(ready(response)),
             None => {

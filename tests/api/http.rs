@@ -313,19 +313,27 @@ async fn hdr_1_to_5_every_answer_carries_what_it_must() {
 }
 
 #[tokio::test]
-async fn hdr_5_a_request_keeps_its_id_if_that_is_a_decent_one() {
+async fn hdr_5_a_request_has_an_id_of_ours_or_of_a_trusted_proxy_and_what_a_client_calls_it_is_noted() {
     let server = Server::start();
     let nobody = Actor::at(&server);
     let with = |id: &str| nobody.request("GET", "/api/users/me").header("x-request-id", id);
-    let answer = send(with("abc-123")).await;
-    assert_eq!((answer.header("x-request-id"), answer.text_of("requestId")), (Some("abc-123"), "abc-123".into()));
     let mut seen = std::collections::HashSet::new();
-    for indecent in ["", "a b", "<script>", "a;b", "../x", &"x".repeat(65)] {
-        let answer = send(with(indecent)).await;
+    for sent in ["abc-123", "abc-123", "", "a b", "<script>", "a;b", "../x", &"x".repeat(65)] {
+        let answer = send(with(sent)).await;
         let id = answer.header("x-request-id").expect("an id").to_owned();
-        assert_ne!(id, indecent);
+        assert_eq!(id, answer.text_of("requestId"));
         assert!(seen.insert(id), "an id twice");
     }
+    let wrong = json!({ "email": "nobody@example.org", "password": "wrong wrong wrong" });
+    let answer = send(nobody.request("POST", "/api/auth/login").header("x-request-id", "abc-123").json(&wrong)).await.expect(401);
+    let (log, ids) = (server.log(), format!("id=\"{}\" client_id=\"abc-123\"", answer.text_of("requestId")));
+    assert!(log.lines().any(|line| line.contains("login_failed") && line.contains(&ids)), "{ids} not in {log}");
+
+    let server = Server::with(&["server.trusted_proxies=127.0.0.1"]);
+    let proxied =
+        Actor::at(&server).request("GET", "/api/users/me").header("x-request-id", "abc-123").header("x-forwarded-for", "192.0.2.1");
+    let answer = send(proxied).await;
+    assert_eq!((answer.header("x-request-id"), answer.text_of("requestId")), (Some("abc-123"), "abc-123".into()));
 }
 
 /// Clients send what says nothing in many forms: all are the same.

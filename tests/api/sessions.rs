@@ -57,8 +57,8 @@ async fn az_6_somebody_elses_session_is_as_unknown_as_none() {
     let answers = [sid(&alice), "0".repeat(32), "no-id".into(), sid(&alice).to_uppercase()];
     let mut shapes = Vec::new();
     for id in answers {
-        let answer = send(mallory.bearer("DELETE", &format!("/api/auth/sessions/{id}")).header("x-request-id", "same")).await;
-        shapes.push((answer.status, answer.text));
+        let answer = send(mallory.bearer("DELETE", &format!("/api/auth/sessions/{id}"))).await;
+        shapes.push((answer.status, answer.text_without_id()));
     }
     assert_eq!(shapes[0].0, 404);
     assert_eq!(shapes[0], shapes[1]);

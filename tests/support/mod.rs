@@ -222,6 +222,11 @@ impl Answer {
         self
     }
 
+    /// The body without what no two answers have in common.
+    pub fn text_without_id(&self) -> String {
+        self.text.replace(self.header("x-request-id").expect("an id"), "")
+    }
+
     /// A string member.
     #[track_caller]
     pub fn text_of(&self, member: &str) -> String {
