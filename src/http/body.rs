@@ -15,6 +15,7 @@ use warp::{
     Filter, Rejection,
     http::{HeaderValue, header},
 };
+use zeroize::Zeroizing;
 
 /// Largest body, in bytes.
 const LIMIT: usize = 10 * 1024;
@@ -50,8 +51,9 @@ pub fn none() -> impl Filter<Extract = (), Error = std::convert::Infallible> + C
     warp::any()
 }
 
-/// The bytes of a body, if there are any.
-type Sent = Result<Option<Vec<u8>>, ApiError>;
+/// The bytes of a body, if there are any: wiped when dropped, for there are passwords in them.
+type Sent = Result<Option<Bytes>, ApiError>;
+type Bytes = Zeroizing<Vec<u8>>;
 
 fn sent() -> impl Filter<Extract = (Sent,), Error = Rejection> + Clone + use<> {
     warp::ext::get::<Exchange>().and(warp::body::stream()).then(|exchange: Exchange, body| async move { read(&exchange, body).await })
@@ -67,7 +69,7 @@ async fn read(exchange: &Exchange, body: impl Stream<Item = Result<impl Buf, war
         return Err(Code::UnsupportedMediaType.into());
     }
     let awaited = exchange.await_body().ok_or_else(too_many)?;
-    let bytes = in_time(&awaited, collect(body)).await?;
+    let bytes = in_time(&awaited, collect(body, announced)).await?;
     if !bytes.is_empty() && !is_json(exchange) {
         return Err(Code::UnsupportedMediaType.into());
     }
@@ -80,7 +82,7 @@ fn too_many() -> ApiError {
     error.header(header::CONNECTION, HeaderValue::from_static("close"))
 }
 
-async fn in_time(awaited: &Awaited<'_>, collected: impl Future<Output = Result<Vec<u8>, ApiError>>) -> Result<Vec<u8>, ApiError> {
+async fn in_time(awaited: &Awaited<'_>, collected: impl Future<Output = Result<Bytes, ApiError>>) -> Result<Bytes, ApiError> {
     let (begun, mut collected) = (Instant::now(), pin!(collected));
     loop {
         match tokio::time::timeout(TICK, &mut collected).await {
@@ -91,8 +93,10 @@ async fn in_time(awaited: &Awaited<'_>, collected: impl Future<Output = Result<V
     }
 }
 
-async fn collect(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Vec<u8>, ApiError> {
-    let (mut body, mut bytes) = (pin!(body), Vec::new());
+async fn collect(body: impl Stream<Item = Result<impl Buf, warp::Error>>, announced: Option<u64>) -> Result<Bytes, ApiError> {
+    // With room for all of it: what grows leaves copies behind.
+    let room = announced.and_then(|length| usize::try_from(length).ok()).map_or(LIMIT, |length| length.min(LIMIT));
+    let (mut body, mut bytes) = (pin!(body), Zeroizing::new(Vec::with_capacity(room)));
     while let Some(chunk) = body.next().await {
         let mut chunk = chunk.map_err(|_| ApiError::from(Code::InvalidRequest).message("The body broke off"))?;
         // Counted, whatever Content-Length said or left out.

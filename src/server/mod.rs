@@ -16,7 +16,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -52,7 +52,7 @@ pub async fn run(listener: TcpListener, web: Arc<Web>, stop: impl Future<Output 
     // Answers are small: copied behind its head, a body costs less than a second piece to write does.
     http.header_read_timeout(None).writev(false).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
     let connections = GracefulShutdown::new();
-    let slots = Arc::new(Slots::default());
+    let (slots, mut refused) = (Slots::new(), Refused::default());
     let is_exempt = |ip: IpAddr| ip.is_loopback() || web.app.settings.server.trusted_proxies.iter().any(|net| net.contains(&ip));
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -61,9 +61,9 @@ pub async fn run(listener: TcpListener, web: Arc<Web>, stop: impl Future<Output 
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    slots.make_room();
-                    tokio::time::sleep(BACK_OFF).await;
+                    refused.note(&error);
+                    // Whoever takes its place is answered at once; where none can be made, it takes a while.
+                    let _ = tokio::time::timeout(BACK_OFF, slots.make_room()).await;
                     continue;
                 }
             },
@@ -111,5 +111,24 @@ pub async fn run(listener: TcpListener, web: Arc<Web>, stop: impl Future<Output 
     drop(listener);
     if tokio::time::timeout(DRAIN, connections.shutdown()).await.is_err() {
         tracing::warn!("some requests were still in flight after {}s", DRAIN.as_secs());
+    }
+}
+
+/// What could not be accepted, summed: whoever is out of descriptors is so a thousand times a second.
+#[derive(Default)]
+struct Refused {
+    count: u64,
+    told: Option<Instant>,
+}
+
+impl Refused {
+    /// Says so, once a minute at most, with how many times it was so since.
+    fn note(&mut self, error: &io::Error) {
+        self.count += 1;
+        if self.told.is_none_or(|told| told.elapsed() >= Duration::from_secs(60)) {
+            let count = std::mem::take(&mut self.count);
+            self.told = Some(Instant::now());
+            tracing::warn!(%error, count, "connections could not be accepted: is the limit of open files (ulimit -n, LimitNOFILE) too low?");
+        }
     }
 }

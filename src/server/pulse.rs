@@ -17,6 +17,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
+use zeroize::{Zeroize, Zeroizing};
 
 /// How long a request's head may take, and a new connection may wait with its first (HTTP-1).
 const HEAD: Duration = Duration::from_secs(5);
@@ -34,8 +35,9 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 pub struct Pulse {
     /// Milliseconds since [`START`] in the upper bits, the phase in the lower two.
     state: AtomicU64,
-    /// The bytes behind the head of the last request: its body, and what was sent ahead.
-    recent: Mutex<Vec<u8>>,
+    /// The bytes behind the head of the last request: its body, and what was sent ahead. There are
+    /// passwords in bodies: what is taken out is wiped.
+    recent: Mutex<Zeroizing<Vec<u8>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,18 +66,19 @@ impl Pulse {
         if !is_chunked {
             // What was sent ahead stays: it may be the head of a chunked one.
             let end = memmem::find(&recent, b"\r\n\r\n").map_or(recent.len(), |at| at + 4);
-            recent.drain(..end);
+            wipe(&mut recent, end);
             return false;
         }
         let line = line();
         let mut heads = memmem::find_iter(&recent, &line).peekable();
         let Some(first) = heads.peek().copied() else {
-            recent.clear();
+            let end = recent.len();
+            wipe(&mut recent, end);
             return true;
         };
         let ambiguous = heads.any(|at| is_ambiguous(&recent[at..]));
         let end = memmem::find(&recent[first..], b"\r\n\r\n").map_or(recent.len(), |at| first + at + 4);
-        recent.drain(..end);
+        wipe(&mut recent, end);
         ambiguous
     }
 
@@ -137,9 +140,15 @@ impl Pulse {
             self.enter(Phase::Head);
         }
         let mut recent = self.recent.lock();
+        if recent.capacity() - recent.len() < bytes.len() {
+            // Grown by hand: what moves by itself leaves a copy behind.
+            let mut roomier = Zeroizing::new(Vec::with_capacity((recent.len() + bytes.len()).next_power_of_two()));
+            roomier.extend_from_slice(&recent);
+            *recent = roomier;
+        }
         recent.extend_from_slice(bytes);
         if let Some(excess) = recent.len().checked_sub(RECENT) {
-            recent.drain(..excess);
+            wipe(&mut recent, excess);
         }
     }
 
@@ -158,6 +167,14 @@ impl Pulse {
         };
         (phase, *START + Duration::from_millis(state >> 2))
     }
+}
+
+/// Takes the first bytes out and leaves nothing of them behind.
+fn wipe(recent: &mut Vec<u8>, end: usize) {
+    recent.copy_within(end.., 0);
+    let kept = recent.len() - end;
+    recent[kept..].zeroize();
+    recent.truncate(kept);
 }
 
 /// Whether a head has both `Transfer-Encoding` and `Content-Length`, which hyper hides: it drops the

@@ -4,6 +4,7 @@
 use super::pulse::Pulse;
 use crate::{domain::AddressPrefix, http::Connection};
 use parking_lot::Mutex;
+use rustix::process::{Resource, getrlimit};
 use std::{
     collections::HashMap,
     fmt,
@@ -12,26 +13,33 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// Connections at once.
+/// Connections at once, where the system gives as many descriptors.
 const MAX: usize = 1024;
+/// Connections at once however few it gives, and descriptors that they leave for everything else: the
+/// database, the control socket, the runtime.
+const MIN: usize = 16;
+const RESERVE: usize = 48;
 /// Connections at once from one address prefix, unless it is this machine or a trusted proxy.
 const MAX_PER_PREFIX: usize = 64;
-/// Requests at once whose body is waited for: the other 128 places are for those that need none, so
-/// `verify` and `/health` are answered whatever bodies do not come.
-const MAX_BODIES: usize = MAX - 128;
-/// The same from one client, be it behind a trusted proxy: peers say nothing about who makes us wait.
+/// Of all places, one in so many is for requests that need no body, so `verify` and `/health` are
+/// answered whatever bodies do not come: 128 of 1024.
+const BODILESS: usize = 8;
+/// Requests at once whose body is waited for, from one client, be it behind a trusted proxy: peers say nothing about who makes us wait.
 const MAX_BODIES_PER_CLIENT: usize = 16;
 /// How long a body may take, and how long once more than three quarters of the places are taken.
 const PATIENCE: Duration = Duration::from_secs(10);
 const HASTE: Duration = Duration::from_secs(2);
-const CROWD: usize = MAX / 4 * 3;
 
 /// The connections there are.
-#[derive(Default)]
-pub struct Slots(Mutex<Inner>);
+pub struct Slots {
+    inner: Mutex<Inner>,
+    /// A place was given back.
+    freed: Notify,
+}
 
 #[derive(Default)]
 struct Inner {
+    max: usize,
     next: u64,
     taken: HashMap<u64, Taken>,
     by_prefix: HashMap<AddressPrefix, usize>,
@@ -56,15 +64,26 @@ pub struct Slot {
 }
 
 impl Slots {
+    /// Places for as many connections as this process may have descriptors for, in reason (OPS-8).
+    pub fn new() -> Arc<Self> {
+        let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+        Self::for_descriptors(descriptors.unwrap_or(usize::MAX))
+    }
+
+    fn for_descriptors(descriptors: usize) -> Arc<Self> {
+        let max = descriptors.saturating_sub(RESERVE).clamp(MIN, MAX);
+        Arc::new(Self { inner: Mutex::new(Inner { max, ..Inner::default() }), freed: Notify::new() })
+    }
+
     /// A place for a connection, made by ending the one that we wait for longest if need be; none when
     /// its prefix has too many, or when all are being served. `prefix` is none where no limit
     /// applies.
     pub fn take(self: &Arc<Self>, prefix: Option<AddressPrefix>, pulse: Arc<Pulse>) -> Option<Slot> {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         if prefix.is_some_and(|prefix| inner.by_prefix.get(&prefix).is_some_and(|count| *count >= MAX_PER_PREFIX)) {
             return None;
         }
-        if inner.taken.len() >= MAX && !inner.make_room() {
+        if inner.taken.len() >= inner.max && !inner.make_room() {
             return None;
         }
         if let Some(prefix) = prefix {
@@ -76,9 +95,12 @@ impl Slots {
         Some(Slot { slots: Arc::clone(self), id, prefix, pulse, evicted })
     }
 
-    /// Ends the connection that we wait for longest, if there is one.
-    pub fn make_room(&self) {
-        self.0.lock().make_room();
+    /// Ends the connection that we wait for longest, if there is one, and waits until it or another has
+    /// given back what it held.
+    pub async fn make_room(&self) {
+        let freed = self.freed.notified();
+        self.inner.lock().make_room();
+        freed.await;
     }
 }
 
@@ -110,7 +132,7 @@ impl Inner {
         if self.bodies.get(&client).is_some_and(|count| *count >= MAX_BODIES_PER_CLIENT) {
             return false;
         }
-        if self.bodies.values().sum::<usize>() >= MAX_BODIES
+        if self.bodies.values().sum::<usize>() >= self.max - self.max / BODILESS
             && let Some((_, oldest)) = self.longest_awaited_body()
         {
             self.evict(oldest);
@@ -154,7 +176,7 @@ impl fmt::Debug for Slot {
 
 impl Connection for Slot {
     fn await_body(&self, client: AddressPrefix) -> bool {
-        let mut slots = self.slots.0.lock();
+        let mut slots = self.slots.inner.lock();
         let awaited = slots.await_body(self.id, client);
         if awaited {
             self.pulse.await_body();
@@ -163,11 +185,12 @@ impl Connection for Slot {
     }
 
     fn patience(&self) -> Duration {
-        if self.slots.0.lock().taken.len() > CROWD { HASTE } else { PATIENCE }
+        let slots = self.slots.inner.lock();
+        if slots.taken.len() > slots.max / 4 * 3 { HASTE } else { PATIENCE }
     }
 
     fn body_done(&self) {
-        let mut slots = self.slots.0.lock();
+        let mut slots = self.slots.inner.lock();
         slots.body_done(self.id);
         self.pulse.body_done();
     }
@@ -175,22 +198,24 @@ impl Connection for Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut inner = self.slots.0.lock();
+        let mut inner = self.slots.inner.lock();
         inner.body_done(self.id);
         inner.taken.remove(&self.id);
         if let Some(prefix) = self.prefix {
             decrement(&mut inner.by_prefix, prefix);
         }
+        self.slots.freed.notify_waiters();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
 
     #[tokio::test]
     async fn the_idlest_connection_makes_room_and_a_busy_one_never_does() {
-        let slots = Arc::new(Slots::default());
+        let slots = Slots::for_descriptors(usize::MAX);
         let pulses: Vec<_> = (0..MAX).map(|_| Pulse::new()).collect();
         let taken: Vec<_> = pulses.iter().map(|pulse| slots.take(None, Arc::clone(pulse)).expect("room")).collect();
         pulses.iter().skip(1).for_each(|pulse| assert!(!pulse.begin(false, String::new)));
@@ -208,7 +233,7 @@ mod tests {
 
     #[test]
     fn one_subscriber_has_so_many_and_gets_them_back() {
-        let slots = Arc::new(Slots::default());
+        let slots = Slots::for_descriptors(usize::MAX);
         let prefix = Some(AddressPrefix::V6(1));
         let taken: Vec<_> = (0..MAX_PER_PREFIX).map(|_| slots.take(prefix, Pulse::new()).expect("room")).collect();
         assert!(slots.take(prefix, Pulse::new()).is_none());
@@ -216,7 +241,30 @@ mod tests {
         assert!(slots.take(None, Pulse::new()).is_some());
         drop(taken);
         assert!(slots.take(prefix, Pulse::new()).is_some());
-        assert!(slots.0.lock().by_prefix.is_empty());
+        assert!(slots.inner.lock().by_prefix.is_empty());
+    }
+
+    #[tokio::test]
+    async fn ops_8_there_are_as_many_places_as_descriptors_allow() {
+        for (descriptors, places) in [(0, MIN), (64, MIN), (256, 208), (1024, 976), (usize::MAX, MAX)] {
+            let slots = Slots::for_descriptors(descriptors);
+            let taken: Vec<_> = (0..places).map(|_| busy(&slots)).collect();
+            assert!(slots.take(None, Pulse::new()).is_none(), "{descriptors}: all are being served");
+            taken[0].pulse.end();
+            assert!(slots.take(None, Pulse::new()).is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn ops_8_room_is_made_once_the_connection_is_gone() {
+        let slots = Slots::for_descriptors(usize::MAX);
+        let idle = slots.take(None, Pulse::new()).expect("room");
+        let mut room = std::pin::pin!(slots.make_room());
+        assert!((&mut room).now_or_never().is_none());
+        idle.evicted().await;
+        assert!((&mut room).now_or_never().is_none(), "it is told, not gone");
+        drop(idle);
+        room.await;
     }
 
     fn client(n: u64) -> AddressPrefix {
@@ -231,7 +279,7 @@ mod tests {
 
     #[test]
     fn http_1_one_client_lets_us_wait_for_so_many_bodies_whatever_its_peers() {
-        let slots = Arc::new(Slots::default());
+        let slots = Slots::for_descriptors(usize::MAX);
         let taken: Vec<_> = (0..=MAX_BODIES_PER_CLIENT).map(|_| busy(&slots)).collect();
         let (last, first) = taken.split_last().expect("some");
         first.iter().for_each(|slot| assert!(slot.await_body(client(1))));
@@ -241,12 +289,12 @@ mod tests {
         first[0].body_done();
         assert!(last.await_body(client(1)), "one came");
         drop(taken);
-        assert!(slots.0.lock().bodies.is_empty());
+        assert!(slots.inner.lock().bodies.is_empty());
     }
 
     #[tokio::test]
     async fn http_1_bodies_leave_places_and_the_client_with_most_makes_room() {
-        let slots = Arc::new(Slots::default());
+        let slots = Slots::for_descriptors(usize::MAX);
         let begin = |client| {
             let slot = busy(&slots);
             assert!(slot.await_body(client));
@@ -254,18 +302,17 @@ mod tests {
         };
         let lone = begin(client(0));
         assert_eq!(lone.patience(), PATIENCE);
-        let siege: Vec<_> = (16..MAX_BODIES as u64 + 15).map(|n| begin(client(n / 16))).collect();
-        assert_eq!(siege.len() + 1, MAX_BODIES);
+        let siege: Vec<_> = (16..896 + 15).map(|n| begin(client(n / 16))).collect();
         assert_eq!(lone.patience(), HASTE);
         let newcomer = begin(client(1000));
         siege[0].evicted().await;
-        let others: Vec<_> = (MAX_BODIES..MAX).map(|_| busy(&slots)).collect();
+        let others: Vec<_> = (896..MAX).map(|_| busy(&slots)).collect();
         assert_eq!(others.len(), 128, "places for what needs no body");
         let last = busy(&slots);
         siege[16].evicted().await;
         // Of its own, the lone body is the oldest by far.
-        assert!(slots.0.lock().taken.contains_key(&lone.id));
+        assert!(slots.inner.lock().taken.contains_key(&lone.id));
         drop((newcomer, last, siege, others, lone));
-        assert!(slots.0.lock().bodies.is_empty() && slots.0.lock().taken.is_empty());
+        assert!(slots.inner.lock().bodies.is_empty() && slots.inner.lock().taken.is_empty());
     }
 }

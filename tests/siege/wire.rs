@@ -417,6 +417,8 @@ async fn http_11_nobodys_request_is_answered_as_somebody_elses() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ops_8_out_of_files_it_backs_off_and_recovers() {
     let mut server = Server::start();
+    // It has places for as many connections as it could have files until now.
+    is_well(&server, 3 * SECOND).await;
     let pid = i32::try_from(server.pid()).ok().and_then(Pid::from_raw);
     rustix::process::prlimit(pid, Resource::Nofile, Rlimit { current: Some(64), maximum: Some(64) }).expect("limited");
     let mut crowd = Vec::new();
@@ -425,15 +427,13 @@ async fn ops_8_out_of_files_it_backs_off_and_recovers() {
         let _ = stream.write_all(b"GET /health HTTP/1.1\r\nX-Slow: ").await;
         crowd.push(stream);
     }
-    // Within the crowd's own time to finish their heads, at the latest.
-    is_well(&server, 15 * SECOND).await;
+    // Before any of the crowd has run out of time to finish its head.
+    is_well(&server, 3 * SECOND).await;
     drop(crowd);
     is_well(&server, 15 * SECOND).await;
     Actor::registered(&server, "alice@example.org").await.me().await.expect(200);
     let log = server.log();
-    let failures = log.matches("could not be accepted").count();
-    println!("{failures} accepts failed");
-    assert!(failures > 0, "it was never out of files: {log}");
-    assert!(failures < 1000, "{failures} accepts failed: it does not back off");
+    let lines = log.matches("could not be accepted").count();
+    assert_eq!(lines, 1, "one line a minute: {log}");
     assert!(server.stop().success());
 }
