@@ -52,7 +52,7 @@
 //! # Invariants
 //! * **I1** One place names each dependency: sled `store/engine/sled/`, bincode `store/record.rs`,
 //!   scrypt `service/passwords.rs`, jsonwebtoken `service/access_tokens.rs`, governor
-//!   `service/throttle.rs`, rust-embed `http/assets.rs`, warp `http/`, libc `allocator.rs`.
+//!   `service/throttle/bucket.rs`, rust-embed `http/assets.rs`, warp `http/`, libc `allocator.rs`.
 //! * **I2** Only `http/error.rs` chooses the status of a refusal.
 //! * **I3** Domain types are neither what is sent nor what is stored: each edge has its own serde types.
 //! * **I4** Time, ids and randomness are arguments of a verb: an engine may run it twice.
