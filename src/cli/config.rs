@@ -19,7 +19,13 @@ pub enum Command {
 pub fn run(command: &Command, loaded: &Loaded, secrets: &OperatorSecrets, json: bool) -> Result<(), Failure> {
     match command {
         // Loading has refused what is not good.
-        Command::Check => print(json, &json!({ "ok": true }), |_| "all settings are good".into()),
+        Command::Check => {
+            let warnings: Vec<_> = loaded.settings.warnings().into_iter().chain(secrets.warnings.iter().cloned()).collect();
+            print(json, &json!({ "ok": true, "warnings": warnings }), |_| {
+                let warned = warnings.iter().map(|warning| format!("warning: {warning}\n"));
+                format!("{}all settings are good", warned.collect::<String>())
+            })
+        }
         Command::Show => {
             let shown = |set: bool| if set { "***" } else { "from the keyring" };
             let secrets = [
