@@ -5,8 +5,7 @@ use super::{
     error::{ApiError, Code},
     exchange::Exchange,
 };
-use hyper::body::Incoming;
-use warp::http::{Method, Request, Uri, Version, header, request::Parts, uri::Authority};
+use warp::http::{Method, Uri, Version, header, request::Parts, uri::Authority};
 
 /// Marks a request whose head gave its body two lengths (HTTP-3).
 #[derive(Debug, Clone, Copy)]
@@ -16,11 +15,6 @@ pub struct TwoLengths;
 /// addresses are parsed, so that one path would have many spellings (HTTP-7).
 #[derive(Debug, Clone, Copy)]
 pub struct Fragment;
-
-/// Whether a request says how its body is transferred.
-pub fn has_transfer_encoding(request: &Request<Incoming>) -> bool {
-    request.headers().contains_key(header::TRANSFER_ENCODING)
-}
 
 /// Refuses what is no plain request for one of our paths.
 ///

@@ -21,7 +21,7 @@ mod users;
 mod verb;
 
 pub use exchange::Connection;
-pub use head::{Fragment, TwoLengths, has_transfer_encoding};
+pub use head::{Fragment, TwoLengths};
 pub use site::Site;
 
 use crate::{

