@@ -198,9 +198,11 @@ fn fresh_id() -> String {
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Result<IpAddr, IpAddr> {
     let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
     let mut client = peer.to_canonical();
-    let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().map(|line| line.to_str().unwrap_or("?")).collect();
-    // RFC 9110 §5.6.1: a list may have empty elements, which say nothing.
-    let mut hops = lines.iter().flat_map(|line| line.split(',')).map(str::trim).filter(|hop| !hop.is_empty()).rev();
+    let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).collect();
+    // Each hop by itself: what a client wrote on the left says nothing about those behind it. RFC 9110 §5.6.1:
+    // a list may have empty elements, which say nothing.
+    let hops = lines.iter().flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty());
+    let mut hops = hops.map(|hop| str::from_utf8(hop).unwrap_or("?")).rev();
     while is_trusted(&client) {
         client = hops.next().and_then(address_of_hop).ok_or(client)?.to_canonical();
     }
@@ -268,6 +270,9 @@ mod tests {
         {
             assert_eq!(client(unread), Err(ip("10.0.0.1")), "{unread}");
         }
+        let mut raw = HeaderMap::new();
+        raw.insert("x-forwarded-for", HeaderValue::from_bytes(b"\xe9, 203.0.113.5").expect("a value"));
+        assert_eq!(client_address(ip("10.0.0.1"), &raw, &trusted), Ok(ip("203.0.113.5")), "what a client wrote itself");
         assert_eq!(client("6.6.6.6, unknown, 10.0.0.2"), Err(ip("10.0.0.2")), "the proxy that hides its client");
     }
 
