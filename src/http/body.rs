@@ -68,6 +68,10 @@ async fn read(exchange: &Exchange, body: impl Stream<Item = Result<impl Buf, war
     if announced.is_some_and(|length| length > 0) && !is_json(exchange) {
         return Err(Code::UnsupportedMediaType.into());
     }
+    // Nobody waits for what was not announced (RFC 9112 §6.3).
+    if announced.is_none_or(|length| length == 0) && exchange.headers(&header::TRANSFER_ENCODING).next().is_none() {
+        return Ok(None);
+    }
     let awaited = exchange.await_body().ok_or_else(too_many)?;
     let bytes = in_time(&awaited, collect(body, announced)).await?;
     if !bytes.is_empty() && !is_json(exchange) {

@@ -27,6 +27,9 @@ where
     if let Some(content_type) = content_type {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
+    if !body.is_empty() {
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     let mut request = Request::builder().method(method).uri(path).body(Full::new(Bytes::copy_from_slice(body))).expect("a request");
     request.extensions_mut().insert(Exchange::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default()));
     let Ok(response) = hyper_util::service::TowerToHyperService::new(warp::service(filter)).call(request).await;

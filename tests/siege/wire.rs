@@ -231,6 +231,9 @@ async fn http_1_bodies_that_never_come_keep_nobody_out() {
     let refused = rest(&mut stream, 3 * SECOND).await;
     assert_eq!(status(&refused), 503, "{refused}");
     assert!(refused.contains("OVERLOADED") && refused.contains("\nretry-after: ") && refused.contains("\nconnection: close"), "{refused}");
+    // What has no body waits for none.
+    let bodiless = honest.request("POST", "/api/auth/refresh").header("x-forwarded-for", "198.51.100.1").header("content-length", "0");
+    assert_eq!(send(bodiless).await.outcome(), (401, "MISSING_REFRESH_TOKEN"));
     siege.shutdown().await;
     is_well(&server, 3 * SECOND).await;
 }
