@@ -14,6 +14,8 @@ use warp::http::{HeaderValue, header};
 
 /// The path the refresh token is sent to.
 const REFRESH_PATH: &str = "/api/auth";
+/// Paths that reach a refresh, for which a neighbour may have set one.
+const PLANTABLE: [&str; 4] = ["/", "/api", REFRESH_PATH, "/api/auth/refresh"];
 
 /// What our cookies are called. A jar is shared by all programs on a host, whatever their port: names of
 /// our own, and the port in them where no prefix keeps others from setting them (ADR 5).
@@ -107,19 +109,19 @@ impl Site {
         read(exchange, &self.names.csrf).iter().any(|kept| kept == token)
     }
 
-    /// `Set-Cookie` values that delete a refresh token set for a whole domain: ours is for one host.
+    /// `Set-Cookie` values that delete a refresh token set for a whole domain, or for another path that
+    /// reaches us: ours is for one host and one path.
     fn disowned(&self) -> Vec<HeaderValue> {
         let Some(Host::Domain(host)) = Url::parse(&self.url).ok().and_then(|url| url.host().map(|host| host.to_owned())) else {
             return Vec::new();
         };
         let dots = std::iter::once(0).chain(host.match_indices('.').map(|(at, _)| at + 1));
         let domains = dots.map(|at| &host[at..]).filter(|domain| domain.contains('.'));
-        domains
-            .map(|domain| {
-                let cookie = self.cookie(&self.names.refresh, String::new(), 0).path(REFRESH_PATH).http_only(true);
-                rendered(cookie.domain(domain.to_owned()))
-            })
-            .collect()
+        let deleted = |path| self.cookie(&self.names.refresh, String::new(), 0).path(path).http_only(true);
+        let everywhere = domains.flat_map(|domain| PLANTABLE.map(|path| deleted(path).domain(domain.to_owned())));
+        // What is ours has this host and our path.
+        let here = PLANTABLE.into_iter().filter(|path| *path != REFRESH_PATH).map(deleted);
+        everywhere.chain(here).map(rendered).collect()
     }
 }
 
@@ -205,9 +207,13 @@ mod tests {
     fn cok_4_a_token_set_for_a_domain_is_deleted_from_every_domain_that_reaches_us() {
         let deleted = |url: &str| site(url).disowned().iter().map(|cookie| cookie.to_str().expect("ASCII").to_owned()).collect::<Vec<_>>();
         let both = deleted("https://login.example.org");
-        assert_eq!(both.len(), 2);
-        assert!(both[0].contains("Domain=login.example.org") && both[1].contains("Domain=example.org"), "{both:?}");
-        assert!(both.iter().all(|cookie| cookie.contains("Max-Age=0") && cookie.contains("Path=/api/auth")));
+        assert_eq!(both.len(), 11);
+        assert!(both[0].contains("Domain=login.example.org") && both[4].contains("Domain=example.org"), "{both:?}");
+        assert!(both.iter().all(|cookie| cookie.contains("Max-Age=0")));
+        for path in ["/", "/api", "/api/auth", "/api/auth/refresh"] {
+            let of_path = both.iter().filter(|cookie| cookie.split("; ").any(|attribute| attribute == format!("Path={path}"))).count();
+            assert_eq!(of_path, if path == "/api/auth" { 2 } else { 3 }, "{path}: ours stays");
+        }
         assert_eq!(deleted("http://127.0.0.1:3000"), Vec::<String>::new());
     }
 
