@@ -110,7 +110,15 @@ impl Accounts {
             }
         };
         self.passwords.check(&password, &email).map_err(Error::WeakPassword)?;
-        let attempt = self.throttle.register(AccountKey::of(email.as_str()), AddressPrefix::from(arrival.client.ip))?;
+        let from = AddressPrefix::from(arrival.client.ip);
+        let attempt = self.throttle.register(AccountKey::of(email.as_str()), from)?;
+        // No hash for a code that was made up; whether it is good is decided when the account is made.
+        if let Admission::Invite(id, _, _) = &admission
+            && self.store.invite(*id)?.is_none()
+        {
+            refused(Kind::RegistrationRefused, "the invitation is not good", from);
+            return Err(Error::RegistrationClosed);
+        }
         self.create(email, password, self.registration.default_role.clone(), admission, arrival, attempt).await
     }
 
@@ -121,7 +129,12 @@ impl Accounts {
     pub async fn set_up(&self, token: &SecretString, email: Email, password: Password, arrival: Arrival) -> Result<Grant, Error> {
         let hash = self.codes.setup_hash(token).ok_or(Error::InvalidSetupToken)?;
         self.passwords.check(&password, &email).map_err(Error::WeakPassword)?;
-        let attempt = self.throttle.register(AccountKey::of(email.as_str()), AddressPrefix::from(arrival.client.ip))?;
+        let from = AddressPrefix::from(arrival.client.ip);
+        let attempt = self.throttle.register(AccountKey::of(email.as_str()), from)?;
+        if self.store.has_admin()? {
+            refused(Kind::SetUpRefused, "the link is not good", from);
+            return Err(Error::InvalidSetupToken);
+        }
         self.create(email, password, Role::admin(), Admission::Setup(hash), arrival, attempt).await
     }
 
@@ -140,7 +153,6 @@ impl Accounts {
         let session = self.sessions.prepare(user.id, arrival.transport, arrival.client);
         let new =
             NewAccount { user, session: Some(session.clone()), replaces: arrival.replaces, admission, remember: self.sessions.remember() };
-        let refused = |kind, why| Event::new(kind, By::Anyone).why(why).from(from).write();
         match self.store.create_account(new).await? {
             Created::User(user) => {
                 let kind = if is_setup { Kind::SetUp } else { Kind::Registered };
@@ -148,15 +160,15 @@ impl Accounts {
                 self.sessions.grant(user, session)
             }
             Created::EmailTaken => {
-                refused(if is_setup { Kind::SetUpRefused } else { Kind::RegistrationRefused }, "the address is taken");
+                refused(if is_setup { Kind::SetUpRefused } else { Kind::RegistrationRefused }, "the address is taken", from);
                 Err(Error::EmailTaken)
             }
             Created::NotAdmitted if is_setup => {
-                refused(Kind::SetUpRefused, "the link is not good");
+                refused(Kind::SetUpRefused, "the link is not good", from);
                 Err(Error::InvalidSetupToken)
             }
             Created::NotAdmitted => {
-                refused(Kind::RegistrationRefused, "the invitation is not good");
+                refused(Kind::RegistrationRefused, "the invitation is not good", from);
                 Err(Error::RegistrationClosed)
             }
         }
@@ -296,4 +308,8 @@ impl Accounts {
             created_at: self.clock.now(),
         })
     }
+}
+
+fn refused(kind: Kind, why: &'static str, from: AddressPrefix) {
+    Event::new(kind, By::Anyone).why(why).from(from).write();
 }
