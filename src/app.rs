@@ -48,7 +48,7 @@ pub struct App {
     /// Access tokens.
     pub access: Arc<AccessTokens>,
     /// Refusals, summed for the log.
-    pub refusals: Refusals,
+    pub refusals: Arc<Refusals>,
     throttle: Arc<Throttle>,
     /// Held as long as the store is open: nobody else gets in (STO-10).
     data_dir: DataDir,
@@ -89,6 +89,7 @@ impl App {
         let store = Arc::new(store);
         let throttle = Arc::new(Throttle::new(&settings.limits));
         let access = Arc::new(AccessTokens::new(&keyring, settings.tokens.clone(), clock.clone(), revocation.clone()));
+        let refusals = Arc::new(Refusals::default());
         let sessions = Arc::new(Sessions::new(sessions::Parts {
             store: store.clone(),
             access: access.clone(),
@@ -99,6 +100,7 @@ impl App {
             roles: settings.roles.clone(),
             tokens: settings.tokens.clone(),
             policy: settings.sessions.clone(),
+            refusals: refusals.clone(),
             clock: clock.clone(),
         }));
         let passwords =
@@ -115,18 +117,7 @@ impl App {
             mode: settings.registration_mode(),
             clock: clock.clone(),
         });
-        Ok(Self {
-            settings,
-            clock,
-            store,
-            accounts,
-            sessions,
-            access,
-            refusals: Refusals::default(),
-            throttle,
-            data_dir,
-            count: AtomicU64::new(count),
-        })
+        Ok(Self { settings, clock, store, accounts, sessions, access, refusals, throttle, data_dir, count: AtomicU64::new(count) })
     }
 
     /// Notes each second how far the database has come, for ever: what is lost of it later, but for

@@ -99,13 +99,23 @@ pub struct RefreshToken {
 /// Rotates a refresh token.
 pub async fn refresh(call: Call, body: Option<RefreshToken>) -> Answer {
     let is_browser = call.site().check_origin(&call.exchange)?;
-    let (token, transport) = presented_text(&call, body.as_ref())?.ok_or(Code::MissingRefreshToken)?;
+    let (token, transport) = match presented_text(&call, body.as_ref()) {
+        Ok(sent) => sent.ok_or(Code::MissingRefreshToken)?,
+        Err(error) => {
+            examine_all(&call, body.as_ref()).await?;
+            return Err(error);
+        }
+    };
     let presented = call.app().sessions.recognise(token.expose_secret()).ok_or(Code::InvalidRefreshToken)?;
     let csrf_verified = match transport {
         Transport::Cookie => check_csrf(&call, &presented, is_browser)?,
         Transport::Body => false,
     };
-    let request = RefreshRequest { csrf_verified, ..presentation(&call, &presented, transport)? };
+    // A key that is none excuses nothing, and only a token that is good is told so.
+    if call.app().sessions.is_current(&presented) {
+        retry_key(&call)?;
+    }
+    let request = presentation(&call, &presented, transport, csrf_verified);
     match call.app().sessions.refresh(request).await {
         Ok(grant) => Ok(granted(call.site(), StatusCode::OK, &grant, None, WithUser::No)),
         Err(error) => {
@@ -127,7 +137,7 @@ pub async fn logout(call: Call, body: Result<Option<RefreshToken>, ApiError>) ->
     let recognise = |token: &str| call.app().sessions.recognise(token);
     let sent = body.as_ref().ok().and_then(Option::as_ref).and_then(|body| body.refresh_token.as_ref());
     let in_body = sent.and_then(|token| recognise(token.expose_secret()));
-    let mut proven: Vec<_> = in_body.map(|presented| (presented, Transport::Body)).into_iter().collect();
+    let mut proven: Vec<_> = in_body.map(|presented| (presented, Transport::Body, false)).into_iter().collect();
     for presented in call.site().refresh_tokens(&call.exchange).iter().filter_map(|token| recognise(token)) {
         let is_known = bearer.as_ref().is_some_and(|bearer| bearer.session == presented.session);
         match check_csrf(&call, &presented, is_browser) {
@@ -136,14 +146,14 @@ pub async fn logout(call: Call, body: Result<Option<RefreshToken>, ApiError>) ->
             Err(_) => continue,
             Ok(_) => {}
         }
-        proven.push((presented, Transport::Cookie));
+        proven.push((presented, Transport::Cookie, is_browser));
     }
     if bearer.is_none() && proven.is_empty() {
         body?;
     }
     let mut sessions = Vec::new();
-    for (presented, transport) in &proven {
-        let session = call.app().sessions.examine(presentation(&call, presented, *transport)?).await?;
+    for (presented, transport, is_browser) in &proven {
+        let session = call.app().sessions.examine(presentation(&call, presented, *transport, *is_browser)).await?;
         sessions.extend(session.map(|session| session.id));
     }
     call.app().sessions.sign_out(sessions, bearer.as_ref(), call.exchange.from()).await?;
@@ -163,10 +173,10 @@ pub async fn logout_all(call: Call, principal: Principal) -> Answer {
 /// A CSRF token for the session of the cookie, for a page that lost its own or cannot read it. A browser
 /// that never signed that user in has been given the cookie by somebody else, and gets none (COK-7).
 pub async fn csrf(call: Call) -> Answer {
-    call.site().check_origin(&call.exchange)?;
+    let is_browser = call.site().check_origin(&call.exchange)?;
     let token = call.site().refresh_token(&call.exchange)?.ok_or(Code::MissingRefreshToken)?;
     let presented = call.app().sessions.recognise(&token).ok_or(Code::InvalidRefreshToken)?;
-    let (token, session) = call.app().sessions.csrf_token(presentation(&call, &presented, Transport::Cookie)?).await?;
+    let (token, session) = call.app().sessions.csrf_token(presentation(&call, &presented, Transport::Cookie, is_browser)).await?;
     if !call.app().accounts.is_device_of(session.user, &call.site().device_tokens(&call.exchange)) {
         return Err(Code::CsrfFailed.into());
     }
@@ -241,11 +251,11 @@ pub async fn verify(call: Call, principal: Principal) -> Answer {
 /// Where a sign-in comes from: an allowed page or no browser at all (COK-9). Cookies that somebody planted do
 /// not stop it.
 async fn arrival(call: &Call, transport: Transport, device: Option<SecretString>) -> Result<Arrival, ApiError> {
-    call.site().check_origin(&call.exchange)?;
+    let is_browser = call.site().check_origin(&call.exchange)?;
     let mut replaces = None;
     for held in call.site().refresh_tokens(&call.exchange) {
         if let Some(presented) = call.app().sessions.recognise(&held) {
-            let session = call.app().sessions.examine(presentation(call, &presented, Transport::Cookie)?).await?;
+            let session = call.app().sessions.examine(presentation(call, &presented, Transport::Cookie, is_browser)).await?;
             replaces = replaces.or(session.map(|session| session.id));
         }
     }
@@ -254,9 +264,22 @@ async fn arrival(call: &Call, transport: Transport, device: Option<SecretString>
 }
 
 /// A refresh token as this request presents it: whatever the request is for, a token whose answer was lost is told
-/// from a stolen one by the key that comes with it.
-fn presentation<'a>(call: &'a Call, presented: &'a Presented, transport: Transport) -> Result<RefreshRequest<'a>, ApiError> {
-    Ok(RefreshRequest { presented, transport, client: call.exchange.client(), csrf_verified: false, retry_key: retry_key(call)? })
+/// from a stolen one by the key that comes with it. A key that is none excuses nothing.
+fn presentation<'a>(call: &'a Call, presented: &'a Presented, transport: Transport, csrf_verified: bool) -> RefreshRequest<'a> {
+    let retry_key = retry_key(call).unwrap_or_default();
+    RefreshRequest { presented, transport, client: call.exchange.client(), csrf_verified, retry_key }
+}
+
+/// Looks at every refresh token of a request that will be refused: each may be evidence (REF-1).
+async fn examine_all(call: &Call, body: Option<&RefreshToken>) -> Result<(), ApiError> {
+    let in_cookies = call.site().refresh_tokens(&call.exchange).into_iter().map(|token| (token.into(), Transport::Cookie));
+    let in_body = body.and_then(|body| body.refresh_token.clone()).map(|token| (token, Transport::Body));
+    for (token, transport) in in_cookies.chain(in_body) {
+        if let Some(presented) = call.app().sessions.recognise(token.expose_secret()) {
+            call.app().sessions.examine(presentation(call, &presented, transport, false)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The `Idempotency-Key` of a request (draft-ietf-httpapi-idempotency-key-header-07), whatever its form: it

@@ -4,7 +4,7 @@ use super::{
     Error,
     access_tokens::{AccessTokens, Issued, Rejected, VerifiedToken},
     csrf::Csrf,
-    events::{Actor, By, Event, Kind},
+    events::{Actor, By, Event, Kind, Refusals},
     refresh_tokens::{Presented, RefreshTokens},
     revocation::Revocation,
     throttle::Throttle,
@@ -86,6 +86,7 @@ pub struct Sessions {
     roles: Roles,
     tokens: config::Tokens,
     policy: config::Sessions,
+    refusals: Arc<Refusals>,
     clock: Clock,
     /// For sweeping, which cannot be undone.
     steady: SteadyClock,
@@ -111,6 +112,8 @@ pub struct Parts {
     pub tokens: config::Tokens,
     /// `[sessions]`
     pub policy: config::Sessions,
+    /// What is summed for the log.
+    pub refusals: Arc<Refusals>,
     /// The clock.
     pub clock: Clock,
 }
@@ -119,9 +122,9 @@ impl Sessions {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, access, refresh, csrf, revocation, throttle, roles, tokens, policy, clock } = parts;
+        let Parts { store, access, refresh, csrf, revocation, throttle, roles, tokens, policy, refusals, clock } = parts;
         let steady = SteadyClock::new(clock.clone());
-        Self { store, access, refresh, csrf, revocation, throttle, roles, tokens, policy, clock, steady }
+        Self { store, access, refresh, csrf, revocation, throttle, roles, tokens, policy, refusals, clock, steady }
     }
 
     /// A session that has not begun yet: the caller stores it.
@@ -215,7 +218,7 @@ impl Sessions {
         let from = AddressPrefix::from(request.client.ip);
         let session = match self.live(presented) {
             Err(Error::SessionEnded) if self.store.was_just_replaced(presented.session, presented.generation, window) => {
-                note(Kind::RefreshConflict, None, presented.session, from);
+                self.note_conflict(presented.session, from);
                 return Err(Error::RefreshConflict);
             }
             session => session?,
@@ -228,7 +231,7 @@ impl Sessions {
         rotate.grace = self.policy.refresh_grace;
         rotate.retry_key = request.retry_key.and_then(|key| self.refresh.retry_hash(&session, presented.generation, key));
         let outcome = self.store.rotate(rotate).await?;
-        note_rotation(&outcome, presented.session, from);
+        self.note_rotation(&outcome, presented.session, from);
         match outcome {
             Rotated::Rotated(session, user) | Rotated::Replayed(session, user) => self.grant(user, session),
             Rotated::Conflict => Err(Error::RefreshConflict),
@@ -237,6 +240,12 @@ impl Sessions {
             Rotated::Ahead(_) | Rotated::Revoked => Err(Error::SessionEnded),
             Rotated::OtherTransport => Err(Error::InvalidRefreshToken),
         }
+    }
+
+    /// Whether this is the token that its session would be refreshed by.
+    #[must_use]
+    pub fn is_current(&self, presented: &Presented) -> bool {
+        self.live(presented).is_ok_and(|session| self.refresh.is_current(presented, &session))
     }
 
     /// Looks at a refresh token that came along with something else than a refresh. One that was replaced
@@ -254,14 +263,30 @@ impl Sessions {
         }
         let mut rotate = self.rotation(&session, presented, request.transport, request.client)?;
         // One tab may still hold the cookie that another has just replaced.
-        rotate.conflict_window = self.policy.conflict_window;
+        rotate.conflict_window = if request.csrf_verified { self.policy.conflict_window } else { Duration::ZERO };
         rotate.retry_key = request.retry_key.and_then(|key| self.refresh.retry_hash(&session, presented.generation, key));
         let outcome = self.store.rotate(rotate).await?;
-        note_rotation(&outcome, session.id, from);
+        self.note_rotation(&outcome, session.id, from);
         match outcome {
             Rotated::Replayed(session, _) => Ok(Some(session)),
             Rotated::Conflict => Ok(self.store.session(presented.session)?),
             _ => Ok(None),
+        }
+    }
+
+    fn note_rotation(&self, outcome: &Rotated, session: SessionId, from: AddressPrefix) {
+        match outcome {
+            Rotated::Conflict => self.note_conflict(session, from),
+            Rotated::Reused(user) => note(Kind::RefreshReuse, Some(*user), session, from),
+            Rotated::Ahead(user) => note(Kind::StateRollback, Some(*user), session, from),
+            Rotated::Rotated(..) | Rotated::Replayed(..) | Rotated::Expired | Rotated::Revoked | Rotated::OtherTransport => {}
+        }
+    }
+
+    /// Whoever holds a token that was replaced just now can lose races without end.
+    fn note_conflict(&self, session: SessionId, from: AddressPrefix) {
+        if self.refusals.is_news(Kind::RefreshConflict, from) {
+            note(Kind::RefreshConflict, None, session, from);
         }
     }
 
@@ -407,15 +432,6 @@ const fn found(ended: Ended) -> Result<(), Error> {
     match ended {
         Ended::Done => Ok(()),
         Ended::NotFound => Err(Error::NotFound),
-    }
-}
-
-fn note_rotation(outcome: &Rotated, session: SessionId, from: AddressPrefix) {
-    match outcome {
-        Rotated::Conflict => note(Kind::RefreshConflict, None, session, from),
-        Rotated::Reused(user) => note(Kind::RefreshReuse, Some(*user), session, from),
-        Rotated::Ahead(user) => note(Kind::StateRollback, Some(*user), session, from),
-        Rotated::Rotated(..) | Rotated::Replayed(..) | Rotated::Expired | Rotated::Revoked | Rotated::OtherTransport => {}
     }
 }
 

@@ -166,6 +166,19 @@ async fn log_3_five_thousand_refusals_are_a_few_lines() {
     assert!((1..=2).contains(&lines), "{lines} lines");
 }
 
+#[tokio::test]
+async fn log_3_races_without_end_are_a_few_lines() {
+    let server = Server::start();
+    let mut alice = Actor::registered(&server, "alice@example.org").await.as_browser();
+    let loser = alice.clone();
+    alice.refresh().await.expect(200);
+    for _ in 0..100 {
+        assert_eq!(loser.try_refresh().await.outcome(), (409, "REFRESH_CONFLICT"));
+    }
+    let lines = server.log().lines().filter(|line| line.contains("refresh_conflict")).count();
+    assert!((1..=2).contains(&lines), "{lines} lines");
+}
+
 /// `docs/events.md` is for those who read the log: it has every event there is, and no other.
 #[test]
 fn log_3_the_page_of_events_is_complete() {

@@ -2,6 +2,7 @@
 
 use crate::support::{Actor, Answer, PASSWORD, Server, send};
 use serde_json::json;
+use std::time::Duration;
 
 const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 
@@ -22,7 +23,7 @@ async fn ref_4_a_retry_with_its_key_gets_the_same_child_for_as_long_as_that_is_u
         alice.register(&format!("{transport}@example.org"), transport).await.expect(201);
         // Its answer is lost; much later, and after a crash, it is asked for again, as often as it takes.
         refresh(&alice, KEY).await.expect(200);
-        server.advance(std::time::Duration::from_secs(3 * 24 * 3600));
+        server.advance(Duration::from_secs(3 * 24 * 3600));
         server.crash();
         alice = alice.moved_to(&server);
         let mut children = std::collections::HashSet::new();
@@ -108,7 +109,7 @@ async fn ref_4_a_lost_answer_is_no_theft_whatever_its_client_asks_for_next() {
         let mut phone = Actor::at(&server);
         phone.login(&email, PASSWORD, "body").await.expect(200);
         refresh(&alice, KEY).await.expect(200);
-        server.advance(std::time::Duration::from_secs(60));
+        server.advance(Duration::from_secs(60));
         let method = if next == "csrf" { "GET" } else { "POST" };
         let request = alice.with_cookies(method, &format!("/api/auth/{next}")).header("idempotency-key", KEY);
         let request = if next == "login" { request.json(&json!({ "email": email, "password": PASSWORD })) } else { request };
@@ -141,6 +142,39 @@ async fn a_key_that_is_none_is_refused_and_costs_nothing() {
 }
 
 /// At the limits as they are shipped: a thief who keeps the limit used up is no safer for it.
+/// What is wrong with the request beside it excuses no token that was used before.
+#[tokio::test]
+async fn ref_1_a_malformed_request_is_no_excuse() {
+    for wrong in ["a key that is none", "a token in the cookie and one in the body"] {
+        let server = Server::start();
+        let mut alice = Actor::registered(&server, "alice@example.org").await;
+        let spent = alice.clone();
+        alice.refresh().await.expect(200);
+        server.advance(Duration::from_secs(60));
+        let request = spent.with_cookies("POST", "/api/auth/refresh");
+        let (request, outcome) = if wrong.contains("key") {
+            (request.header("idempotency-key", "short"), (401, "TOKEN_REUSE_DETECTED"))
+        } else {
+            (request.json(&json!({ "refreshToken": "dwr1.x" })), (400, "AMBIGUOUS_CREDENTIALS"))
+        };
+        assert_eq!(send(request).await.outcome(), outcome, "{wrong}");
+        assert_eq!(alice.me().await.outcome(), (401, "TOKEN_REVOKED"), "{wrong}");
+        assert!(server.log().contains("refresh_reuse"), "{wrong}");
+    }
+}
+
+/// The window is for browsers, whose tabs share a jar: a token in a body has one holder.
+#[tokio::test]
+async fn ref_1_a_token_that_was_just_spent_is_evidence_at_a_sign_out_too() {
+    let server = Server::start();
+    let mut alice = Actor::registered_with_tokens(&server, "alice@example.org").await;
+    let spent = alice.refresh_token();
+    alice.refresh().await.expect(200);
+    alice.clone().post("/api/auth/logout", &json!({ "refreshToken": spent })).await.expect(200);
+    assert!(server.log().contains("refresh_reuse"), "{}", server.log());
+    assert_eq!(alice.try_refresh().await.outcome(), (401, "TOKEN_REVOKED"));
+}
+
 #[tokio::test]
 async fn ref_1_no_limit_stands_before_evidence() {
     let server = Server::start();
