@@ -52,6 +52,8 @@ pub struct App {
     throttle: Arc<Throttle>,
     /// Held as long as the store is open: nobody else gets in (STO-10).
     data_dir: DataDir,
+    /// The database was older at the start than when it was last seen.
+    pub was_rolled_back: bool,
     /// How far the database has come.
     count: AtomicU64,
 }
@@ -117,7 +119,19 @@ impl App {
             mode: settings.registration_mode(),
             clock: clock.clone(),
         });
-        Ok(Self { settings, clock, store, accounts, sessions, access, refusals, throttle, data_dir, count: AtomicU64::new(count) })
+        Ok(Self {
+            settings,
+            clock,
+            store,
+            accounts,
+            sessions,
+            access,
+            refusals,
+            throttle,
+            data_dir,
+            was_rolled_back,
+            count: AtomicU64::new(count),
+        })
     }
 
     /// Notes each second how far the database has come, for ever: what is lost of it later, but for

@@ -259,7 +259,12 @@ async fn carry_out(app: &App, site: &Site, request: Request) -> Result<Value, Re
             Ok(json!({ "revoked": user.id }))
         }
         Request::Check => {
-            let report = app.store.check().await.map_err(|error| Refusal(error.to_string()))?;
+            let mut report = app.store.check().await.map_err(|error| Refusal(error.to_string()))?;
+            if app.was_rolled_back {
+                report
+                    .violations
+                    .push("the database was older than when it was last seen: later changes are lost, and its sessions were ended".into());
+            }
             serde_json::to_value(report).map_err(|error| Refusal(error.to_string()))
         }
         Request::SetupLink => match accounts.open_setup().await? {

@@ -59,12 +59,17 @@ async fn sto_14_an_older_copy_of_the_database_revives_nothing() {
     duplicate(&copy, &live);
     server.start_again();
     assert!(server.log().contains("state_rollback"));
+    let check = server.command(&["check"], "");
+    assert_eq!(check.status.code(), Some(65), "it is not as it was written");
+    assert!(String::from_utf8_lossy(&check.stdout).contains("older than when it was last seen"), "{check:?}");
     for old in [signed_out, ada, later] {
         let mut old = old.moved_to(&server);
         assert_eq!(old.me().await.outcome(), (401, "TOKEN_REVOKED"));
         assert_eq!(old.refresh().await.status, 401);
     }
     Actor::at(&server).login("ada@example.org", PASSWORD, "body").await.expect(200).text_of("accessToken");
+    // That was told; what is there now is sound.
+    assert!(server.stop().success());
     assert_eq!(server.json(&["check"], "")["violations"], serde_json::json!([]));
 }
 
