@@ -124,8 +124,8 @@ pub fn as_asked(web: Arc<Web>) -> impl Filter<Extract = (Call, Principal), Error
             let name = if is_plain(&unknown) { unknown.as_str() } else { "?" };
             return Err(mistaken(call, name, "is not a parameter: ask for role, permission or nothing"));
         }
-        if let Some(roles) = asked(call, "role")? {
-            let malformed = |_| ApiError::field("role", "must be role names with commas between them");
+        if let Some(roles) = question(call, "role")? {
+            let malformed = |_| mistaken(call, "role", "must be role names with commas between them");
             let roles: Vec<Role> = roles.split(',').map(str::parse).collect::<Result<_, _>>().map_err(malformed)?;
             if roles.iter().any(|role| !configured.contains(role)) {
                 return Err(mistaken(call, "role", "names a role that is not in [roles]"));
@@ -135,8 +135,9 @@ pub fn as_asked(web: Arc<Web>) -> impl Filter<Extract = (Call, Principal), Error
                 return Err(ApiError::required_roles(&names));
             }
         }
-        if let Some(permission) = asked(call, "permission")? {
-            let permission = Permission::exact(&permission).map_err(|error| ApiError::field("permission", error))?;
+        if let Some(permission) = question(call, "permission")? {
+            let permission = Permission::exact(&permission)
+                .map_err(|_| mistaken(call, "permission", "must be one permission, such as articles:read"))?;
             let is_ours = ROUTES.iter().any(|route| matches!(route.access, Access::Permission(known) if known == permission.as_str()));
             if !is_ours && !configured.know(permission.as_str()) {
                 return Err(mistaken(call, "permission", "is one that no role in [roles] names"));
@@ -145,6 +146,10 @@ pub fn as_asked(web: Arc<Web>) -> impl Filter<Extract = (Call, Principal), Error
         }
         Ok(())
     })
+}
+
+fn question(call: &Call, name: &'static str) -> Result<Option<String>, ApiError> {
+    asked(call, name).map_err(|_| mistaken(call, name, "is there twice"))
 }
 
 /// A question that nobody can have meant: whoever wrote it into a proxy's configuration must be told, and let

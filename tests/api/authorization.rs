@@ -258,6 +258,10 @@ async fn az_5_a_question_that_is_not_understood_lets_nobody_in_and_is_told_to_th
         ("role=ghost", "role"),
         ("role=viewer,ghost", "role"),
         ("permission=secret:read", "permission"),
+        ("permission=articles", "permission"),
+        ("permission=articles:read,articles:write", "permission"),
+        ("role=", "role"),
+        ("role=viewer&role=editor", "role"),
     ] {
         for actor in [&viewer, &admin] {
             let answer = actor.get(&format!("/api/auth/verify?{query}")).await;
@@ -273,6 +277,17 @@ async fn az_5_a_question_that_is_not_understood_lets_nobody_in_and_is_told_to_th
     let told: Vec<_> = log.lines().filter(|line| line.contains("verify_mistaken")).collect();
     assert_eq!(told.len(), 1, "once a minute: {told:?}");
     assert!(told[0].contains("/api/auth/verify?roles") && told[0].contains("WARN"), "{}", told[0]);
+}
+
+/// Each of these alone is told of: it is what is easily mistyped in a proxy's configuration.
+#[tokio::test]
+async fn az_5_every_mistaken_question_is_told() {
+    for query in ["role=Admin", "role=", "permission=articles", "permission=Articles:read", "role=viewer&role=editor"] {
+        let server = Server::start();
+        let alice = Actor::registered(&server, "alice@example.org").await;
+        assert_eq!(alice.get(&format!("/api/auth/verify?{query}")).await.status, 400, "{query}");
+        assert!(server.log().contains("verify_mistaken"), "{query}");
+    }
 }
 
 /// A role that was taken out of the configuration is nobody's any more.
