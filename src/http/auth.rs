@@ -200,6 +200,7 @@ pub async fn password(call: Call, principal: Principal, body: PasswordChange) ->
     let grant =
         accounts.change_password(&principal, &body.current_password, new, call.exchange.client()).await.map_err(|error| match error {
             service::Error::WeakPassword(weakness) => ApiError::from(error).with_field("newPassword", weakness),
+            service::Error::InvalidCredentials => ApiError::from(error).message("The current password is wrong"),
             other => other.into(),
         })?;
     // What this browser was known by is void like everything else of theirs.
