@@ -6,6 +6,7 @@
 //! OPS-1, OPS-2).
 
 mod owner;
+mod path;
 
 pub use owner::{User, act_as_owner, keep_private};
 
@@ -19,7 +20,7 @@ use crate::{
     },
 };
 use rustix::{
-    fs::{FlockOperation, flock},
+    fs::{FlockOperation, OFlags, flock},
     io::Errno,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -61,6 +62,9 @@ pub struct DataDir {
     min_free: u64,
     open: engine::Open,
 }
+
+/// A file that is opened again and again is one of ours, never one that a link leads to.
+const NO_LINKS: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 impl DataDir {
     /// Opens a data directory, making it when it is missing, and locks it. `min_free` bytes of room
@@ -123,7 +127,8 @@ impl DataDir {
         store.count(count).await?;
         let (temporary, path) = (self.file("progress.new"), self.file("progress"));
         let write = || {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(NO_LINKS).open(&temporary)?;
             file.write_all(count.to_string().as_bytes())?;
             fs::rename(&temporary, &path)
         };

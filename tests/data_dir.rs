@@ -114,6 +114,92 @@ fn sto_11_nobody_but_the_owner_and_root_gets_as_far_as_opening_anything() {
     }
 }
 
+/// Nothing there yet: it is made as whom the place belongs to, with their group, not root's.
+#[test]
+fn sto_11_root_makes_nothing_of_its_own_in_another_users_place() {
+    let Some(dir) = for_many() else { return };
+    let home = dir.path().join("home");
+    make(&home, STRANGER, 0o755);
+    chown(&home, None, Some(0)).expect("its group is root's");
+    let log = up_and_down(command(&home, &[]));
+    assert_eq!(log.matches("working as").count(), 1, "{log}");
+    let made = fs::metadata(home.join("data")).expect("made");
+    assert_eq!((made.uid(), made.gid()), (STRANGER, STRANGER));
+}
+
+#[test]
+fn sto_11_root_follows_no_way_that_another_user_could_change() {
+    let Some(dir) = for_many() else { return };
+    let (home, victim) = (dir.path().join("home"), dir.path().join("victim"));
+    make(&home, OWNER, 0o755);
+    make(&victim, 0, 0o755);
+    std::os::unix::fs::symlink(&victim, home.join("link")).expect("linked");
+    make(&dir.path().join("open"), 0, 0o777);
+    make(&dir.path().join("sticky"), 0, 0o1777);
+    for (data, words) in [
+        ("home/link", ["home", "belongs to", "(uid 65534)"]),
+        ("home/link/data", ["home", "belongs to", "(uid 65534)"]),
+        ("home/../victim/../home/link", ["home", "belongs to", "(uid 65534)"]),
+        ("open/data", ["open", "everybody", "chmod o-w"]),
+        ("sticky", ["sticky", "everybody", "sticky/doorward"]),
+    ] {
+        let data = dir.path().join(data);
+        for arguments in [&["serve"][..], &["user", "add", "ada@example.org"]] {
+            let mut command = command(dir.path(), arguments);
+            command.arg("--data-dir").arg(&data);
+            refuses(&run(&mut command, PASSWORD), 78, &words);
+        }
+    }
+    assert_eq!(everything(&victim).len(), 1, "nothing was made");
+    assert_eq!(fs::metadata(&victim).expect("there").mode() & 0o7777, 0o755);
+    assert_eq!(fs::metadata(dir.path().join("sticky")).expect("there").mode() & 0o7777, 0o1777);
+    // A link of root's to a directory of root's is one's own business.
+    std::os::unix::fs::symlink(&victim, dir.path().join("mine")).expect("linked");
+    let mut own = command(dir.path(), &[]);
+    own.arg("--data-dir").arg(dir.path().join("mine"));
+    up_and_down(own);
+}
+
+#[test]
+fn sto_11_a_link_in_a_data_directory_takes_nothing_from_what_it_leads_to() {
+    let Some(dir) = for_many() else { return };
+    let (data, elsewhere) = (dir.path().join("data"), dir.path().join("elsewhere"));
+    up_and_down(command(dir.path(), &[]));
+    make(&elsewhere, 0, 0o755);
+    fs::write(elsewhere.join("precious"), "precious").expect("written");
+    fs::set_permissions(elsewhere.join("precious"), Permissions::from_mode(0o644)).expect("set");
+    std::os::unix::fs::symlink(&elsewhere, data.join("db/more")).expect("linked");
+    std::os::unix::fs::symlink(elsewhere.join("precious"), data.join("progress.new")).expect("linked");
+    up_and_down(command(dir.path(), &[]));
+    assert_eq!(fs::metadata(&elsewhere).expect("there").mode() & 0o777, 0o755);
+    let precious = elsewhere.join("precious");
+    assert_eq!(fs::metadata(&precious).expect("there").mode() & 0o777, 0o644);
+    assert_eq!(fs::read_to_string(&precious).expect("read"), "precious");
+}
+
+#[test]
+fn sto_11_root_does_not_follow_another_users_settings_that_it_found() {
+    let Some(dir) = for_many() else { return };
+    let (home, elsewhere) = (dir.path().join("home"), dir.path().join("elsewhere"));
+    make(&home, OWNER, 0o755);
+    make(&elsewhere, 0, 0o755);
+    let settings = home.join("config.toml");
+    fs::write(&settings, format!("[server]\ndata_dir = \"{}\"\n", elsewhere.join("data").display())).expect("written");
+    chown(&settings, Some(OWNER), Some(OWNER)).expect("given away");
+    let binary = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
+        command.current_dir(&home).args(["setup-link"]).stdin(Stdio::null());
+        command
+    };
+    refuses(&run(&mut binary(), ""), 78, &["config.toml", "belongs to", "(uid 65534)", "--config"]);
+    assert_eq!(everything(&elsewhere).len(), 1);
+    // Named, it is meant; and for data of its owner's it is theirs to say.
+    assert!(run(binary().arg("--config").arg(&settings), "").status.success());
+    fs::write(&settings, "[server]\ndata_dir = \"own\"\n").expect("written");
+    assert!(run(&mut binary(), "").status.success());
+    assert_eq!(fs::metadata(home.join("own")).expect("made").uid(), OWNER);
+}
+
 #[test]
 fn sto_11_a_file_of_another_user_is_named_with_its_owner() {
     let Some(dir) = for_many() else { return };

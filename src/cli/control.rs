@@ -5,7 +5,7 @@
 use super::{quiet, runtime};
 use crate::{
     app::App,
-    config::{OperatorSecrets, Settings},
+    config::{Loaded, OperatorSecrets},
     data::{self, DataDir},
     domain::{Email, Password, Role, Session, SessionId, User, UserId},
     failure::Failure,
@@ -110,9 +110,10 @@ impl From<service::Error> for Refusal {
 ///
 /// # Errors
 /// Why it was not carried out, for the person at the terminal.
-pub fn ask(settings: &Settings, secrets: &OperatorSecrets, request: Request) -> Result<Value, Failure> {
+pub fn ask(loaded: &Loaded, secrets: &OperatorSecrets, request: Request) -> Result<Value, Failure> {
+    let settings = &loaded.settings;
     let data_dir = &settings.server.data_dir;
-    data::act_as_owner(data_dir)?;
+    data::act_as_owner(data_dir, loaded.found.as_deref())?;
     if DataDir::is_new(data_dir) && !matches!(request, Request::UserAdd { .. } | Request::SetupLink) {
         return Err(Failure::data(format!(
             "{}: {}: start doorward there, or name another with --data-dir",

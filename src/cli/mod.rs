@@ -84,7 +84,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     let environment = Environment::of_process();
     let loaded = load(&flags, &environment)?;
     let secrets = OperatorSecrets::read(&environment)?;
-    let ask = |request| control::ask(&loaded.settings, &secrets, request);
+    let ask = |request| control::ask(&loaded, &secrets, request);
     match command {
         Command::Serve => serve::serve(loaded, &secrets),
         Command::User(command) => user::run(command, json, ask),

@@ -46,6 +46,8 @@ pub struct Flags {
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
+    /// The settings file, when it was found in the working directory and not named.
+    pub found: Option<PathBuf>,
     /// Variables with our prefix that others put there, and that are no settings.
     pub passed_over: Vec<String>,
     origins: Origins,
@@ -86,8 +88,9 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, Failure>
     let defaults = Table::try_from(Settings::default()).map_err(|error| Failure::config(error.to_string()))?;
     let mut merged = Table::new();
     let mut origins = Origins::new();
-    if let Some(path) = flags.config.clone().or_else(|| Path::new(FILE).exists().then(|| FILE.into())) {
-        merged = read_file(&path)?;
+    let found = flags.config.is_none().then(|| PathBuf::from(FILE)).filter(|path| path.exists());
+    if let Some(path) = flags.config.as_ref().or(found.as_ref()) {
+        merged = read_file(path)?;
         for key in keys(&merged) {
             origins.insert(key, Origin::File(path.clone()));
         }
@@ -137,7 +140,7 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, Failure>
     settings
         .check()
         .map_err(|OutOfBounds { key, found, allowed }| refusal(&origins, key, &format!("found {found}, allowed: {allowed}")))?;
-    Ok(Loaded { settings, passed_over, origins })
+    Ok(Loaded { settings, found, passed_over, origins })
 }
 
 fn read_file(path: &Path) -> Result<Table, Failure> {

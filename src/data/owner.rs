@@ -1,7 +1,7 @@
 //! Whose a data directory is: a process works on its own files alone, and nobody else gets at them
 //! (STO-11, OPS-2).
 
-use super::at;
+use super::{at, path};
 use crate::failure::Failure;
 use rustix::{
     process::{Gid, Uid, geteuid},
@@ -18,6 +18,9 @@ use std::{
 /// What a data directory has of ours. Anything else in it, such as a disk's `lost+found`, is not
 /// looked at.
 const OURS: [&str; 6] = ["keyring", "keyring.new", "db", "progress", "progress.new", "control.sock"];
+
+/// Directories with this, such as `/tmp`, are where everybody makes files.
+const STICKY: u32 = 0o1000;
 
 /// How many files one line of the log names.
 const NAMED: usize = 4;
@@ -45,58 +48,89 @@ impl User {
         Self(file.uid())
     }
 
+    /// Name and primary group, where `/etc/passwd` has them.
+    fn entry(self) -> Option<(String, u32)> {
+        let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let mut lines = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        lines.find_map(|fields| match fields[..] {
+            [name, _, id, group, ..] if id.parse() == Ok(self.0) => Some((name.to_owned(), group.parse().ok()?)),
+            _ => None,
+        })
+    }
+
+    /// Whether they may do everything anyway.
+    #[must_use]
+    pub fn is_root(self) -> bool {
+        self.0 == Uid::ROOT.as_raw()
+    }
+
     /// Whether what they wrote may be trusted: it is this process's own user, or root.
     #[must_use]
     pub fn is_trusted(self) -> bool {
-        self == Self::current() || self.0 == Uid::ROOT.as_raw()
+        self == Self::current() || self.is_root()
     }
 }
 
 impl fmt::Display for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let id = self.0.to_string();
-        let mut lines = users.lines().map(|line| line.split(':'));
-        let name = lines.find_map(|mut fields| {
-            let name = fields.next()?;
-            (fields.nth(1)? == id).then_some(name)
-        });
-        match name {
-            Some(name) => write!(f, "{name} (uid {id})"),
-            None => write!(f, "uid {id}"),
+        match self.entry() {
+            Some((name, _)) => write!(f, "{name} (uid {})", self.0),
+            None => write!(f, "uid {}", self.0),
         }
     }
 }
 
-/// Makes root the owner of a data directory before anything in it is opened: what root made there,
-/// its owner could not read later. Answers whom, when that was another. To be called while the
-/// process has one thread: the system changes threads one by one.
+/// Makes root the owner of a data directory, or of the place where it will be made, before anything is
+/// opened: what root made there, its owner could not read later. Answers whom, when that was another. To be
+/// called while the process has one thread: the system changes threads one by one. `settings` is a file that
+/// was found, not named.
 ///
 /// # Errors
-/// When the directory belongs to another user and this one may not become it.
-pub fn act_as_owner(path: &Path) -> Result<Option<User>, Failure> {
-    let directory = match fs::metadata(path) {
-        Ok(directory) => directory,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(at(path, "cannot be read", &error)),
-    };
-    let (owner, us) = (User::owner_of(&directory), User::current());
+/// When the directory belongs to another user and this one may not become it; for root, when others
+/// could put something in its place, or the settings are theirs.
+pub fn act_as_owner(directory: &Path, settings: Option<&Path>) -> Result<Option<User>, Failure> {
+    let us = User::current();
+    if !us.is_root() {
+        return require_ours(directory, us).map(|()| None);
+    }
+    let owner = path::owner(directory)?;
+    settings.map_or(Ok(()), |settings| path::require_trusted(settings, owner))?;
+    path::require_unexchangeable(directory, owner)?;
     if owner == us {
         return Ok(None);
     }
-    if !geteuid().is_root() {
-        let hint = if path.join("keyring").exists() || directory.mode() & 0o022 == 0 {
-            String::new()
-        } else {
-            format!(", or name a directory of its own, such as {}", path.join("doorward").display())
-        };
-        return Err(Failure::config(format!("{}: belongs to {owner}, and this is {us}: run it as {owner}{hint}", path.display())));
-    }
-    let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(directory.gid()));
-    set_thread_groups(&[]).and_then(|()| set_thread_res_gid(gid, gid, gid)).and_then(|()| set_thread_res_uid(uid, uid, uid)).map_err(
-        |error| Failure::config(format!("{}: belongs to {owner}, whom this may not become: {error}: run it as {owner}", path.display())),
-    )?;
+    become_user(owner, directory)?;
     Ok(Some(owner))
+}
+
+fn require_ours(path: &Path, us: User) -> Result<(), Failure> {
+    let directory = match fs::metadata(path) {
+        Ok(directory) => directory,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(at(path, "cannot be read", &error)),
+    };
+    let owner = User::owner_of(&directory);
+    if owner == us {
+        return Ok(());
+    }
+    let hint = if path.join("keyring").exists() || directory.mode() & 0o022 == 0 {
+        String::new()
+    } else {
+        format!(", or name a directory of its own, such as {}", path.join("doorward").display())
+    };
+    Err(Failure::config(format!("{}: belongs to {owner}, and this is {us}: run it as {owner}{hint}", path.display())))
+}
+
+fn become_user(owner: User, directory: &Path) -> Result<(), Failure> {
+    // The group of the directory may be root's still: `chown` without one leaves it.
+    let of_directory = fs::metadata(directory).ok().map(|directory| directory.gid()).filter(|group| *group != Gid::ROOT.as_raw());
+    let group = owner.entry().map(|(_, group)| group).or(of_directory).unwrap_or(owner.0);
+    let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(group));
+    set_thread_groups(&[]).and_then(|()| set_thread_res_gid(gid, gid, gid)).and_then(|()| set_thread_res_uid(uid, uid, uid)).map_err(
+        |error| {
+            Failure::config(format!("{}: belongs to {owner}, whom this may not become: {error}: run it as {owner}", directory.display()))
+        },
+    )
 }
 
 /// Takes from others what they may do with a data directory, and says so once. The lock on it is
@@ -105,6 +139,14 @@ pub fn act_as_owner(path: &Path) -> Result<Option<User>, Failure> {
 /// # Errors
 /// When something in it is another user's, or the file system keeps its modes.
 pub fn keep_private(directory: &Path) -> Result<(), Failure> {
+    let found = fs::metadata(directory).map_err(|error| at(directory, "cannot be read", &error))?;
+    if found.mode() & STICKY != 0 {
+        return Err(Failure::config(format!(
+            "{}: is a place for everybody: name a directory of its own, such as {}",
+            directory.display(),
+            directory.join("doorward").display()
+        )));
+    }
     let mut opened = Vec::new();
     tighten(directory, &mut opened)?;
     let mut waiting: Vec<PathBuf> = OURS.iter().map(|name| directory.join(name)).collect();
@@ -124,9 +166,10 @@ pub fn keep_private(directory: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Takes a file or directory of ours from others. Answers whether it is a directory.
+/// Takes a file or directory of ours from others. Answers whether it is a directory. A link is followed
+/// nowhere: what it leads to is not in our directory.
 fn tighten(path: &Path, opened: &mut Vec<String>) -> Result<bool, Failure> {
-    let file = match fs::metadata(path) {
+    let file = match fs::symlink_metadata(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(at(path, "cannot be read", &error)),
@@ -137,6 +180,9 @@ fn tighten(path: &Path, opened: &mut Vec<String>) -> Result<bool, Failure> {
             "{}: belongs to {owner}, and this is {us}: give it back to the owner of the directory with chown",
             path.display()
         )));
+    }
+    if file.is_symlink() {
+        return Ok(false);
     }
     let allowed = if file.is_dir() { 0o700 } else { 0o600 };
     let found = mode(&file);
