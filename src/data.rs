@@ -8,7 +8,7 @@
 mod owner;
 mod path;
 
-pub use owner::{User, act_as_owner, keep_private};
+pub use owner::{User, act_as_owner, keep_private, still_ours};
 
 use crate::{
     domain::Timestamp,
@@ -75,6 +75,7 @@ impl DataDir {
     /// system says no.
     pub fn open(path: &Path, min_free: u64, open: engine::Open) -> Result<Self, Failure> {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| at(path, "cannot be made", &error))?;
+        still_ours(path)?;
         // Absolute: the working directory is nobody's business later.
         let path = path.canonicalize().map_err(|error| at(path, "cannot be opened", &error))?;
         keep_private(&path)?;

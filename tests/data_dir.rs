@@ -135,13 +135,22 @@ fn sto_11_root_follows_no_way_that_another_user_could_change() {
     make(&victim, 0, 0o755);
     std::os::unix::fs::symlink(&victim, home.join("link")).expect("linked");
     make(&dir.path().join("open"), 0, 0o777);
-    make(&dir.path().join("sticky"), 0, 0o1777);
+    make(&dir.path().join("grouped"), 0, 0o775);
+    chown(dir.path().join("grouped"), None, Some(STRANGER)).expect("given away");
+    for (name, mode) in [("sticky", 0o1777), ("busy", 0o755)] {
+        make(&dir.path().join(name), 0, mode);
+        fs::write(dir.path().join(name).join("hosts"), "of somebody's").expect("written");
+    }
+    std::os::unix::fs::symlink(&victim, dir.path().join("sticky/db")).expect("planted");
+    std::os::unix::fs::lchown(dir.path().join("sticky/db"), Some(OWNER), Some(OWNER)).expect("theirs");
     for (data, words) in [
         ("home/link", ["home", "belongs to", "(uid 65534)"]),
         ("home/link/data", ["home", "belongs to", "(uid 65534)"]),
         ("home/../victim/../home/link", ["home", "belongs to", "(uid 65534)"]),
         ("open/data", ["open", "everybody", "chmod o-w"]),
-        ("sticky", ["sticky", "everybody", "sticky/doorward"]),
+        ("grouped/data", ["grouped", "its group", "chmod g-w"]),
+        ("sticky", ["sticky", "others use it", "sticky/doorward"]),
+        ("busy", ["busy", "hosts in it is not of ours", "busy/doorward"]),
     ] {
         let data = dir.path().join(data);
         for arguments in [&["serve"][..], &["user", "add", "ada@example.org"]] {
@@ -193,6 +202,22 @@ fn sto_11_root_does_not_follow_another_users_settings_that_it_found() {
     };
     refuses(&run(&mut binary(), ""), 78, &["config.toml", "belongs to", "(uid 65534)", "--config"]);
     assert_eq!(everything(&elsewhere).len(), 1);
+    // Neither by a link of theirs to settings of root's.
+    let roots = elsewhere.join("config.toml");
+    fs::rename(&settings, &roots).expect("moved");
+    chown(&roots, Some(0), Some(0)).expect("taken");
+    std::os::unix::fs::symlink(&roots, &settings).expect("linked");
+    std::os::unix::fs::lchown(&settings, Some(OWNER), Some(OWNER)).expect("theirs");
+    refuses(&run(&mut binary(), ""), 78, &["config.toml", "belongs to", "(uid 65534)"]);
+    fs::remove_file(&settings).expect("removed");
+    fs::copy(&roots, &settings).expect("copied");
+    // What everybody may write is nobody's word.
+    fs::set_permissions(&settings, Permissions::from_mode(0o666)).expect("set");
+    refuses(&run(&mut binary(), ""), 78, &["config.toml", "mode 666"]);
+    fs::remove_file(&roots).expect("removed");
+    assert_eq!(everything(&elsewhere).len(), 1);
+    fs::set_permissions(&settings, Permissions::from_mode(0o644)).expect("set");
+    chown(&settings, Some(OWNER), Some(OWNER)).expect("given away");
     // Named, it is meant; and for data of its owner's it is theirs to say.
     assert!(run(binary().arg("--config").arg(&settings), "").status.success());
     fs::write(&settings, "[server]\ndata_dir = \"own\"\n").expect("written");

@@ -113,7 +113,7 @@ impl From<service::Error> for Refusal {
 pub fn ask(loaded: &Loaded, secrets: &OperatorSecrets, request: Request) -> Result<Value, Failure> {
     let settings = &loaded.settings;
     let data_dir = &settings.server.data_dir;
-    data::act_as_owner(data_dir, loaded.found.as_deref())?;
+    data::act_as_owner(data_dir, loaded.found())?;
     if DataDir::is_new(data_dir) && !matches!(request, Request::UserAdd { .. } | Request::SetupLink) {
         return Err(Failure::data(format!(
             "{}: {}: start doorward there, or name another with --data-dir",

@@ -28,7 +28,7 @@ pub fn serve(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     }
     telemetry::start(&loaded.settings.log);
     let data_dir = &loaded.settings.server.data_dir;
-    if let Some(owner) = act_as_owner(data_dir, loaded.found.as_deref())? {
+    if let Some(owner) = act_as_owner(data_dir, loaded.found())? {
         tracing::info!("working as {owner}, to whom {} belongs", data_dir.display());
     }
     runtime()?.block_on(run(loaded, secrets))

@@ -6,6 +6,8 @@ use crate::failure::Failure;
 use std::{
     collections::BTreeMap,
     fmt,
+    fs::{self, File, Metadata},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 use toml::{Table, Value};
@@ -41,19 +43,34 @@ pub struct Flags {
     pub set: Vec<String>,
 }
 
+/// A settings file that nobody named, as it was when it was read.
+#[derive(Debug)]
+struct Found {
+    path: PathBuf,
+    /// What stood there: perhaps a link.
+    entry: Metadata,
+    /// What was read.
+    file: Metadata,
+}
+
 /// Checked settings, and where each that is not a default came from.
 #[derive(Debug)]
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
-    /// The settings file, when it was found in the working directory and not named.
-    pub found: Option<PathBuf>,
+    found: Option<Found>,
     /// Variables with our prefix that others put there, and that are no settings.
     pub passed_over: Vec<String>,
     origins: Origins,
 }
 
 impl Loaded {
+    /// The settings file that nobody named: where, what stood there, and what was read.
+    #[must_use]
+    pub fn found(&self) -> Option<(&Path, [&Metadata; 2])> {
+        self.found.as_ref().map(|found| (found.path.as_path(), [&found.entry, &found.file]))
+    }
+
     /// Where a dotted key's value came from.
     #[must_use]
     pub fn origin(&self, key: &str) -> String {
@@ -88,12 +105,15 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, Failure>
     let defaults = Table::try_from(Settings::default()).map_err(|error| Failure::config(error.to_string()))?;
     let mut merged = Table::new();
     let mut origins = Origins::new();
-    let found = flags.config.is_none().then(|| PathBuf::from(FILE)).filter(|path| path.exists());
-    if let Some(path) = flags.config.as_ref().or(found.as_ref()) {
-        merged = read_file(path)?;
+    let mut found = None;
+    let entry = fs::symlink_metadata(FILE).ok().filter(|_| flags.config.is_none() && Path::new(FILE).exists());
+    if let Some(path) = flags.config.clone().or_else(|| entry.as_ref().map(|_| FILE.into())) {
+        let (settings, file) = read_file(&path)?;
+        merged = settings;
         for key in keys(&merged) {
             origins.insert(key, Origin::File(path.clone()));
         }
+        found = entry.map(|entry| Found { path, entry, file });
     }
     let mut overlay = |key: &str, text: &str, origin: Origin| -> Result<(), Failure> {
         let default = lookup(&defaults, key).ok_or_else(|| unknown(&origin, key, &defaults))?;
@@ -143,10 +163,17 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, Failure>
     Ok(Loaded { settings, found, passed_over, origins })
 }
 
-fn read_file(path: &Path) -> Result<Table, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::config(format!("{}: cannot be read: {error}", path.display())))?;
+fn read_file(path: &Path) -> Result<(Table, Metadata), Failure> {
+    let read = || {
+        let mut file = File::open(path)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok((text, file.metadata()?))
+    };
+    let (text, file) = read().map_err(|error: io::Error| Failure::config(format!("{}: cannot be read: {error}", path.display())))?;
     // The parser's message shows the line and points at the place.
-    text.parse().map_err(|error| Failure::config(format!("{}: {error}", path.display())))
+    let settings = text.parse().map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
+    Ok((settings, file))
 }
 
 /// One message: origin, key, what was found, what is allowed.

@@ -1,7 +1,7 @@
 //! Whose a data directory is: a process works on its own files alone, and nobody else gets at them
 //! (STO-11, OPS-2).
 
-use super::{at, path};
+use super::{at, path, path::FoundFile};
 use crate::failure::Failure;
 use rustix::{
     process::{Gid, Uid, geteuid},
@@ -18,9 +18,6 @@ use std::{
 /// What a data directory has of ours. Anything else in it, such as a disk's `lost+found`, is not
 /// looked at.
 const OURS: [&str; 6] = ["keyring", "keyring.new", "db", "progress", "progress.new", "control.sock"];
-
-/// Directories with this, such as `/tmp`, are where everybody makes files.
-const STICKY: u32 = 0o1000;
 
 /// How many files one line of the log names.
 const NAMED: usize = 4;
@@ -88,7 +85,7 @@ impl fmt::Display for User {
 /// # Errors
 /// When the directory belongs to another user and this one may not become it; for root, when others
 /// could put something in its place, or the settings are theirs.
-pub fn act_as_owner(directory: &Path, settings: Option<&Path>) -> Result<Option<User>, Failure> {
+pub fn act_as_owner(directory: &Path, settings: Option<FoundFile<'_>>) -> Result<Option<User>, Failure> {
     let us = User::current();
     if !us.is_root() {
         return require_ours(directory, us).map(|()| None);
@@ -124,7 +121,8 @@ fn require_ours(path: &Path, us: User) -> Result<(), Failure> {
 fn become_user(owner: User, directory: &Path) -> Result<(), Failure> {
     // The group of the directory may be root's still: `chown` without one leaves it.
     let of_directory = fs::metadata(directory).ok().map(|directory| directory.gid()).filter(|group| *group != Gid::ROOT.as_raw());
-    let group = owner.entry().map(|(_, group)| group).or(of_directory).unwrap_or(owner.0);
+    let of_theirs = owner.entry().map(|(_, group)| group).filter(|group| *group != Gid::ROOT.as_raw());
+    let group = of_theirs.or(of_directory).unwrap_or(owner.0);
     let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(group));
     set_thread_groups(&[]).and_then(|()| set_thread_res_gid(gid, gid, gid)).and_then(|()| set_thread_res_uid(uid, uid, uid)).map_err(
         |error| {
@@ -139,14 +137,7 @@ fn become_user(owner: User, directory: &Path) -> Result<(), Failure> {
 /// # Errors
 /// When something in it is another user's, or the file system keeps its modes.
 pub fn keep_private(directory: &Path) -> Result<(), Failure> {
-    let found = fs::metadata(directory).map_err(|error| at(directory, "cannot be read", &error))?;
-    if found.mode() & STICKY != 0 {
-        return Err(Failure::config(format!(
-            "{}: is a place for everybody: name a directory of its own, such as {}",
-            directory.display(),
-            directory.join("doorward").display()
-        )));
-    }
+    require_data_directory(directory)?;
     let mut opened = Vec::new();
     tighten(directory, &mut opened)?;
     let mut waiting: Vec<PathBuf> = OURS.iter().map(|name| directory.join(name)).collect();
@@ -164,6 +155,39 @@ pub fn keep_private(directory: &Path) -> Result<(), Failure> {
         tracing::warn!("others could get at these, and no longer can: {}", opened.join(", "));
     }
     Ok(())
+}
+
+/// Refuses a directory that others use for something else: it would be taken from them.
+fn require_data_directory(directory: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| at(directory, "cannot be read", &error);
+    let is_open = fs::metadata(directory).map_err(failed)?.mode() & 0o077 != 0;
+    let is_ours = |name: &str| {
+        let file = fs::symlink_metadata(directory.join(name));
+        file.is_ok_and(|file| !file.is_symlink() && User::owner_of(&file) == User::current())
+    };
+    if !is_open || OURS.iter().any(|name| is_ours(name)) {
+        return Ok(());
+    }
+    let mut names =
+        fs::read_dir(directory).map_err(failed)?.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
+    let is_nothing = |name: &String| name.starts_with('.') || name == "lost+found";
+    match names.find(|name| !is_nothing(name)) {
+        None => Ok(()),
+        Some(name) => Err(Failure::config(format!(
+            "{}: others use it, and {name} in it is not of ours: name a directory of its own, such as {}",
+            directory.display(),
+            directory.join("doorward").display()
+        ))),
+    }
+}
+
+/// Makes sure that what was just made for root is where it was asked for.
+///
+/// # Errors
+/// When another user was quicker.
+pub fn still_ours(directory: &Path) -> Result<(), Failure> {
+    let us = User::current();
+    if us.is_root() { path::require_unexchangeable(directory, us) } else { Ok(()) }
 }
 
 /// Takes a file or directory of ours from others. Answers whether it is a directory. A link is followed

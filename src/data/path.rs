@@ -6,15 +6,21 @@ use crate::failure::Failure;
 use std::{
     collections::VecDeque,
     ffi::OsString,
-    fs, io,
+    fs::{self, Metadata},
+    io,
     os::unix::fs::MetadataExt,
     path::{Component, Path, PathBuf},
 };
+
+/// A file that was found, not named, as it was when it was read: where, what stood there (perhaps a link), and what
+/// was read.
+pub type FoundFile<'a> = (&'a Path, [&'a Metadata; 2]);
 
 /// As many links as the system itself follows.
 const MAX_LINKS: usize = 40;
 const STICKY: u32 = 0o1000;
 const OTHERS_WRITE: u32 = 0o002;
+const GROUP_WRITES: u32 = 0o020;
 
 /// Whose a data directory is; while there is none, whose the directory is that it will be made in.
 ///
@@ -76,16 +82,19 @@ pub fn require_unexchangeable(path: &Path, owner: User) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When it is another's, or everybody may write it.
-pub fn require_trusted(settings: &Path, owner: User) -> Result<(), Failure> {
-    let file = fs::metadata(settings).map_err(|error| at(settings, "cannot be read", &error))?;
-    let whose = User::owner_of(&file);
-    if is_trusted(whose, owner) && file.mode() & OTHERS_WRITE == 0 {
+pub fn require_trusted((path, [entry, file]): FoundFile<'_>, owner: User) -> Result<(), Failure> {
+    // What stood there is what was read, or a link to it of somebody who may say where it leads.
+    let is_followed = entry.is_symlink() || (entry.dev(), entry.ino()) == (file.dev(), file.ino());
+    let mut owners = [file, entry].map(User::owner_of).into_iter();
+    let whose = owners.find(|whose| !is_trusted(*whose, owner));
+    if whose.is_none() && is_followed && file.mode() & OTHERS_WRITE == 0 {
         return Ok(());
     }
+    let whose = whose.unwrap_or_else(|| User::owner_of(file));
     Err(Failure::config(format!(
         "{}: belongs to {whose}, mode {:o}, and was found in the working directory: root does not follow it: name it with --config if it is \
          meant, or run this as {whose}",
-        settings.display(),
+        path.display(),
         file.mode() & 0o777
     )))
 }
@@ -98,9 +107,13 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 fn require_parent(directory: &Path, owner: User) -> Result<(), Failure> {
     let meta = fs::metadata(directory).map_err(|error| at(directory, "cannot be read", &error))?;
     require_owner(directory, User::owner_of(&meta), owner)?;
-    if meta.mode() & OTHERS_WRITE != 0 && meta.mode() & STICKY == 0 {
+    let by_others = meta.mode() & OTHERS_WRITE != 0;
+    // What leads to data of somebody else's is followed with their rights alone.
+    let by_group = owner.is_root() && meta.mode() & GROUP_WRITES != 0 && meta.gid() != 0;
+    if (by_others || by_group) && meta.mode() & STICKY == 0 {
+        let (who, mend) = if by_others { ("everybody", "o-w") } else { ("its group", "g-w") };
         return Err(Failure::config(format!(
-            "{}: everybody may exchange what is in it (mode {:o}), so root keeps no data under it: chmod o-w",
+            "{}: {who} may exchange what is in it (mode {:o}), so root keeps no data under it: chmod {mend}",
             directory.display(),
             meta.mode() & 0o777
         )));
