@@ -14,8 +14,8 @@ use warp::http::{HeaderValue, header};
 
 /// The path the refresh token is sent to.
 const REFRESH_PATH: &str = "/api/auth";
-/// Paths that reach a refresh, for which a neighbour may have set one.
-const PLANTABLE: [&str; 4] = ["/", "/api", REFRESH_PATH, "/api/auth/refresh"];
+/// Paths that reach what reads a refresh token (RFC 6265 §5.1.4), for which a neighbour may have set one.
+const PLANTABLE: [&str; 7] = ["/", "/api", "/api/", REFRESH_PATH, "/api/auth/", "/api/auth/refresh", "/api/auth/csrf"];
 
 /// What our cookies are called. A jar is shared by all programs on a host, whatever their port: names of
 /// our own, and the port in them where no prefix keeps others from setting them (ADR 5).
@@ -112,8 +112,10 @@ impl Site {
     /// `Set-Cookie` values that delete a refresh token set for a whole domain, or for another path that
     /// reaches us: ours is for one host and one path.
     fn disowned(&self) -> Vec<HeaderValue> {
-        let Some(Host::Domain(host)) = Url::parse(&self.url).ok().and_then(|url| url.host().map(|host| host.to_owned())) else {
-            return Vec::new();
+        // An address is no domain: there, another port's program plants for the host alone.
+        let host = match Url::parse(&self.url).ok().and_then(|url| url.host().map(|host| host.to_owned())) {
+            Some(Host::Domain(host)) => host,
+            _ => String::new(),
         };
         let dots = std::iter::once(0).chain(host.match_indices('.').map(|(at, _)| at + 1));
         let domains = dots.map(|at| &host[at..]).filter(|domain| domain.contains('.'));
@@ -207,14 +209,16 @@ mod tests {
     fn cok_4_a_token_set_for_a_domain_is_deleted_from_every_domain_that_reaches_us() {
         let deleted = |url: &str| site(url).disowned().iter().map(|cookie| cookie.to_str().expect("ASCII").to_owned()).collect::<Vec<_>>();
         let both = deleted("https://login.example.org");
-        assert_eq!(both.len(), 11);
-        assert!(both[0].contains("Domain=login.example.org") && both[4].contains("Domain=example.org"), "{both:?}");
+        assert_eq!(both.len(), 20);
+        assert!(both[0].contains("Domain=login.example.org") && both[7].contains("Domain=example.org"), "{both:?}");
         assert!(both.iter().all(|cookie| cookie.contains("Max-Age=0")));
-        for path in ["/", "/api", "/api/auth", "/api/auth/refresh"] {
+        for path in PLANTABLE {
             let of_path = both.iter().filter(|cookie| cookie.split("; ").any(|attribute| attribute == format!("Path={path}"))).count();
             assert_eq!(of_path, if path == "/api/auth" { 2 } else { 3 }, "{path}: ours stays");
         }
-        assert_eq!(deleted("http://127.0.0.1:3000"), Vec::<String>::new());
+        let here = deleted("http://127.0.0.1:3000");
+        assert_eq!(here.len(), 6);
+        assert!(here.iter().all(|cookie| !cookie.contains("Domain=")), "{here:?}");
     }
 
     proptest! {
