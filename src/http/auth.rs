@@ -102,7 +102,7 @@ pub async fn refresh(call: Call, body: Option<RefreshToken>) -> Answer {
     let (token, transport) = match presented_text(&call, body.as_ref()) {
         Ok(sent) => sent.ok_or(Code::MissingRefreshToken)?,
         Err(error) => {
-            examine_all(&call, body.as_ref()).await?;
+            examine_all(&call, body.as_ref(), is_browser).await?;
             return Err(error);
         }
     };
@@ -176,8 +176,12 @@ pub async fn csrf(call: Call) -> Answer {
     let is_browser = call.site().check_origin(&call.exchange)?;
     let token = call.site().refresh_token(&call.exchange)?.ok_or(Code::MissingRefreshToken)?;
     let presented = call.app().sessions.recognise(&token).ok_or(Code::InvalidRefreshToken)?;
-    let (token, session) = call.app().sessions.csrf_token(presentation(&call, &presented, Transport::Cookie, is_browser)).await?;
-    if !call.app().accounts.is_device_of(session.user, &call.site().device_tokens(&call.exchange)) {
+    let devices = call.site().device_tokens(&call.exchange);
+    let is_device_of = |user| call.app().accounts.is_device_of(user, &devices);
+    // Some browsers say of a page's own GET not that they are one; a device of the user's is no thief either.
+    let is_honest = is_browser || call.app().sessions.owner_of(&presented)?.is_some_and(is_device_of);
+    let (token, session) = call.app().sessions.csrf_token(presentation(&call, &presented, Transport::Cookie, is_honest)).await?;
+    if !is_device_of(session.user) {
         return Err(Code::CsrfFailed.into());
     }
     let seconds = session.expires_at.since(call.app().clock.now()).as_secs();
@@ -272,12 +276,13 @@ fn presentation<'a>(call: &'a Call, presented: &'a Presented, transport: Transpo
 }
 
 /// Looks at every refresh token of a request that will be refused: each may be evidence (REF-1).
-async fn examine_all(call: &Call, body: Option<&RefreshToken>) -> Result<(), ApiError> {
+async fn examine_all(call: &Call, body: Option<&RefreshToken>, is_browser: bool) -> Result<(), ApiError> {
     let in_cookies = call.site().refresh_tokens(&call.exchange).into_iter().map(|token| (token.into(), Transport::Cookie));
     let in_body = body.and_then(|body| body.refresh_token.clone()).map(|token| (token, Transport::Body));
     for (token, transport) in in_cookies.chain(in_body) {
         if let Some(presented) = call.app().sessions.recognise(token.expose_secret()) {
-            call.app().sessions.examine(presentation(call, &presented, transport, false)).await?;
+            let csrf_verified = transport == Transport::Cookie && check_csrf(call, &presented, is_browser).unwrap_or(false);
+            call.app().sessions.examine(presentation(call, &presented, transport, csrf_verified)).await?;
         }
     }
     Ok(())

@@ -242,6 +242,14 @@ impl Sessions {
         }
     }
 
+    /// Whose the session of a refresh token is, current or not.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn owner_of(&self, presented: &Presented) -> Result<Option<UserId>, Error> {
+        Ok(self.store.session(presented.session)?.map(|session| session.user))
+    }
+
     /// Whether this is the token that its session would be refreshed by.
     #[must_use]
     pub fn is_current(&self, presented: &Presented) -> bool {

@@ -163,6 +163,39 @@ async fn ref_1_a_malformed_request_is_no_excuse() {
     }
 }
 
+/// A page's own GET says in some browsers not that they are one; the device cookie tells them from thieves.
+#[tokio::test]
+async fn ref_3_a_tab_that_asks_for_a_proof_while_another_refreshes_is_no_thief() {
+    for thief in [false, true] {
+        let server = Server::start();
+        let mut alice = Actor::registered(&server, "alice@example.org").await;
+        let mut tab = alice.clone();
+        if thief {
+            tab.plant("device", "none");
+        }
+        alice.refresh().await.expect(200);
+        let asked = send(tab.with_cookies("GET", "/api/auth/csrf")).await;
+        assert_eq!(asked.status, if thief { 401 } else { 200 }, "{}", asked.text);
+        assert_eq!(alice.me().await.status, if thief { 401 } else { 200 });
+        assert_eq!(server.log().contains("refresh_reuse"), thief);
+    }
+}
+
+/// A neighbour's cookie beside it makes a race no theft.
+#[tokio::test]
+async fn ref_3_a_tab_that_loses_a_race_with_a_planted_cookie_beside_is_no_thief() {
+    let server = Server::start();
+    let mut alice = Actor::registered(&server, "alice@example.org").await.as_browser();
+    let tab = alice.clone();
+    alice.refresh().await.expect(200);
+    let (name, token) = tab.csrf_header().expect("a token");
+    let planted = format!("{}=planted", tab.cookie_name("refresh"));
+    let request = tab.with_cookies("POST", "/api/auth/refresh").header("cookie", planted).header(name, token);
+    assert_eq!(send(request).await.outcome(), (400, "INVALID_REQUEST"));
+    alice.refresh().await.expect(200);
+    assert!(!server.log().contains("refresh_reuse"), "{}", server.log());
+}
+
 /// The window is for browsers, whose tabs share a jar: a token in a body has one holder.
 #[tokio::test]
 async fn ref_1_a_token_that_was_just_spent_is_evidence_at_a_sign_out_too() {
