@@ -141,6 +141,7 @@ fn sto_11_root_follows_no_way_that_another_user_could_change() {
         make(&dir.path().join(name), 0, mode);
         fs::write(dir.path().join(name).join("hosts"), "of somebody's").expect("written");
     }
+    fs::create_dir(dir.path().join("busy/db")).expect("another program's");
     std::os::unix::fs::symlink(&victim, dir.path().join("sticky/db")).expect("planted");
     std::os::unix::fs::lchown(dir.path().join("sticky/db"), Some(OWNER), Some(OWNER)).expect("theirs");
     for (data, words) in [

@@ -90,13 +90,13 @@ pub fn act_as_owner(directory: &Path, settings: Option<FoundFile<'_>>) -> Result
     if !us.is_root() {
         return require_ours(directory, us).map(|()| None);
     }
-    let owner = path::owner(directory)?;
+    let (owner, group) = path::owner(directory)?;
     settings.map_or(Ok(()), |settings| path::require_trusted(settings, owner))?;
     path::require_unexchangeable(directory, owner)?;
     if owner == us {
         return Ok(None);
     }
-    become_user(owner, directory)?;
+    become_user(owner, group, directory)?;
     Ok(Some(owner))
 }
 
@@ -118,11 +118,10 @@ fn require_ours(path: &Path, us: User) -> Result<(), Failure> {
     Err(Failure::config(format!("{}: belongs to {owner}, and this is {us}: run it as {owner}{hint}", path.display())))
 }
 
-fn become_user(owner: User, directory: &Path) -> Result<(), Failure> {
+fn become_user(owner: User, group: u32, directory: &Path) -> Result<(), Failure> {
     // The group of the directory may be root's still: `chown` without one leaves it.
-    let of_directory = fs::metadata(directory).ok().map(|directory| directory.gid()).filter(|group| *group != Gid::ROOT.as_raw());
-    let of_theirs = owner.entry().map(|(_, group)| group).filter(|group| *group != Gid::ROOT.as_raw());
-    let group = of_theirs.or(of_directory).unwrap_or(owner.0);
+    let groups = [owner.entry().map(|(_, group)| group), Some(group)].into_iter().flatten();
+    let group = groups.into_iter().find(|group| *group != Gid::ROOT.as_raw()).unwrap_or(owner.0);
     let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(group));
     set_thread_groups(&[]).and_then(|()| set_thread_res_gid(gid, gid, gid)).and_then(|()| set_thread_res_uid(uid, uid, uid)).map_err(
         |error| {
@@ -161,11 +160,12 @@ pub fn keep_private(directory: &Path) -> Result<(), Failure> {
 fn require_data_directory(directory: &Path) -> Result<(), Failure> {
     let failed = |error: io::Error| at(directory, "cannot be read", &error);
     let is_open = fs::metadata(directory).map_err(failed)?.mode() & 0o077 != 0;
+    // Other directories have a `db` as well.
     let is_ours = |name: &str| {
         let file = fs::symlink_metadata(directory.join(name));
-        file.is_ok_and(|file| !file.is_symlink() && User::owner_of(&file) == User::current())
+        file.is_ok_and(|file| file.is_file() && User::owner_of(&file) == User::current())
     };
-    if !is_open || OURS.iter().any(|name| is_ours(name)) {
+    if !is_open || ["keyring", "keyring.new"].into_iter().any(is_ours) {
         return Ok(());
     }
     let mut names =
@@ -174,9 +174,11 @@ fn require_data_directory(directory: &Path) -> Result<(), Failure> {
     match names.find(|name| !is_nothing(name)) {
         None => Ok(()),
         Some(name) => Err(Failure::config(format!(
-            "{}: others use it, and {name} in it is not of ours: name a directory of its own, such as {}",
+            "{}: others use it, and {name} in it is not of ours: name a directory of its own, such as {}, or chmod 700 {} if \
+             it is for Doorward alone",
             directory.display(),
-            directory.join("doorward").display()
+            directory.join("doorward").display(),
+            directory.display()
         ))),
     }
 }

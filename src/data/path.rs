@@ -22,20 +22,20 @@ const STICKY: u32 = 0o1000;
 const OTHERS_WRITE: u32 = 0o002;
 const GROUP_WRITES: u32 = 0o020;
 
-/// Whose a data directory is; while there is none, whose the directory is that it will be made in.
+/// Whose a data directory is, and of which group; while there is none, whose the directory is that it will be made in.
 ///
 /// # Errors
 /// The system's.
-pub fn owner(path: &Path) -> Result<User, Failure> {
+pub fn owner(path: &Path) -> Result<(User, u32), Failure> {
     let path = std::path::absolute(path).map_err(|error| at(path, "cannot be read", &error))?;
     for existing in path.ancestors() {
         match fs::metadata(existing) {
-            Ok(directory) => return Ok(User::owner_of(&directory)),
+            Ok(directory) => return Ok((User::owner_of(&directory), directory.gid())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(at(existing, "cannot be read", &error)),
         }
     }
-    Ok(User::current())
+    Ok((User::current(), 0))
 }
 
 /// Follows a path link by link, as far as it exists: every directory before the last and every link must be
@@ -87,7 +87,7 @@ pub fn require_trusted((path, [entry, file]): FoundFile<'_>, owner: User) -> Res
     let is_followed = entry.is_symlink() || (entry.dev(), entry.ino()) == (file.dev(), file.ino());
     let mut owners = [file, entry].map(User::owner_of).into_iter();
     let whose = owners.find(|whose| !is_trusted(*whose, owner));
-    if whose.is_none() && is_followed && file.mode() & OTHERS_WRITE == 0 {
+    if whose.is_none() && is_followed && writers(file, owner).is_none() {
         return Ok(());
     }
     let whose = whose.unwrap_or_else(|| User::owner_of(file));
@@ -107,11 +107,7 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 fn require_parent(directory: &Path, owner: User) -> Result<(), Failure> {
     let meta = fs::metadata(directory).map_err(|error| at(directory, "cannot be read", &error))?;
     require_owner(directory, User::owner_of(&meta), owner)?;
-    let by_others = meta.mode() & OTHERS_WRITE != 0;
-    // What leads to data of somebody else's is followed with their rights alone.
-    let by_group = owner.is_root() && meta.mode() & GROUP_WRITES != 0 && meta.gid() != 0;
-    if (by_others || by_group) && meta.mode() & STICKY == 0 {
-        let (who, mend) = if by_others { ("everybody", "o-w") } else { ("its group", "g-w") };
+    if let Some((who, mend)) = writers(&meta, owner).filter(|_| meta.mode() & STICKY == 0) {
         return Err(Failure::config(format!(
             "{}: {who} may exchange what is in it (mode {:o}), so root keeps no data under it: chmod {mend}",
             directory.display(),
@@ -119,6 +115,14 @@ fn require_parent(directory: &Path, owner: User) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// Who but its owner may write what leads to data of `owner`'s, and how that is taken from them. What leads to
+/// data of somebody else's than root is followed with their rights alone.
+fn writers(meta: &Metadata, owner: User) -> Option<(&'static str, &'static str)> {
+    let by_group = owner.is_root() && meta.mode() & GROUP_WRITES != 0 && meta.gid() != 0;
+    let by_others = meta.mode() & OTHERS_WRITE != 0;
+    by_others.then_some(("everybody", "o-w")).or(by_group.then_some(("its group", "g-w")))
 }
 
 fn require_owner(path: &Path, whose: User, owner: User) -> Result<(), Failure> {
