@@ -176,7 +176,10 @@ impl Exchange {
 /// The id that was sent with the request, if it is one that a log can show.
 fn decent_id(headers: &HeaderMap) -> Option<String> {
     let is_decent = |id: &&str| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    headers.get("x-request-id").and_then(|id| id.to_str().ok()).filter(is_decent).map(ToOwned::to_owned)
+    let mut sent = headers.get_all("x-request-id").iter();
+    // Of two, one is of somebody who may not say it.
+    let only = sent.next().filter(|_| sent.next().is_none());
+    only.and_then(|id| id.to_str().ok()).filter(is_decent).map(ToOwned::to_owned)
 }
 
 /// An id that no other request has, and from which nobody learns how many there were: a count under

@@ -15,6 +15,7 @@ use hyper::{
 };
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use pulse::{Pulse, Watched};
+use rustix::io::Errno;
 use slots::Slots;
 use std::{
     convert::Infallible,
@@ -67,8 +68,12 @@ pub async fn run(listener: TcpListener, web: Arc<Web>, stop: impl Future<Output 
                 Ok(accepted) => accepted,
                 Err(error) => {
                     refused.note(&error);
-                    // Whoever takes its place is answered at once; where none can be made, it takes a while.
-                    let _ = tokio::time::timeout(BACK_OFF, slots.make_room()).await;
+                    if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) {
+                        // Whoever takes its place is answered at once; where none can be made, it takes a while.
+                        let _ = tokio::time::timeout(BACK_OFF, slots.make_room()).await;
+                    } else {
+                        tokio::time::sleep(BACK_OFF).await;
+                    }
                     continue;
                 }
             },
