@@ -14,9 +14,9 @@
 //! | [`service`] | the use cases: accounts, sessions, tokens, passwords, revocation, throttle; no HTTP |
 //! | [`service::events`] | what happened, with actor and target: every line of the log that tells of something |
 //! | [`http`] | the API: [`http::routes`] is the table; guards, bodies, cookies, errors, answers |
-//! | [`server`] | the accept loop: connections, time-outs, drain |
+//! | [`server`] | the accept loop: connections, where their requests begin, time-outs, drain |
 //! | [`app`] | the composition root: opens the data, builds the services |
-//! | [`data`], [`keyring`] | the data directory: keys and database, made and opened together |
+//! | [`data`], [`keyring`] | the data directory: whose it is; keys and database, made and opened together |
 //! | [`config`] | settings: flag > environment > file > default |
 //! | [`cli`] | the command line, and the control socket to a running server |
 //! | [`allocator`] | memory given back after the start; the one place with `unsafe` |
