@@ -12,15 +12,15 @@ pub use owner::{User, act_as_owner, keep_private, still_ours};
 
 use crate::{
     domain::Timestamp,
-    failure::{self, Failure},
+    failure::Failure,
     keyring::Keyring,
     store::{
-        Error, Observer, Revocations, Store,
-        engine::{self, Engine},
+        Error, Observer, Store,
+        engine::{Engine, Storage, sled::SledStorage},
     },
 };
 use rustix::{
-    fs::{FlockOperation, OFlags, flock},
+    fs::{FlockOperation, flock},
     io::Errno,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -29,15 +29,8 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
-    time::{Duration, Instant},
+    sync::Arc,
 };
-
-/// How long opening may take: a million users take less than a second.
-const OPENING: Duration = Duration::from_secs(30);
-
-/// How long sled may take to let go of a database that was closed.
-const LETTING_GO: Duration = Duration::from_secs(5);
 
 /// What a data directory holds.
 pub struct Unlocked {
@@ -45,12 +38,6 @@ pub struct Unlocked {
     pub keyring: Keyring,
     /// The store.
     pub store: Store,
-    /// What is revoked.
-    pub revocations: Revocations,
-    /// How far the database has come.
-    pub count: u64,
-    /// Whether it is an older state than was last seen here.
-    pub was_rolled_back: bool,
 }
 
 /// A data directory that is ours alone until this is dropped.
@@ -58,22 +45,15 @@ pub struct DataDir {
     path: PathBuf,
     /// Carries the lock.
     handle: File,
-    /// Room on the disk that is kept for revocations, in bytes.
-    min_free: u64,
-    open: engine::Open,
 }
 
-/// A file that is opened again and again is one of ours, never one that a link leads to.
-const NO_LINKS: i32 = OFlags::NOFOLLOW.bits().cast_signed();
-
 impl DataDir {
-    /// Opens a data directory, making it when it is missing, and locks it. `min_free` bytes of room
-    /// on its disk are kept for revocations. `open` opens the engine in it.
+    /// Opens a data directory, making it when it is missing, and locks it.
     ///
     /// # Errors
     /// When it is another user's or stays open to others (STO-11), another process has it, or the
     /// system says no.
-    pub fn open(path: &Path, min_free: u64, open: engine::Open) -> Result<Self, Failure> {
+    pub fn open(path: &Path) -> Result<Self, Failure> {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| at(path, "cannot be made", &error))?;
         still_ours(path)?;
         // Absolute: the working directory is nobody's business later.
@@ -81,14 +61,20 @@ impl DataDir {
         keep_private(&path)?;
         let handle = File::open(&path).map_err(|error| at(&path, "cannot be opened", &error))?;
         flock(&handle, FlockOperation::NonBlockingLockExclusive).map_err(|error| not_locked(&path, error))?;
-        Ok(Self { path, handle, min_free, open })
+        Ok(Self { path, handle })
+    }
+
+    /// Its path, absolute.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Whether nothing was ever kept in a directory: a start that was cut off has left keys at most.
     #[must_use]
     pub fn is_new(path: &Path) -> bool {
         let has = |name: &str| path.join(name).exists();
-        !has("keyring") && (has("keyring.new") || !has("db"))
+        !has("keyring") && (has("keyring.new") || !SledStorage::new(path, 0).is_begun())
     }
 
     /// Where the control socket of a data directory lies.
@@ -97,110 +83,35 @@ impl DataDir {
         path.join("control.sock")
     }
 
-    /// The keyring, the store and what is revoked in it, made if this is the first start. Revocations
-    /// that cannot be read hold until `forget_by`.
+    /// The keyring and the store, made if this is the first start. The store tells `observers` what it commits.
     ///
     /// # Errors
     /// When one is there without the other, does not fit it, or is damaged.
-    pub async fn unlock(&self, now: Timestamp, forget_by: Timestamp, observer: Arc<dyn Observer>) -> Result<Unlocked, Failure> {
-        let keyring = if self.file("keyring").exists() { self.read_keyring("keyring")? } else { self.initialise(now).await? };
-        self.require_database()?;
-        let instance = keyring.instance;
-        let (store, revocations) = self.watched(move |engine| {
-            let store = Store::open(engine, instance, Arc::clone(&observer))?;
-            let revocations = store.revocations(forget_by)?;
-            Ok((store, revocations))
-        })?;
-        store.upgrade().await?;
-        let known = self.last_count();
-        let resumed = store.resume(known).await?;
-        let count = resumed.unwrap_or(known) + 1;
-        self.count_on(&store, count).await?;
-        Ok(Unlocked { keyring, store, revocations, count, was_rolled_back: resumed.is_none() })
-    }
-
-    /// Counts on: first in the database, then beside it. A database that later has not come as far as
-    /// the file says is an older copy, or lost its end to damage (STO-14).
-    ///
-    /// # Errors
-    /// The store's. That the file cannot be written is no error: it then misses so much.
-    pub async fn count_on(&self, store: &Store, count: u64) -> Result<(), Error> {
-        store.count(count).await?;
-        let (temporary, path) = (self.file("progress.new"), self.file("progress"));
-        let write = || {
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(NO_LINKS).open(&temporary)?;
-            file.write_all(count.to_string().as_bytes())?;
-            fs::rename(&temporary, &path)
-        };
-        if let Err(error) = write() {
-            tracing::debug!(%error, "progress could not be noted");
+    pub async fn unlock(&self, storage: &dyn Storage, now: Timestamp, observers: Vec<Arc<dyn Observer>>) -> Result<Unlocked, Failure> {
+        let keyring = if self.file("keyring").exists() { self.read_keyring("keyring")? } else { self.initialise(storage, now).await? };
+        // An engine makes a new database where one is missing: for an installation that had one, that would
+        // be an empty server.
+        if !storage.is_there() {
+            return Err(Failure::data(format!(
+                "{storage}: there is a keyring but the database is missing or empty: bring it back from a backup, or move {} away to \
+                 start anew",
+                self.path.display()
+            )));
         }
-        Ok(())
+        let store = Store::open(opened(storage)?, keyring.instance, observers).await?;
+        Ok(Unlocked { keyring, store })
     }
 
-    /// What was last counted beside the database.
-    fn last_count(&self) -> u64 {
-        fs::read_to_string(self.file("progress")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
-    }
-
-    /// Opens the database on a thread that is watched: sled hangs or panics on some damage (STO-6).
-    /// A damaged snapshot is moved aside: it is only a summary of what the database has (STO-7).
-    fn watched<T: Send + 'static>(
-        &self,
-        open: impl Fn(Box<dyn Engine>) -> Result<T, Error> + Clone + Send + 'static,
-    ) -> Result<T, Failure> {
-        let attempt = || {
-            let (opener, directory, min_free, open) = (self.open, self.database(), self.min_free, open.clone());
-            watch(move || opener(&directory, min_free).and_then(open))
-        };
-        let begun = Instant::now();
-        let mut outcome = attempt();
-        // The directory is ours, so it is a handle of our own that sled's threads have not let go of yet.
-        while matches!(outcome, Err(Error::InUse(_))) && begun.elapsed() < LETTING_GO {
-            std::thread::sleep(Duration::from_millis(10));
-            outcome = attempt();
-        }
-        let outcome = match outcome {
-            Err(Error::Corrupt(why)) if self.set_snapshots_aside()? => {
-                tracing::warn!(%why, "the database's snapshot was damaged and is rebuilt");
-                attempt()
-            }
-            outcome => outcome,
-        };
-        outcome.map_err(|error| {
-            let failure = Failure::from(error.clone());
-            let hint =
-                if matches!(error, Error::Corrupt(_)) { ": nothing was changed; bring the data directory back from a backup" } else { "" };
-            Failure::with_code(failure.code(), format!("{}: {failure}{hint}", self.database().display()))
-        })
-    }
-
-    /// Moves sled's snapshots out of its way. Answers whether there were any.
-    fn set_snapshots_aside(&self) -> Result<bool, Failure> {
-        let failed = |error: io::Error| at(&self.path, "cannot be written", &error);
-        let mut found = false;
-        for entry in fs::read_dir(self.database()).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with("snap.") {
-                fs::rename(entry.path(), self.file(&format!("damaged-{name}"))).map_err(failed)?;
-                found = true;
-            }
-        }
-        Ok(found)
-    }
-
-    async fn initialise(&self, now: Timestamp) -> Result<Keyring, Failure> {
+    async fn initialise(&self, storage: &dyn Storage, now: Timestamp) -> Result<Keyring, Failure> {
         let keyring = match self.file("keyring.new").exists().then(|| self.read_keyring("keyring.new")) {
             Some(Ok(unfinished)) => unfinished,
             // The keys are safe on disk before the database exists: torn keys have none beside them.
-            Some(Err(_)) if !self.database().exists() => {
+            Some(Err(_)) if !storage.is_begun() => {
                 fs::remove_file(self.file("keyring.new")).map_err(|error| at(&self.path, "cannot be written", &error))?;
                 self.write_keyring(now)?
             }
             Some(Err(failure)) => return Err(failure),
-            None if self.database().exists() => {
+            None if storage.is_begun() => {
                 return Err(Failure::data(format!(
                     "{}: there is a database but no keyring, so its tokens and hashes mean nothing: bring the keyring back from a backup, \
                      or move the directory away to start anew",
@@ -209,12 +120,12 @@ impl DataDir {
             }
             None => self.write_keyring(now)?,
         };
-        let engine = match self.watched(Ok) {
+        let engine = match opened(storage) {
             Ok(engine) => engine,
             // Made by a start that never finished: nothing in it was ever acknowledged.
             Err(failure) if failure.code() == Failure::io("").code() => {
-                fs::rename(self.database(), self.file("db.unfinished")).map_err(|error| at(&self.path, "cannot be written", &error))?;
-                self.watched(Ok)?
+                storage.set_aside()?;
+                opened(storage)?
             }
             Err(failure) => return Err(failure),
         };
@@ -249,24 +160,6 @@ impl DataDir {
             .map_err(|why| Failure::data(format!("{}: {why}: bring it back from a backup", path.display())))
     }
 
-    /// sled makes a new database where one is missing: for an installation that had one, that would
-    /// be an empty server.
-    fn require_database(&self) -> Result<(), Failure> {
-        let file = self.database().join("db");
-        match fs::metadata(&file) {
-            Ok(meta) if meta.len() > 0 => Ok(()),
-            _ => Err(Failure::data(format!(
-                "{}: there is a keyring but the database is missing or empty: bring it back from a backup, or move {} away to start anew",
-                file.display(),
-                self.path.display()
-            ))),
-        }
-    }
-
-    fn database(&self) -> PathBuf {
-        self.file("db")
-    }
-
     fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -277,19 +170,24 @@ impl DataDir {
     }
 }
 
-/// Opens the database and reads it, or says within [`OPENING`] that it cannot be done.
-fn watch<T: Send + 'static>(open: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-    let (reply, answer) = mpsc::channel();
-    let thread = std::thread::Builder::new().name(failure::SILENT_THREAD.into()).spawn(move || {
-        // Whoever waited may have given up.
-        let _ = reply.send(open());
-    });
-    thread.map_err(|error| Error::Storage(format!("no thread to open it: {error}").into()))?;
-    match answer.recv_timeout(OPENING) {
-        Ok(opened) => opened,
-        Err(mpsc::RecvTimeoutError::Timeout) => Err(Error::Corrupt(format!("it did not open within {}s", OPENING.as_secs()).into())),
-        // The thread ended without an answer: sled panicked.
-        Err(mpsc::RecvTimeoutError::Disconnected) => Err(Error::Corrupt("it cannot be read".into())),
+/// Opens a database.
+fn opened(storage: &dyn Storage) -> Result<Box<dyn Engine>, Failure> {
+    storage.open(Store::first_look).map_err(|error| {
+        let hint =
+            if matches!(error, Error::Corrupt(_)) { ": nothing was changed; bring the data directory back from a backup" } else { "" };
+        let failure = Failure::from(error);
+        Failure::with_code(failure.code(), format!("{storage}: {failure}{hint}"))
+    })
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::NotOurs | Error::TooNew { .. } => Self::data(message),
+            Error::InUse(_) => Self::busy(message),
+            Error::Storage(_) | Error::Corrupt(_) | Error::ReadOnly | Error::Full | Error::TimedOut | Error::Panicked => Self::io(message),
+        }
     }
 }
 

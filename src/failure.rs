@@ -1,10 +1,6 @@
 //! Why the program ends without doing what it was asked, for the person at the terminal.
 
-use crate::store;
 use std::fmt;
-
-/// The thread whose panics are an answer: a damaged database panics sled while it is opened.
-pub const SILENT_THREAD: &str = "store-open";
 
 /// A failure to start or to carry out a command: what, where, how to mend it, and the exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,19 +54,3 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
-
-impl From<store::Error> for Failure {
-    fn from(error: store::Error) -> Self {
-        let message = error.to_string();
-        match error {
-            store::Error::NotOurs | store::Error::TooNew { .. } => Self::data(message),
-            store::Error::InUse(_) => Self::busy(message),
-            store::Error::Storage(_)
-            | store::Error::Corrupt(_)
-            | store::Error::ReadOnly
-            | store::Error::Full
-            | store::Error::TimedOut
-            | store::Error::Panicked => Self::io(message),
-        }
-    }
-}

@@ -3,18 +3,11 @@
 //! The first key of a kind is the current one; later ones only verify what was issued under them.
 //! So a rotation adds a key at the front and removes one at the end, and nothing else changes.
 
-use crate::domain::Timestamp;
+use crate::domain::{Algorithm, Timestamp};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-
-/// How a key signs. One key, one algorithm (RFC 8725 §3.1, TOK-1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Algorithm {
-    /// HMAC with SHA-256.
-    HS256,
-}
 
 /// A secret with a name that may be shown.
 #[derive(Debug, Clone)]
@@ -43,12 +36,6 @@ impl Ring {
     #[must_use]
     pub fn current(&self) -> &Key {
         self.0.first().expect("a ring has at least one key")
-    }
-
-    /// The key with this id.
-    #[must_use]
-    pub fn find(&self, id: &str) -> Option<&Key> {
-        self.0.iter().find(|key| key.id == id)
     }
 
     /// All keys.
@@ -280,6 +267,5 @@ mod tests {
         let keyring = Keyring::generate().with_operator_secrets(Some(&secret), None);
         assert_eq!(keyring.access.current().secret.expose_secret(), secret.expose_secret());
         assert_eq!(keyring.access.iter().count(), 1);
-        assert!(keyring.access.find(&keyring.access.current().id.clone()).is_some());
     }
 }

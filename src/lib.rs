@@ -64,7 +64,6 @@
 //! `tests/layering.rs` holds what of this a text can show. Rule ids in comments and tests (`REF-3`,
 //! `STO-1` …) are those of `docs/security.md`; decisions that somebody will ask about are in `docs/adr`.
 
-pub mod allocator;
 pub mod app;
 pub mod cli;
 pub mod config;
@@ -72,6 +71,7 @@ pub mod data;
 pub mod domain;
 pub mod failure;
 pub mod http;
+pub mod jobs;
 pub mod keyring;
 pub mod server;
 pub mod service;

@@ -3,7 +3,7 @@
 
 use crate::{
     config::{Log, LogFormat, LogLevel},
-    failure,
+    store::engine::sled::OPENING_THREAD,
 };
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
@@ -30,7 +30,7 @@ pub fn start(settings: &Log) {
     // One line in the log like everything else, and not what was in hand: that may be a secret.
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
-        if thread.name() != Some(failure::SILENT_THREAD) {
+        if thread.name() != Some(OPENING_THREAD) {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
             tracing::error!(place, thread = thread.name().unwrap_or_default(), "a bug: a panic was caught");
         }

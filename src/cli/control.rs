@@ -9,8 +9,8 @@ use crate::{
     data::{self, DataDir},
     domain::{Email, Password, Role, Session, SessionId, User, UserId},
     failure::Failure,
-    http::Site,
-    service::{self, accounts::Actor},
+    http::PublicOrigin,
+    service::{self, events::Actor},
 };
 use rustix::{net::sockopt::socket_peercred, process::geteuid};
 use secrecy::{ExposeSecret, SecretString};
@@ -132,10 +132,9 @@ pub fn ask(loaded: &Loaded, secrets: &OperatorSecrets, request: Request) -> Resu
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput) => {
             quiet(settings);
             runtime()?.block_on(async {
-                let app = App::open(settings.clone(), secrets).await?;
-                let site = Site::new(settings, settings.server.listen);
+                let app = App::open(settings, secrets).await?;
+                let site = PublicOrigin::new(settings, settings.server.listen);
                 let outcome = carry_out(&app, &site, request).await;
-                app.count().await;
                 Ok::<_, Failure>(outcome)
             })?
         }
@@ -191,7 +190,7 @@ pub fn listen(data_dir: &Path) -> io::Result<UnixListener> {
 }
 
 /// Carries out commands for as long as the server runs.
-pub async fn serve(listener: UnixListener, app: Arc<App>, site: Site) {
+pub async fn serve(listener: UnixListener, app: Arc<App>, site: PublicOrigin) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -210,7 +209,7 @@ pub async fn serve(listener: UnixListener, app: Arc<App>, site: Site) {
     }
 }
 
-async fn answer(stream: UnixStream, app: &App, site: &Site) -> io::Result<()> {
+async fn answer(stream: UnixStream, app: &App, site: &PublicOrigin) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     tokio::io::BufReader::new(reader.take(LIMIT)).read_line(&mut line).await?;
@@ -224,77 +223,64 @@ async fn answer(stream: UnixStream, app: &App, site: &Site) -> io::Result<()> {
     writer.write_all(&answer).await
 }
 
-async fn carry_out(app: &App, site: &Site, request: Request) -> Result<Value, Refusal> {
-    let accounts = &app.accounts;
+async fn carry_out(app: &App, site: &PublicOrigin, request: Request) -> Result<Value, Refusal> {
+    let accounts = app.accounts();
     match request {
         Request::UserAdd { email, role, password } => {
             let email = email.parse().map_err(|error| Refusal(format!("the address {error}")))?;
             let role = role.as_deref().map(role_named).transpose()?;
             Ok(user_view(&accounts.add(email, password.password()?, role).await?))
         }
-        Request::UserList { query } => list(app, &query),
-        Request::UserShow { user } => find(app, &user).map(|user| user_view(&user)),
+        Request::UserList { query } => list(app, &query).await,
+        Request::UserShow { user } => Ok(user_view(&*find(app, &user).await?)),
         Request::UserRole { user, role } => {
-            Ok(user_view(&accounts.set_role(Actor::Operator, find(app, &user)?.id, role_named(&role)?).await?))
+            Ok(user_view(&accounts.set_role(Actor::Operator, find(app, &user).await?.id, role_named(&role)?).await?))
         }
         Request::UserPassword { user, password } => {
-            Ok(user_view(&accounts.reset_password(find(app, &user)?.id, password.password()?).await?))
+            Ok(user_view(&accounts.reset_password(find(app, &user).await?.id, password.password()?).await?))
         }
         Request::UserDisabled { user, disabled } => {
-            Ok(user_view(&accounts.set_disabled(Actor::Operator, find(app, &user)?.id, disabled).await?))
+            Ok(user_view(&accounts.set_disabled(Actor::Operator, find(app, &user).await?.id, disabled).await?))
         }
         Request::UserVerified { user, verified } => {
-            Ok(user_view(&accounts.set_email_verified(Actor::Operator, find(app, &user)?.id, verified).await?))
+            Ok(user_view(&accounts.set_email_verified(Actor::Operator, find(app, &user).await?.id, verified).await?))
         }
-        Request::UserUnlock { user } => Ok(user_view(&accounts.unlock(&find(app, &user)?.email)?)),
-        Request::UserDelete { user } => Ok(user_view(&accounts.delete(Actor::Operator, find(app, &user)?.id).await?)),
-        Request::SessionList { user } => Ok(app.sessions.list(find(app, &user)?.id)?.iter().map(session_view).collect()),
+        Request::UserUnlock { user } => Ok(user_view(&accounts.unlock(&find(app, &user).await?.email).await?)),
+        Request::UserDelete { user } => Ok(user_view(&accounts.delete(Actor::Operator, find(app, &user).await?.id).await?)),
+        Request::SessionList { user } => Ok(app.sessions().list(find(app, &user).await?.id).await?.iter().map(session_view).collect()),
         Request::SessionRevoke { session: Some(id), .. } => {
             let id: SessionId = id.parse().map_err(|error| Refusal(format!("the session's id: {error}")))?;
-            app.sessions.end(Actor::Operator, id, None).await?;
+            app.sessions().revoke(Actor::Operator, id, None).await?;
             Ok(json!({ "revoked": id }))
         }
         Request::SessionRevoke { session: None, user } => {
-            let user = find(app, &user.unwrap_or_default())?;
-            app.sessions.end_all(Actor::Operator, user.id).await?;
+            let user = find(app, &user.unwrap_or_default()).await?;
+            app.sessions().end_all(Actor::Operator, user.id).await?;
             Ok(json!({ "revoked": user.id }))
         }
         Request::Check => {
-            let mut report = app.store.check().await.map_err(|error| Refusal(error.to_string()))?;
-            if app.was_rolled_back {
-                report
-                    .violations
-                    .push("the database was older than when it was last seen: later changes are lost, and its sessions were ended".into());
-            }
+            let report = app.check().await.map_err(|error| Refusal(error.to_string()))?;
             serde_json::to_value(report).map_err(|error| Refusal(error.to_string()))
         }
         Request::SetupLink => match accounts.open_setup().await? {
             Some((token, expires_at)) => Ok(json!({ "link": setup_link(site, &token), "expiresAt": expires_at })),
             None => Err(Refusal("there is an admin already; `doorward user password` lets one in who forgot".into())),
         },
-        Request::Clock { seconds, slept } if app.settings.insecure_dev => {
-            let millis = seconds.saturating_mul(1000);
-            if slept {
-                app.clock.sleep(millis);
-            } else {
-                app.clock.shift(millis);
-            }
-            Ok(Value::Null)
-        }
+        Request::Clock { seconds, slept } if app.move_clock(seconds, slept) => Ok(Value::Null),
         Request::Clock { .. } => Err(Refusal("the clock moves only with insecure_dev = true".into())),
     }
 }
 
 /// The link that makes the first admin. The token is behind the `#`: browsers do not send that.
-pub fn setup_link(site: &Site, token: &SecretString) -> String {
+pub fn setup_link(site: &PublicOrigin, token: &SecretString) -> String {
     format!("{}/#setup={}", site.url, token.expose_secret())
 }
 
-fn list(app: &App, query: &str) -> Result<Value, Refusal> {
+async fn list(app: &App, query: &str) -> Result<Value, Refusal> {
     let prefix = query.trim().to_lowercase();
     let (mut all, mut after): (Vec<Value>, Option<Email>) = (Vec::new(), None);
     loop {
-        let (users, more) = app.accounts.users(&prefix, after.as_ref(), PAGE)?;
+        let (users, more) = app.accounts().users(&prefix, after.as_ref(), PAGE).await?;
         all.extend(users.iter().map(user_view));
         after = users.last().map(|user| user.email.clone());
         if !more {
@@ -303,12 +289,12 @@ fn list(app: &App, query: &str) -> Result<Value, Refusal> {
     }
 }
 
-fn find(app: &App, name: &str) -> Result<Arc<User>, Refusal> {
+async fn find(app: &App, name: &str) -> Result<Arc<User>, Refusal> {
     if let Ok(id) = name.parse::<UserId>() {
-        return Ok(app.accounts.user(id)?);
+        return Ok(app.accounts().user(id).await?);
     }
     let email: Email = name.parse().map_err(|_| Refusal(format!("{name:?} is neither an e-mail address nor an id")))?;
-    Ok(app.accounts.user_by_email(&email)?.into())
+    Ok(app.accounts().user_by_email(&email).await?.into())
 }
 
 fn role_named(name: &str) -> Result<Role, Refusal> {

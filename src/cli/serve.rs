@@ -2,14 +2,13 @@
 
 use super::{control, output, runtime};
 use crate::{
-    allocator,
     app::App,
     config::{Loaded, OperatorSecrets},
     data::act_as_owner,
     domain::Role,
     failure::Failure,
-    http::{Site, Web},
-    server,
+    http::{AppState, PublicOrigin},
+    jobs, server,
     service::passwords,
     telemetry,
 };
@@ -51,13 +50,13 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
         ("SIGUSR1", signals(SignalKind::user_defined1())?),
         ("SIGUSR2", signals(SignalKind::user_defined2())?),
     ]));
-    let app = Arc::new(App::open(settings.clone(), secrets).await?);
+    let app = Arc::new(App::open(&settings, secrets).await?);
     let listen = settings.server.listen;
     let listener = server::listen(listen).map_err(|error| {
         Failure::new(format!("{listen}: cannot be listened on: {error}: is another server running? --listen takes another address"))
     })?;
     let address = listener.local_addr().map_err(|error| Failure::new(format!("{listen}: {error}")))?;
-    let site = Site::new(&settings, address);
+    let site = PublicOrigin::new(&settings, address);
     if settings.insecure_dev {
         tracing::warn!("insecure_dev = true: for a developer's own machine alone");
     }
@@ -71,15 +70,14 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     }
     tokio::spawn({
         let app = Arc::clone(&app);
-        async move { tokio::join!(app.keep_swept(), app.keep_counted()) }
+        async move { jobs::run(&app).await }
     });
-    let web = Arc::new(Web { app: Arc::clone(&app), site });
+    let web = Arc::new(AppState { app: Arc::clone(&app), site });
     // The one line on stdout: connections are queued from the bind on, so it can answer.
     // Nobody needs to read it for serving.
     if let Err(error) = output::write(&format!("listening on http://{address}")) {
         tracing::warn!(%error, "listening on http://{address}, which stdout does not take");
     }
-    tokio::task::spawn_blocking(allocator::trim);
     let (stop, stopping) = oneshot::channel::<()>();
     let told_twice = async {
         told(&mut terminate, &mut interrupt).await;
@@ -93,7 +91,6 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
         () = server::run(listener, web, async { drop(stopping.await) }) => {}
         () = told_twice => {}
     }
-    app.count().await;
     // Every verb that was acknowledged is durable already; the rest of the queue ends with the store.
     let _ = std::fs::remove_file(crate::data::DataDir::control_socket(&settings.server.data_dir));
     Ok(())
@@ -123,21 +120,21 @@ fn signals(kind: SignalKind) -> Result<Signal, Failure> {
 }
 
 /// While nobody can administer: makes the admin the environment names, or shows a set-up link.
-async fn first_admin(app: &App, site: &Site, secrets: &OperatorSecrets) -> Result<(), Failure> {
+async fn first_admin(app: &App, site: &PublicOrigin, secrets: &OperatorSecrets) -> Result<(), Failure> {
     let failed = |error: crate::service::Error| Failure::new(format!("the first admin: {error}"));
-    if app.accounts.has_admin().map_err(failed)? {
+    if app.accounts().has_admin().await.map_err(failed)? {
         return Ok(());
     }
     if let Some(admin) = &secrets.first_admin {
-        let is_empty = app.accounts.users("", None, 1).map_err(failed)?.0.is_empty();
+        let is_empty = app.accounts().users("", None, 1).await.map_err(failed)?.0.is_empty();
         if is_empty {
-            let user = app.accounts.add(admin.email.clone(), admin.password.clone(), Some(Role::admin())).await.map_err(failed)?;
+            let user = app.accounts().add(admin.email.clone(), admin.password.clone(), Some(Role::admin())).await.map_err(failed)?;
             tracing::info!(user = %user.id, "made the first admin from DOORWARD_ADMIN_EMAIL");
             return Ok(());
         }
         tracing::warn!("DOORWARD_ADMIN_EMAIL is for an empty database and this one is not: use `doorward user role`");
     }
-    match app.accounts.open_setup().await {
+    match app.accounts().open_setup().await {
         Ok(Some((token, expires_at))) => {
             tracing::info!("nobody can administer yet: open {} before {expires_at}", control::setup_link(site, &token));
         }

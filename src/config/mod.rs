@@ -13,11 +13,7 @@ pub use environment::Environment;
 pub use layers::{Flags, Loaded, load};
 pub use secrets::{FirstAdmin, OperatorSecrets, unpacked};
 
-use crate::{
-    domain::{Role, Roles},
-    keyring::Algorithm,
-    store::OnReuse,
-};
+use crate::domain::{Algorithm, OnReuse, Role, Roles};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{
@@ -50,8 +46,8 @@ pub struct Settings {
     pub roles: Roles,
     /// `[limits]`
     pub limits: Limits,
-    /// `[demo]`
-    pub demo: Demo,
+    /// `[page]`
+    pub page: Page,
     /// `[log]`
     pub log: Log,
 }
@@ -251,7 +247,7 @@ section!(
 
 section!(
     /// The embedded page.
-    Demo {
+    Page {
         /// Whether `/` serves it.
         enabled: bool = true,
     }

@@ -2,7 +2,7 @@
 //! (STO-11, OPS-2).
 
 use super::{at, path, path::FoundFile};
-use crate::failure::Failure;
+use crate::{failure::Failure, store::engine::sled::FILES};
 use rustix::{
     process::{Gid, Uid, geteuid},
     thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
@@ -17,7 +17,7 @@ use std::{
 
 /// What a data directory has of ours. Anything else in it, such as a disk's `lost+found`, is not
 /// looked at.
-const OURS: [&str; 6] = ["keyring", "keyring.new", "db", "progress", "progress.new", "control.sock"];
+const OURS: [&str; 3] = ["keyring", "keyring.new", "control.sock"];
 
 /// How many files one line of the log names.
 const NAMED: usize = 4;
@@ -139,7 +139,7 @@ pub fn keep_private(directory: &Path) -> Result<(), Failure> {
     require_data_directory(directory)?;
     let mut opened = Vec::new();
     tighten(directory, &mut opened)?;
-    let mut waiting: Vec<PathBuf> = OURS.iter().map(|name| directory.join(name)).collect();
+    let mut waiting: Vec<PathBuf> = OURS.iter().chain(&FILES).map(|name| directory.join(name)).collect();
     while let Some(path) = waiting.pop() {
         if tighten(&path, &mut opened)? {
             let entries = fs::read_dir(&path).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>());

@@ -46,6 +46,12 @@ impl Timestamp {
         Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// The next whole second: tokens tell time in seconds, so the one this is in cannot be split.
+    #[must_use]
+    pub const fn next_second(self) -> Self {
+        Self::from_secs(self.secs() + 1)
+    }
+
     /// How long after `earlier` this is; zero when it is not.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

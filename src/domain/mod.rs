@@ -6,20 +6,22 @@
 mod address;
 mod clock;
 mod email;
+mod event;
 mod id;
 mod password;
+mod policy;
 pub mod random;
 mod role;
 mod session;
-mod standings;
 mod user;
 
 pub use address::AddressPrefix;
 pub use clock::{Clock, SteadyClock, Timestamp};
 pub use email::{Email, InvalidEmail};
+pub use event::{By, Event, Kind};
 pub use id::{InviteId, SessionId, TokenId, UserId};
 pub use password::{Password, PasswordTooLong};
+pub use policy::{Algorithm, OnReuse};
 pub use role::{InvalidName, Permission, Role, RolePolicy, Roles};
-pub use session::{Client, Session, Transport};
-pub use standings::{Everybody, Shard, Standings};
-pub use user::{Invite, Standing, User};
+pub use session::{AuthMethod, Client, Session, Transport};
+pub use user::{Invite, User};

@@ -25,6 +25,13 @@ impl<'de> Deserialize<'de> for Transport {
     }
 }
 
+/// A way to prove who one is (RFC 8176 §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// `pwd`
+    Password,
+}
+
 /// Where a session was last used from, for its owner to recognise it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
@@ -62,13 +69,17 @@ pub struct Session {
     /// When the sweeper next looks whether it has expired: never later than `expires_at`.
     pub sweep_at: Timestamp,
     /// When recent generations were replaced, newest first: entry `k` is when generation
-    /// `generation - 1 - k` was. Older than [`Session::MEMORY`] is forgotten, and so is all but [`Session::MOST`].
+    /// `generation - 1 - k` was. Older than [`Session::MEMORY`] is forgotten, and so is all but [`Session::MAX_REPLACED`].
     pub replaced_at: Vec<Timestamp>,
     /// How often the current token was given again to a repeated refresh (REF-4).
     pub replays: u8,
     /// Keyed hash of the `Idempotency-Key` that the last refresh was sent with, if it was sent with one:
     /// who repeats that refresh with it is given the current token again.
     pub retry_key: Option<[u8; 32]>,
+    /// When its user last proved who they are.
+    pub auth_time: Timestamp,
+    /// By what they did.
+    pub methods: Vec<AuthMethod>,
     /// Where it was last used from.
     pub client: Client,
 }
@@ -79,7 +90,7 @@ impl Session {
 
     /// How many rotations the row remembers, for what comes late after a restart. While the server runs,
     /// it remembers more of them itself; a session refreshed without pause must keep its row small.
-    pub const MOST: usize = 8;
+    pub const MAX_REPLACED: usize = 8;
 
     /// When a past generation was replaced, if that was within [`Session::MEMORY`] of the last rotation.
     #[must_use]
@@ -92,13 +103,39 @@ impl Session {
     pub fn rotate(&mut self, now: Timestamp, expires_at: Timestamp, token_hash: [u8; 32], retry_key: Option<[u8; 32]>) {
         self.generation += 1;
         self.replaced_at.insert(0, now);
-        self.replaced_at.truncate(Self::MOST);
+        self.replaced_at.truncate(Self::MAX_REPLACED);
         self.replaced_at.retain(|&moment| now.since(moment) <= Self::MEMORY);
         self.refreshed_at = now;
         self.expires_at = expires_at;
         self.token_hash = token_hash;
         self.replays = 0;
         self.retry_key = retry_key;
+    }
+
+    /// A session of [`User::example`](super::User::example), for tests that care for a field or two.
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        let begun = Timestamp::from_secs(1_700_000_000);
+        Self {
+            id: SessionId::from_bytes([2; 16]),
+            user: UserId::from_bytes([1; 16]),
+            transport: Transport::Cookie,
+            generation: 1,
+            token_hash: [3; 32],
+            hash_key: "h".into(),
+            token_key: "t".into(),
+            created_at: begun,
+            refreshed_at: begun,
+            expires_at: begun.plus(Duration::from_secs(3600)),
+            ends_at: begun.plus(Duration::from_secs(7200)),
+            sweep_at: begun.plus(Duration::from_secs(3600)),
+            replaced_at: Vec::new(),
+            replays: 0,
+            retry_key: None,
+            auth_time: begun,
+            methods: vec![AuthMethod::Password],
+            client: Client { ip: [127, 0, 0, 1].into(), user_agent: String::new() },
+        }
     }
 }
 
@@ -109,24 +146,7 @@ mod tests {
     #[test]
     fn a_session_remembers_when_recent_generations_were_replaced() {
         let at = |s: u64| Timestamp::from_secs(1000 + s);
-        let mut session = Session {
-            id: SessionId::from_bytes([1; 16]),
-            user: UserId::from_bytes([2; 16]),
-            transport: Transport::Cookie,
-            generation: 1,
-            token_hash: [0; 32],
-            hash_key: String::new(),
-            token_key: String::new(),
-            created_at: at(0),
-            refreshed_at: at(0),
-            expires_at: at(100),
-            ends_at: at(1000),
-            sweep_at: at(100),
-            replaced_at: vec![],
-            replays: 0,
-            retry_key: None,
-            client: Client { ip: IpAddr::from([127, 0, 0, 1]), user_agent: String::new() },
-        };
+        let mut session = Session::example();
         for s in [1_u64, 2, 40] {
             session.rotate(at(s), at(s + 100), [1; 32], None);
         }
@@ -137,7 +157,7 @@ mod tests {
         assert_eq!(session.replaced(9), None);
         // However fast it is refreshed, its row stays small.
         (0..10_000).for_each(|_| session.rotate(at(41), at(141), [1; 32], None));
-        assert_eq!(session.replaced_at.len(), Session::MOST);
+        assert_eq!(session.replaced_at.len(), Session::MAX_REPLACED);
         assert_eq!(session.replaced(session.generation - 8), Some(at(41)));
         assert_eq!(session.replaced(session.generation - 9), None);
     }

@@ -17,8 +17,9 @@ pub struct User {
     pub disabled: bool,
     /// Whether somebody vouched for the address: an operator, an admin, or an invitation bound to it.
     pub email_verified: bool,
-    /// The token version: an access token with another one is revoked (REV-4).
-    pub version: u32,
+    /// The token version: an access token carries the one it was issued for, and with another one it is
+    /// void (REV-4).
+    pub token_version: u32,
     /// Counts how often everything of theirs was ended at once: by a new password, by signing out
     /// everywhere, by reuse, by disabling. What they handed out before (invitations, device tokens)
     /// carries the epoch it was made in and is void in a later one.
@@ -34,20 +35,21 @@ impl User {
         self.role.is_admin() && !self.disabled
     }
 
-    /// What an access token is held against, without a disk read.
-    #[must_use]
-    pub const fn standing(&self) -> Standing {
-        Standing { version: self.version, disabled: self.disabled }
+    /// Somebody, for tests that care for a field or two.
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        Self {
+            id: UserId::from_bytes([1; 16]),
+            email: "ada@example.org".parse().expect("an address"),
+            password_hash: "$scrypt$".into(),
+            role: Role::admin(),
+            disabled: false,
+            email_verified: false,
+            token_version: 1,
+            epoch: 0,
+            created_at: Timestamp::from_secs(1_700_000_000),
+        }
     }
-}
-
-/// What must be known of a user to judge an access token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
-    /// See [`User::version`].
-    pub version: u32,
-    /// See [`User::disabled`].
-    pub disabled: bool,
 }
 
 /// A single-use invitation to register.
@@ -61,11 +63,11 @@ pub struct Invite {
     pub role: Role,
     /// The only address that may use it, if it is bound to one: that address then counts as verified.
     pub email: Option<Email>,
-    /// Who made it.
+    /// The user who made it.
     pub created_by: UserId,
     /// Their [`User::epoch`] then: in a later one the invitation is void.
     pub maker_epoch: u32,
-    /// When.
+    /// When it was made.
     pub created_at: Timestamp,
     /// From when on it is void.
     pub expires_at: Timestamp,

@@ -1,6 +1,6 @@
 //! The embedded page and client module. The only place that names rust-embed (I1).
 
-use super::{Exchange, Web, verb};
+use super::{context::RequestContext, state::AppState, verb};
 use bytes::Bytes;
 use rust_embed::{EmbeddedFile, RustEmbed};
 use std::{borrow::Cow, sync::Arc};
@@ -35,13 +35,13 @@ struct Asset {
 }
 
 /// The page and what it is made of. That the file exists is asked before the method is.
-pub fn assets(web: &Arc<Web>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
-    let page = web.app.settings.demo.enabled;
+pub fn assets(web: &Arc<AppState>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    let page = web.site.has_page;
     warp::path::full()
         .and_then(move |path: FullPath| async move { find(path.as_str(), page).ok_or_else(warp::reject::not_found) })
         .and(verb::get())
-        .and(warp::ext::get::<Exchange>())
-        .map(|asset: Asset, exchange: Exchange| answer(asset, &exchange))
+        .and(warp::ext::get::<RequestContext>())
+        .map(|asset: Asset, context: RequestContext| answer(asset, &context))
 }
 
 fn find(path: &str, page: bool) -> Option<Asset> {
@@ -55,8 +55,8 @@ fn find(path: &str, page: bool) -> Option<Asset> {
     Some(Asset { name: name.to_owned(), file })
 }
 
-fn answer(Asset { name, file }: Asset, exchange: &Exchange) -> Response {
-    let coding = ["br", "gzip"].into_iter().find(|coding| accepts(exchange, coding));
+fn answer(Asset { name, file }: Asset, context: &RequestContext) -> Response {
+    let coding = ["br", "gzip"].into_iter().find(|coding| accepts(context, coding));
     let packed = coding.and_then(|coding| {
         let ending = if coding == "br" { "br" } else { "gz" };
         Packed::get(&format!("{name}.{ending}")).map(|file| (coding, file))
@@ -65,7 +65,7 @@ fn answer(Asset { name, file }: Asset, exchange: &Exchange) -> Response {
     let hash = data_encoding::HEXLOWER.encode(&file.metadata.sha256_hash()[..16]);
     let tag = packed.as_ref().map_or_else(|| format!("\"{hash}\""), |(coding, _)| format!("\"{hash}-{coding}\""));
     let coding = packed.as_ref().map(|(coding, _)| *coding);
-    let mut response = if is_known(exchange, &tag) {
+    let mut response = if is_known(context, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let data = packed.map_or(file.data, |(_, packed)| packed.data);
@@ -89,16 +89,16 @@ fn answer(Asset { name, file }: Asset, exchange: &Exchange) -> Response {
 }
 
 /// Whether the client takes this coding (RFC 9110 §12.5.3).
-fn accepts(exchange: &Exchange, coding: &str) -> bool {
-    exchange.headers(&header::ACCEPT_ENCODING).filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).any(|item| {
+fn accepts(context: &RequestContext, coding: &str) -> bool {
+    context.headers(&header::ACCEPT_ENCODING).filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).any(|item| {
         let (name, weight) = item.split_once(';').unwrap_or((item, ""));
         let refused = weight.trim().strip_prefix("q=").is_some_and(|weight| weight.parse() == Ok(0.0_f32));
         name.trim().eq_ignore_ascii_case(coding) && !refused
     })
 }
 
-fn is_known(exchange: &Exchange, tag: &str) -> bool {
-    exchange
+fn is_known(context: &RequestContext, tag: &str) -> bool {
+    context
         .header(&header::IF_NONE_MATCH)
         .is_some_and(|tags| tags.split(',').map(str::trim).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag))
 }
@@ -119,10 +119,10 @@ mod tests {
     use super::*;
     use warp::http::HeaderMap;
 
-    fn asking(name: header::HeaderName, value: &'static str) -> Exchange {
+    fn asking(name: header::HeaderName, value: &'static str) -> RequestContext {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_static(value));
-        Exchange::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default())
+        RequestContext::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default())
     }
 
     #[test]

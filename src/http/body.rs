@@ -1,8 +1,8 @@
 //! JSON bodies: one content type, counted bytes, in time, no field unknown or twice (HTTP-2, HTTP-4).
 
 use super::{
+    context::{Awaited, RequestContext},
     error::{ApiError, Code},
-    exchange::{Awaited, Exchange},
 };
 use bytes::Buf;
 use futures_util::{Stream, StreamExt};
@@ -24,8 +24,8 @@ const TICK: Duration = Duration::from_millis(500);
 
 /// A body that must be there.
 pub fn json<T: DeserializeOwned + Send>() -> impl Filter<Extract = (T,), Error = Rejection> + Clone + use<T> {
-    warp::ext::get::<Exchange>().and(sent()).and_then(|exchange: Exchange, body: Sent| async move {
-        let missing = || if is_json(&exchange) { no_object() } else { Code::UnsupportedMediaType.into() };
+    warp::ext::get::<RequestContext>().and(sent()).and_then(|context: RequestContext, body: Sent| async move {
+        let missing = || if is_json(&context) { no_object() } else { Code::UnsupportedMediaType.into() };
         let bytes = body?.ok_or_else(missing)?;
         Ok::<_, Rejection>(parse(&bytes)?.ok_or_else(no_object)?)
     })
@@ -56,25 +56,27 @@ type Sent = Result<Option<Bytes>, ApiError>;
 type Bytes = Zeroizing<Vec<u8>>;
 
 fn sent() -> impl Filter<Extract = (Sent,), Error = Rejection> + Clone + use<> {
-    warp::ext::get::<Exchange>().and(warp::body::stream()).then(|exchange: Exchange, body| async move { read(&exchange, body).await })
+    warp::ext::get::<RequestContext>()
+        .and(warp::body::stream())
+        .then(|context: RequestContext, body| async move { read(&context, body).await })
 }
 
-async fn read(exchange: &Exchange, body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Sent {
-    let announced = exchange.header(&header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+async fn read(context: &RequestContext, body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Sent {
+    let announced = context.header(&header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     if announced.is_some_and(|length| length > LIMIT as u64) {
         return Err(Code::PayloadTooLarge.into());
     }
     // Of what is not there, the type does not matter: many clients name one all the same.
-    if announced.is_some_and(|length| length > 0) && !is_json(exchange) {
+    if announced.is_some_and(|length| length > 0) && !is_json(context) {
         return Err(Code::UnsupportedMediaType.into());
     }
     // Nobody waits for what was not announced (RFC 9112 §6.3).
-    if announced.is_none_or(|length| length == 0) && exchange.headers(&header::TRANSFER_ENCODING).next().is_none() {
+    if announced.is_none_or(|length| length == 0) && context.headers(&header::TRANSFER_ENCODING).next().is_none() {
         return Ok(None);
     }
-    let awaited = exchange.await_body().ok_or_else(too_many)?;
+    let awaited = context.await_body().ok_or_else(too_many)?;
     let bytes = in_time(&awaited, collect(body, announced)).await?;
-    if !bytes.is_empty() && !is_json(exchange) {
+    if !bytes.is_empty() && !is_json(context) {
         return Err(Code::UnsupportedMediaType.into());
     }
     Ok((!bytes.is_empty()).then_some(bytes))
@@ -119,8 +121,8 @@ async fn collect(body: impl Stream<Item = Result<impl Buf, warp::Error>>, announ
 
 /// Exactly one `Content-Type`, JSON, in UTF-8 if it names a charset. RFC 8259 §11 knows no parameter of it:
 /// others are ignored.
-fn is_json(exchange: &Exchange) -> bool {
-    let Some(content_type) = exchange.header(&header::CONTENT_TYPE) else { return false };
+fn is_json(context: &RequestContext) -> bool {
+    let Some(content_type) = context.header(&header::CONTENT_TYPE) else { return false };
     let mut parts = content_type.split(';').map(str::trim);
     let essence = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
     let is_readable = |charset: &str| ["utf-8", "utf8", "us-ascii", "ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known));
@@ -258,7 +260,7 @@ mod tests {
             for value in values {
                 headers.append(header::CONTENT_TYPE, HeaderValue::from_str(value).expect("a value"));
             }
-            is_json(&Exchange::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default()))
+            is_json(&RequestContext::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default()))
         };
         for good in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\"", "application/json;"]
             .into_iter()

@@ -1,6 +1,6 @@
 //! Cross-origin resource sharing, for listed origins alone (COK-12).
 
-use super::{exchange::Exchange, site::Site};
+use super::{context::RequestContext, origin::PublicOrigin};
 use warp::{
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     reply::{Reply, Response},
@@ -15,14 +15,14 @@ const EXPOSED: &str = "X-Token-Expires-In, X-Request-Id, Retry-After";
 const MAX_AGE: &str = "600";
 
 /// The answer to a listed origin's preflight.
-pub fn preflight(site: &Site, exchange: &Exchange, method: &Method) -> Option<Response> {
-    allowed(site, exchange)?;
-    let asks = *method == Method::OPTIONS && exchange.header(&header::ACCESS_CONTROL_REQUEST_METHOD).is_some();
+pub fn preflight(site: &PublicOrigin, context: &RequestContext, method: &Method) -> Option<Response> {
+    allowed(site, context)?;
+    let asks = *method == Method::OPTIONS && context.header(&header::ACCESS_CONTROL_REQUEST_METHOD).is_some();
     asks.then(|| {
         let mut response = StatusCode::NO_CONTENT.into_response();
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked_for(exchange).unwrap_or(HeaderValue::from_static(REQUEST_HEADERS)));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked_for(context).unwrap_or(HeaderValue::from_static(REQUEST_HEADERS)));
         headers.append(header::VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE));
         response
@@ -30,15 +30,15 @@ pub fn preflight(site: &Site, exchange: &Exchange, method: &Method) -> Option<Re
 }
 
 /// The header names that a preflight asks for, if they are some.
-fn asked_for(exchange: &Exchange) -> Option<HeaderValue> {
-    let asked = exchange.header(&header::ACCESS_CONTROL_REQUEST_HEADERS)?;
+fn asked_for(context: &RequestContext) -> Option<HeaderValue> {
+    let asked = context.header(&header::ACCESS_CONTROL_REQUEST_HEADERS)?;
     let are_names = asked.len() <= 1024 && asked.split(',').all(|name| HeaderName::try_from(name.trim()).is_ok());
     are_names.then(|| HeaderValue::from_str(asked).ok())?
 }
 
 /// Lets a listed origin read an answer.
-pub fn share(site: &Site, exchange: &Exchange, response: &mut Response) {
-    if let Some(origin) = allowed(site, exchange) {
+pub fn share(site: &PublicOrigin, context: &RequestContext, response: &mut Response) {
+    if let Some(origin) = allowed(site, context) {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
@@ -47,7 +47,7 @@ pub fn share(site: &Site, exchange: &Exchange, response: &mut Response) {
     }
 }
 
-fn allowed(site: &Site, exchange: &Exchange) -> Option<HeaderValue> {
-    let origin = exchange.header(&header::ORIGIN).filter(|origin| site.allows(origin))?;
+fn allowed(site: &PublicOrigin, context: &RequestContext) -> Option<HeaderValue> {
+    let origin = context.header(&header::ORIGIN).filter(|origin| site.allows(origin))?;
     HeaderValue::from_str(origin).ok()
 }

@@ -1,7 +1,8 @@
 //! Every answer that is no success: one envelope, a closed set of codes, statuses chosen here alone (I2).
 
+use super::reply;
 use crate::{
-    service::{self, access_tokens::Rejected, sessions::Unauthenticated, throttle::Limited},
+    service::{self, access_tokens::VerifyError, sessions::Unauthenticated, throttle::Limited},
     store,
 };
 use serde::Serialize;
@@ -170,14 +171,14 @@ impl ApiError {
     }
 
     /// What it came from, for the log alone.
-    pub fn because(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+    pub fn with_source(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.cause = Some(Arc::new(cause));
         self
     }
 
     /// A response that carries this error to where it is rendered, with the request's id.
     #[must_use]
-    pub fn carry(self) -> Response {
+    pub fn into_response(self) -> Response {
         let mut response = Response::default();
         response.extensions_mut().insert(self);
         response
@@ -190,13 +191,21 @@ impl ApiError {
             tracing::error!(request = request_id, code = self.code.as_str(), cause = %chain(&**cause), "a request failed");
         }
         let envelope = Envelope { error: self.code.as_str(), message: &self.message, request_id, details: &self.details };
-        let mut response = super::json(&envelope);
+        let mut response = reply::json(&envelope);
         *response.status_mut() = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         for (name, value) in self.headers {
             response.headers_mut().append(name, value);
         }
         response
     }
+}
+
+/// What a handler gives: an answer or a refusal.
+pub type HandlerResult = Result<Response, ApiError>;
+
+/// A refusal travels on as a response and is rendered where the request's id is known.
+pub fn into_response(result: HandlerResult) -> Response {
+    result.unwrap_or_else(ApiError::into_response)
 }
 
 /// What a refusal looks like.
@@ -221,12 +230,12 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-impl From<Rejected> for ApiError {
-    fn from(rejected: Rejected) -> Self {
+impl From<VerifyError> for ApiError {
+    fn from(rejected: VerifyError) -> Self {
         match rejected {
-            Rejected::Invalid => Code::InvalidToken.into(),
-            Rejected::Expired(at) => Self::from(Code::TokenExpired).detail("expiredAt", json!(at)),
-            Rejected::Revoked => Code::TokenRevoked.into(),
+            VerifyError::Invalid => Code::InvalidToken.into(),
+            VerifyError::Expired(at) => Self::from(Code::TokenExpired).detail("expiredAt", json!(at)),
+            VerifyError::Revoked => Code::TokenRevoked.into(),
         }
     }
 }
@@ -234,7 +243,7 @@ impl From<Rejected> for ApiError {
 impl From<Unauthenticated> for ApiError {
     fn from(why: Unauthenticated) -> Self {
         match why {
-            Unauthenticated::Rejected(rejected) => rejected.into(),
+            Unauthenticated::Token(rejected) => rejected.into(),
             Unauthenticated::Store(error) => error.into(),
         }
     }
@@ -252,6 +261,13 @@ impl From<service::Error> for ApiError {
             Error::RegistrationClosed => Code::RegistrationClosed.into(),
             Error::InvalidSetupToken => Code::InvalidSetupToken.into(),
             Error::InvalidRefreshToken => Code::InvalidRefreshToken.into(),
+            Error::MissingRefreshToken => Code::MissingRefreshToken.into(),
+            Error::AmbiguousRefreshToken => Code::AmbiguousCredentials.into(),
+            Error::TwoRefreshCookies => Self::from(Code::InvalidRequest).message("The refresh-token cookie is there twice"),
+            Error::MalformedRetryKey => {
+                Self::from(Code::InvalidRequest).message("Idempotency-Key must be there once, of 8 to 128 visible characters")
+            }
+            Error::CsrfFailed => Code::CsrfFailed.into(),
             Error::RefreshTokenExpired => Code::RefreshTokenExpired.into(),
             Error::SessionEnded => Code::TokenRevoked.into(),
             Error::RefreshTokenReused => Code::TokenReuseDetected.into(),
@@ -286,13 +302,13 @@ impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
         match error {
             store::Error::Storage(_) | store::Error::ReadOnly | store::Error::Full | store::Error::TimedOut => {
-                Self::from(Code::StorageUnavailable).retry_after(10).because(error)
+                Self::from(Code::StorageUnavailable).retry_after(10).with_source(error)
             }
             store::Error::Corrupt(_)
             | store::Error::TooNew { .. }
             | store::Error::NotOurs
             | store::Error::InUse(_)
-            | store::Error::Panicked => Self::from(Code::Internal).because(error),
+            | store::Error::Panicked => Self::from(Code::Internal).with_source(error),
         }
     }
 }

@@ -2,8 +2,8 @@
 //! of one length and a host that could be one.
 
 use super::{
+    context::RequestContext,
     error::{ApiError, Code},
-    exchange::Exchange,
 };
 use warp::http::{Method, Uri, Version, header, request::Parts, uri::Authority};
 
@@ -20,21 +20,21 @@ pub struct Fragment;
 ///
 /// # Errors
 /// 400, 404 or 405; with `Connection: close` where what follows may be no request.
-pub fn acceptable(parts: &Parts, exchange: &Exchange) -> Result<(), ApiError> {
+pub fn check_request_line(parts: &Parts, context: &RequestContext) -> Result<(), ApiError> {
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(ApiError::from(Code::MethodNotAllowed).header(header::ALLOW, "GET, HEAD, POST, PATCH, DELETE"));
     }
     if parts.extensions.get::<TwoLengths>().is_some() {
         return Err(unframed("A body has one length: Content-Length or Transfer-Encoding"));
     }
-    if !is_plainly_framed(parts, exchange) {
+    if !is_plainly_framed(parts, context) {
         return Err(unframed("The only Transfer-Encoding is chunked, once and in HTTP/1.1"));
     }
     if parts.extensions.get::<Fragment>().is_some() || !is_plain(parts.uri.path()) {
         return Err(Code::NotFound.into());
     }
-    let hosts = exchange.headers(&header::HOST).count();
-    let names_host = exchange.header(&header::HOST).is_some_and(|host| {
+    let hosts = context.headers(&header::HOST).count();
+    let names_host = context.header(&header::HOST).is_some_and(|host| {
         is_authority(host) && parts.uri.authority().is_none_or(|authority| same_host(&parts.uri, authority.as_str(), host))
     });
     if hosts > 1 || (hosts == 1 && !names_host) || (hosts == 0 && parts.version >= Version::HTTP_11) {
@@ -48,11 +48,11 @@ fn unframed(message: &'static str) -> ApiError {
 }
 
 /// Whether no transfer coding but `chunked` is named, which alone we undo. HTTP/1.0 has none (RFC 9112 §6.1).
-fn is_plainly_framed(parts: &Parts, exchange: &Exchange) -> bool {
-    if exchange.headers(&header::TRANSFER_ENCODING).next().is_none() {
+fn is_plainly_framed(parts: &Parts, context: &RequestContext) -> bool {
+    if context.headers(&header::TRANSFER_ENCODING).next().is_none() {
         return true;
     }
-    let is_chunked = exchange.header(&header::TRANSFER_ENCODING).is_some_and(|coding| coding.trim().eq_ignore_ascii_case("chunked"));
+    let is_chunked = context.header(&header::TRANSFER_ENCODING).is_some_and(|coding| coding.trim().eq_ignore_ascii_case("chunked"));
     is_chunked && parts.version >= Version::HTTP_11
 }
 

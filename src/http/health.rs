@@ -1,17 +1,26 @@
 //! `/health`: whether this server can do its work; nothing about which server it is (HTTP-13).
 
-use super::{Answer, empty, guard::Call, json};
+use super::{
+    error::{HandlerResult, into_response},
+    guard::{Request, anyone},
+    reply::{empty, json},
+    state::AppState,
+    verb,
+};
 use serde_json::json as value;
+use std::sync::Arc;
 use warp::{
+    Filter,
+    filters::BoxedFilter,
     http::{HeaderValue, StatusCode, header},
     reply::Response,
 };
 
 /// 200 while everything can be saved, 503 once it cannot.
-pub async fn health(call: Call) -> Answer {
-    let writable = call.app().store.is_writable();
+async fn health(req: Request) -> HandlerResult {
+    let writable = req.app().is_writable();
     let status = if writable { "ok" } else { "degraded" };
-    let mut response = json(&value!({ "status": status, "timestamp": call.app().clock.now() }));
+    let mut response = json(&value!({ "status": status, "timestamp": req.app().now() }));
     if !writable {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
@@ -19,8 +28,15 @@ pub async fn health(call: Call) -> Answer {
 }
 
 /// What some balancers ask, such as `HAProxy` unless told otherwise: whether anybody is there.
-pub fn options() -> Response {
+fn options() -> Response {
     let mut response = empty();
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
     response
+}
+
+/// The route, which lies outside the API.
+pub fn route(web: &Arc<AppState>) -> BoxedFilter<(Response,)> {
+    let path = || warp::path!("health");
+    let get = path().and(verb::get()).and(anyone(Arc::clone(web))).then(health).map(into_response);
+    get.or(path().and(verb::options()).map(options)).unify().boxed()
 }

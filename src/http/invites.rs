@@ -1,6 +1,10 @@
 //! Invitations to register.
 
-use super::{Answer, empty, error::ApiError, guard::Call, json};
+use super::{
+    error::{ApiError, HandlerResult},
+    guard::Request,
+    reply::{empty, json},
+};
 use crate::{
     domain::{Email, Invite, InviteId, Role, Timestamp, UserId},
     service::sessions::Principal,
@@ -53,30 +57,30 @@ pub struct NewInvite {
 }
 
 /// Makes an invitation and shows its code, this once.
-pub async fn create(call: Call, principal: Principal, body: Option<NewInvite>) -> Answer {
+pub async fn create(req: Request, principal: Principal, body: Option<NewInvite>) -> HandlerResult {
     let body = body.unwrap_or_default();
-    let role = body.role.map(|role| call.app().accounts.role(&role)).transpose()?;
+    let role = body.role.map(|role| req.app().accounts().role(&role)).transpose()?;
     let email = body.email.map(|email| email.parse()).transpose().map_err(|error| ApiError::field("email", error))?;
     let life = match body.expires_in.as_deref().map(humantime::parse_duration) {
         None => DEFAULT_LIFE,
         Some(Ok(life)) if life >= Duration::from_secs(60) && life <= LONGEST_LIFE => life,
         Some(_) => return Err(ApiError::field("expiresIn", "must be a duration of 1m to 90d, such as 7d")),
     };
-    let (invite, code) = call.app().accounts.invite(&principal.user, call.exchange.from(), role, email, life).await?;
+    let (invite, code) = req.app().accounts().invite(principal.user(), req.context.from(), role, email, life).await?;
     let mut response = json(&InviteView::new(&invite, Some(code.expose_secret())));
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
 }
 
 /// The invitations that can still be used, without their codes.
-pub async fn list(call: Call, _: Principal) -> Answer {
-    let invites = call.app().accounts.invites()?;
+pub async fn list(req: Request, _: Principal) -> HandlerResult {
+    let invites = req.app().accounts().invites().await?;
     let views: Vec<_> = invites.iter().map(|invite| InviteView::new(invite, None)).collect();
     Ok(json(&value!({ "invites": views })))
 }
 
 /// Withdraws an invitation.
-pub async fn withdraw(id: InviteId, call: Call, principal: Principal) -> Answer {
-    call.app().accounts.withdraw_invite(call.actor(&principal), id).await?;
+pub async fn withdraw(id: InviteId, req: Request, principal: Principal) -> HandlerResult {
+    req.app().accounts().withdraw_invite(req.actor(&principal), id).await?;
     Ok(empty())
 }

@@ -1,6 +1,10 @@
 //! Sessions, one's own and, for admins, those of others.
 
-use super::{Answer, empty, guard::Call, json};
+use super::{
+    error::HandlerResult,
+    guard::Request,
+    reply::{empty, json},
+};
 use crate::{
     domain::{Session, SessionId, Timestamp, UserId},
     service::sessions::Principal,
@@ -38,32 +42,32 @@ fn views(sessions: &[Session], current: SessionId) -> Response {
 }
 
 /// The caller's sessions.
-pub async fn list(call: Call, principal: Principal) -> Answer {
-    Ok(views(&call.app().sessions.list(principal.user.id)?, principal.session))
+pub async fn list(req: Request, principal: Principal) -> HandlerResult {
+    Ok(views(&req.app().sessions().list(principal.user().id).await?, principal.session))
 }
 
 /// Ends one of the caller's sessions.
-pub async fn end(id: SessionId, call: Call, principal: Principal) -> Answer {
-    call.app().sessions.end(call.actor(&principal), id, Some(principal.user.id)).await?;
+pub async fn end(id: SessionId, req: Request, principal: Principal) -> HandlerResult {
+    req.app().sessions().revoke(req.actor(&principal), id, Some(principal.user().id)).await?;
     Ok(empty())
 }
 
 /// A user's sessions.
-pub async fn list_of(user: UserId, call: Call, principal: Principal) -> Answer {
-    call.app().accounts.may_manage(call.actor(&principal), user)?;
-    Ok(views(&call.app().sessions.list(user)?, principal.session))
+pub async fn list_of(user: UserId, req: Request, principal: Principal) -> HandlerResult {
+    req.app().accounts().may_manage(req.actor(&principal), user).await?;
+    Ok(views(&req.app().sessions().list(user).await?, principal.session))
 }
 
 /// Ends all sessions of a user.
-pub async fn end_all_of(user: UserId, call: Call, principal: Principal) -> Answer {
-    call.app().accounts.may_manage(call.actor(&principal), user)?;
-    call.app().sessions.end_all(call.actor(&principal), user).await?;
+pub async fn end_all_of(user: UserId, req: Request, principal: Principal) -> HandlerResult {
+    req.app().accounts().may_manage(req.actor(&principal), user).await?;
+    req.app().sessions().end_all(req.actor(&principal), user).await?;
     Ok(empty())
 }
 
 /// Ends one session of a user.
-pub async fn end_of(user: UserId, session: SessionId, call: Call, principal: Principal) -> Answer {
-    call.app().accounts.may_manage(call.actor(&principal), user)?;
-    call.app().sessions.end(call.actor(&principal), session, Some(user)).await?;
+pub async fn end_of(user: UserId, session: SessionId, req: Request, principal: Principal) -> HandlerResult {
+    req.app().accounts().may_manage(req.actor(&principal), user).await?;
+    req.app().sessions().revoke(req.actor(&principal), session, Some(user)).await?;
     Ok(empty())
 }

@@ -2,9 +2,9 @@
 
 use super::{
     body,
-    error::{ApiError, Code},
-    exchange::Exchange,
-    guard, reply, verb,
+    context::RequestContext,
+    error::{ApiError, Code, into_response},
+    guard, verb,
 };
 use bytes::Bytes;
 use http_body_util::Full;
@@ -17,7 +17,7 @@ use warp::{
     reply::{Reply, Response},
 };
 
-/// Sends a request through a filter, as the server does: headers travel in the [`Exchange`].
+/// Sends a request through a filter, as the server does: headers travel in the [`RequestContext`].
 async fn through<F>(filter: F, method: &str, path: &str, content_type: Option<&'static str>, body: &[u8]) -> Response
 where
     F: Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
@@ -31,7 +31,7 @@ where
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let mut request = Request::builder().method(method).uri(path).body(Full::new(Bytes::copy_from_slice(body))).expect("a request");
-    request.extensions_mut().insert(Exchange::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default()));
+    request.extensions_mut().insert(RequestContext::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default()));
     let Ok(response) = hyper_util::service::TowerToHyperService::new(warp::service(filter)).call(request).await;
     response
 }
@@ -96,10 +96,9 @@ struct Note {
 #[tokio::test]
 async fn http_2_http_4_a_body_is_typed_counted_and_read_before_it_is_believed() {
     let must = finished(body::json::<Note>().map(|note: Note| note.text.into_response()));
-    let may =
-        finished(body::optional_json::<Note>().then(|note: Option<Note>| async move {
-            reply(note.map(|note| note.text.into_response()).ok_or_else(|| Code::NotFound.into()))
-        }));
+    let may = finished(body::optional_json::<Note>().then(|note: Option<Note>| async move {
+        into_response(note.map(|note| note.text.into_response()).ok_or_else(|| Code::NotFound.into()))
+    }));
     let (json, good): (_, &[u8]) = (Some("application/json"), br#"{"text":"hello"}"#);
     let long = format!("{{\"text\":\"{}\"}}", "x".repeat(10 * 1024));
     for (content_type, body, of_must, of_may) in [
@@ -123,9 +122,9 @@ async fn http_2_http_4_a_body_is_typed_counted_and_read_before_it_is_believed() 
 
 #[tokio::test]
 async fn http_14_a_panic_is_one_requests_500() {
-    let mut response = super::contained(async { panic!("a bug") }).await;
+    let mut response = super::pipeline::catch_panic(async { panic!("a bug") }).await;
     let error = response.extensions_mut().remove::<ApiError>().expect("an error");
     assert_eq!(error.render("id-1").status(), 500);
-    let fine = super::contained(async { Ok(super::json(&"fine")) }).await;
+    let fine = super::pipeline::catch_panic(async { Ok(super::reply::json(&"fine")) }).await;
     assert_eq!(fine.status(), 200);
 }

@@ -1,10 +1,9 @@
 //! `/api/users`: who am I, and what admins do with others.
 
 use super::{
-    Answer, empty,
-    error::{ApiError, Code},
-    guard::{Call, asked},
-    json,
+    error::{ApiError, Code, HandlerResult},
+    guard::{Request, query_param},
+    reply::{empty, json},
 };
 use crate::{
     domain::{Email, Permission, Role, Timestamp, User, UserId},
@@ -71,22 +70,22 @@ impl<'a> From<&'a User> for AdminView<'a> {
 }
 
 /// The caller, from the database.
-pub async fn me(call: Call, principal: Principal) -> Answer {
-    let permissions = call.app().settings.roles.permissions(&principal.user.role);
-    Ok(json(&UserView::new(&principal.user, &permissions)))
+pub async fn me(req: Request, principal: Principal) -> HandlerResult {
+    let permissions = req.app().accounts().permissions(&principal.user().role);
+    Ok(json(&UserView::new(principal.user(), &permissions)))
 }
 
 /// A page of users in order of address.
-pub async fn list(call: Call, _: Principal) -> Answer {
-    let limit = match asked(&call, "limit")? {
+pub async fn list(req: Request, _: Principal) -> HandlerResult {
+    let limit = match query_param(&req, "limit")? {
         Some(limit) => {
             limit.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit)).ok_or_else(|| ApiError::field("limit", "must be 1 to 100"))?
         }
         None => PAGE,
     };
-    let cursor = asked(&call, "cursor")?.map(|cursor| address(&cursor)).transpose()?;
-    let prefix = asked(&call, "query")?.unwrap_or_default().trim().to_lowercase();
-    let (users, more) = call.app().accounts.users(&prefix, cursor.as_ref(), limit)?;
+    let cursor = query_param(&req, "cursor")?.map(|cursor| address(&cursor)).transpose()?;
+    let prefix = query_param(&req, "query")?.unwrap_or_default().trim().to_lowercase();
+    let (users, more) = req.app().accounts().users(&prefix, cursor.as_ref(), limit).await?;
     let next = users.last().filter(|_| more).map(|last| BASE64URL_NOPAD.encode(last.email.as_str().as_bytes()));
     let users: Vec<_> = users.iter().map(AdminView::from).collect();
     Ok(json(&value!({ "users": users, "nextCursor": next })))
@@ -100,8 +99,8 @@ fn address(cursor: &str) -> Result<Email, ApiError> {
 }
 
 /// One user.
-pub async fn show(id: UserId, call: Call, _: Principal) -> Answer {
-    let user = call.app().accounts.user(id)?;
+pub async fn show(id: UserId, req: Request, _: Principal) -> HandlerResult {
+    let user = req.app().accounts().user(id).await?;
     Ok(view(&user))
 }
 
@@ -112,9 +111,9 @@ pub struct NewRole {
 }
 
 /// Gives a user another role.
-pub async fn set_role(id: UserId, call: Call, principal: Principal, body: NewRole) -> Answer {
-    let role = call.app().accounts.role(&body.role)?;
-    Ok(view(&call.app().accounts.set_role(call.actor(&principal), id, role).await?))
+pub async fn set_role(id: UserId, req: Request, principal: Principal, body: NewRole) -> HandlerResult {
+    let role = req.app().accounts().role(&body.role)?;
+    Ok(view(&req.app().accounts().set_role(req.actor(&principal), id, role).await?))
 }
 
 #[derive(Deserialize)]
@@ -125,8 +124,8 @@ pub struct UserPatch {
 }
 
 /// Disables or enables a user, and says whether somebody vouches for their address.
-pub async fn change(id: UserId, call: Call, principal: Principal, body: UserPatch) -> Answer {
-    let (accounts, actor) = (&call.app().accounts, call.actor(&principal));
+pub async fn change(id: UserId, req: Request, principal: Principal, body: UserPatch) -> HandlerResult {
+    let (accounts, actor) = (req.app().accounts(), req.actor(&principal));
     let mut user = None;
     // First what may be refused.
     if let Some(disabled) = body.disabled {
@@ -140,8 +139,8 @@ pub async fn change(id: UserId, call: Call, principal: Principal, body: UserPatc
 }
 
 /// Deletes a user.
-pub async fn delete(id: UserId, call: Call, principal: Principal) -> Answer {
-    call.app().accounts.delete(call.actor(&principal), id).await?;
+pub async fn delete(id: UserId, req: Request, principal: Principal) -> HandlerResult {
+    req.app().accounts().delete(req.actor(&principal), id).await?;
     Ok(empty())
 }
 

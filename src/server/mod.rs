@@ -7,7 +7,7 @@ mod heads;
 mod pulse;
 mod slots;
 
-use crate::http::{self, Web};
+use crate::http::{self, AppState};
 use hyper::{
     header::{CONNECTION, HeaderValue},
     server::conn::http1,
@@ -51,7 +51,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until `stop` is done, then finishes what is in flight.
-pub async fn run(listener: TcpListener, web: Arc<Web>, stop: impl Future<Output = ()>) {
+pub async fn run(listener: TcpListener, web: Arc<AppState>, stop: impl Future<Output = ()>) {
     let service = http::service(Arc::clone(&web));
     let mut http = http1::Builder::new();
     // The watchdog keeps the time: hyper's own timer would count an idle connection as a slow head.
@@ -59,7 +59,7 @@ pub async fn run(listener: TcpListener, web: Arc<Web>, stop: impl Future<Output 
     http.header_read_timeout(None).writev(false).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
     let connections = GracefulShutdown::new();
     let (slots, mut refused) = (Slots::new(), Refused::default());
-    let is_exempt = |ip: IpAddr| ip.is_loopback() || web.app.settings.server.trusted_proxies.iter().any(|net| net.contains(&ip));
+    let is_exempt = |ip: IpAddr| ip.is_loopback() || web.site.trusted_proxies.iter().any(|net| net.contains(&ip));
     let mut stop = std::pin::pin!(stop);
     loop {
         let (stream, peer) = tokio::select! {

@@ -1,22 +1,20 @@
-//! Access tokens: JWTs (RFC 7519, RFC 9068) that live for minutes. The only place that names
-//! jsonwebtoken (I1).
+//! Access tokens: JWTs (RFC 7519, RFC 9068) that live for minutes.
 //!
-//! jsonwebtoken issues them. What a token must say is checked here, because the crate ignores `typ`
-//! and `crit`, and takes a missing or wrong-typed claim for an absent one; and its signature by a key
-//! that was set up once, which the crate has no way to keep.
+//! What a token must say is checked here: jsonwebtoken ignores `typ` and `crit`, and takes a missing or
+//! wrong-typed claim for an absent one.
 
 use super::{
-    mac::MacKey,
-    revocation::{Claim, Revocation, Verdict},
+    denylist::{DenyList, TokenIds, TokenStatus},
+    keys::{SigningKeys, is_object},
 };
 use crate::{
     config,
     domain::{Clock, Permission, Role, Session, SessionId, Timestamp, TokenId, User, UserId},
-    keyring::{self, Keyring},
+    keyring::Keyring,
+    store::Deny,
 };
 use data_encoding::BASE64URL_NOPAD;
-use jsonwebtoken::{EncodingKey, Header};
-use secrecy::ExposeSecret;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use std::{
     sync::{
@@ -28,8 +26,6 @@ use std::{
 
 /// Longest token, in bytes (TOK-6).
 const MAX_LEN: usize = 4096;
-/// Longest encoded header: ours have some 80 bytes.
-const MAX_HEADER_LEN: usize = 256;
 /// `typ` (RFC 9068 §2.1).
 const TYPE: &str = "at+jwt";
 /// How far ahead of us the issuing clock, which is our own, may have been (TOK-5).
@@ -37,21 +33,13 @@ const MAX_SKEW: u64 = 60;
 
 /// Issues and verifies access tokens.
 pub struct AccessTokens {
-    keys: Vec<SigningKey>,
+    keys: SigningKeys,
     settings: config::Tokens,
     clock: Clock,
-    revocation: Arc<Revocation>,
+    denylist: Arc<DenyList>,
     /// The latest `iat` there was, in seconds: after the clock was set back, what is revoked must be
     /// remembered until tokens from before have expired too (OPS-7).
     latest: AtomicU64,
-}
-
-struct SigningKey {
-    header: Header,
-    /// The header as it stands in every token.
-    encoded_header: String,
-    encoding: EncodingKey,
-    mac: MacKey,
 }
 
 /// What a token says that we issued.
@@ -75,7 +63,7 @@ pub struct VerifiedToken {
 
 /// Why a bearer token is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rejected {
+pub enum VerifyError {
     /// Not one of ours.
     Invalid,
     /// Ours, and over since this moment.
@@ -84,11 +72,24 @@ pub enum Rejected {
     Revoked,
 }
 
+/// What an access token is issued for.
+#[derive(Debug)]
+pub struct NewToken<'a> {
+    /// Its subject.
+    pub user: &'a User,
+    /// What their role permits.
+    pub permissions: &'a [Permission],
+    /// Its session, which it never outlives.
+    pub session: &'a Session,
+    /// The moment that was given, before it was submitted, to the verb that this token follows from.
+    pub issued_at: Timestamp,
+}
+
 /// An access token and how long it lives.
 #[derive(Debug)]
-pub struct Issued {
+pub struct AccessToken {
     /// The JWT.
-    pub token: String,
+    pub token: SecretString,
     /// Whole seconds left of it.
     pub expires_in: u64,
 }
@@ -121,7 +122,7 @@ struct PresentedClaims {
     sid: SessionId,
     ver: u32,
     role: Role,
-    /// What a role permits is looked up: the configuration may have changed since (SPEC §7).
+    /// What a role permits is looked up: the configuration may have changed since.
     #[serde(rename = "permissions")]
     _permissions: IgnoredAny,
 }
@@ -141,70 +142,72 @@ impl PresentedClaims {
     }
 }
 
-/// A header with nothing in it that we do not write: no `crit`, `b64`, `jku`, `jwk`, `x5u` … (TOK-3).
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PresentedHeader {
-    alg: String,
-    typ: String,
-    kid: String,
-}
-
 impl AccessTokens {
     /// Sets up the keys.
     #[must_use]
-    pub fn new(keyring: &Keyring, settings: config::Tokens, clock: Clock, revocation: Arc<Revocation>) -> Self {
-        Self { keys: keyring.access.iter().map(SigningKey::new).collect(), settings, clock, revocation, latest: AtomicU64::new(0) }
+    pub fn new(keyring: &Keyring, settings: config::Tokens, clock: Clock, denylist: Arc<DenyList>) -> Self {
+        Self { keys: SigningKeys::new(&keyring.access, TYPE), settings, clock, denylist, latest: AtomicU64::new(0) }
     }
 
-    /// Issues a token for a session. It never outlives the session.
-    ///
-    /// # Panics
-    /// Never: an HMAC key signs anything.
+    /// The moment for a verb that tokens may follow from, to be taken before it is submitted. After
+    /// everything issued so far was voided it is the moment of that, if the clock has not come so far.
     #[must_use]
-    pub fn issue(&self, user: &User, permissions: &[Permission], session: &Session) -> Issued {
-        let now = self.clock.now().secs();
-        let latest = self.latest.fetch_max(now, Relaxed);
-        if latest > now + MAX_SKEW {
-            tracing::warn!(seconds = latest - now, "the clock was set back: tokens from before are refused until it has caught up");
+    pub fn now(&self) -> Timestamp {
+        self.clock.now().max(self.denylist.not_before())
+    }
+
+    /// Issues a token. It is dated by when its verb was given its moment, not by now: whatever was revoked
+    /// after the verb has read it is then remembered for longer than the token lives (see
+    /// [`super::denylist`]).
+    #[must_use]
+    pub fn issue(&self, new: &NewToken<'_>) -> AccessToken {
+        let NewToken { user, permissions, session, issued_at } = *new;
+        let iat = issued_at.secs();
+        let latest = self.latest.fetch_max(iat, Relaxed);
+        if latest > iat + MAX_SKEW {
+            tracing::warn!(seconds = latest - iat, "the clock was set back: tokens from before are refused until it has caught up");
         }
-        let exp = now + self.settings.access_ttl.as_secs().min(session.ends_at.secs().saturating_sub(now));
+        let exp = iat + self.settings.access_ttl.as_secs().min(session.ends_at.secs().saturating_sub(iat));
         let claims = Claims {
             iss: &self.settings.issuer,
             aud: &self.settings.audience,
             sub: user.id,
-            iat: now,
+            iat,
             exp,
             jti: TokenId::random(),
             sid: session.id,
-            ver: user.version,
+            ver: user.token_version,
             role: &user.role,
             permissions,
         };
-        let key = self.keys.first().expect("a ring has at least one key");
-        let token = jsonwebtoken::encode(&key.header, &claims, &key.encoding).expect("an HMAC key signs any claims");
-        Issued { token, expires_in: exp.saturating_sub(now) }
+        let token = self.keys.current().sign(&claims).into();
+        AccessToken { token, expires_in: exp.saturating_sub(self.clock.now().secs()) }
     }
 
     /// What a bearer token says, if it is ours, in time and not revoked.
     ///
     /// # Errors
-    /// [`Rejected`]; anything unforeseen is [`Rejected::Invalid`] (REV-9).
-    pub fn verify(&self, token: &str) -> Result<VerifiedToken, Rejected> {
-        let claims = self.genuine(token).ok_or(Rejected::Invalid)?;
+    /// [`VerifyError`]; anything unforeseen is [`VerifyError::Invalid`] (REV-9).
+    pub fn verify(&self, token: &str) -> Result<VerifiedToken, VerifyError> {
+        let claims = self.genuine(token).ok_or(VerifyError::Invalid)?;
         let now = self.clock.now().secs();
         let leeway = self.settings.clock_tolerance.as_secs();
         if claims.iat > now + MAX_SKEW || claims.nbf > now + leeway {
-            return Err(Rejected::Invalid);
+            return Err(VerifyError::Invalid);
         }
         // RFC 7519 §4.1.4: on or after `exp` it is over.
         if now >= claims.exp + leeway {
-            return Err(Rejected::Expired(Timestamp::from_secs(claims.exp)));
+            return Err(VerifyError::Expired(Timestamp::from_secs(claims.exp)));
         }
-        match self.revocation.judge(&Claim { user: claims.sub, version: claims.ver, session: claims.sid, token: claims.jti }) {
-            Verdict::Good => {}
-            Verdict::Revoked => return Err(Rejected::Revoked),
-            Verdict::Unheard => return Err(Rejected::Invalid),
+        let ids = TokenIds {
+            user: claims.sub,
+            version: claims.ver,
+            session: claims.sid,
+            token: claims.jti,
+            issued_at: Timestamp::from_secs(claims.iat),
+        };
+        if self.denylist.check(&ids) == TokenStatus::Revoked {
+            return Err(VerifyError::Revoked);
         }
         Ok(claims.at(now))
     }
@@ -223,12 +226,17 @@ impl AccessTokens {
         (is_ours && life <= self.settings.access_ttl.as_secs()).then_some(claims)
     }
 
-    /// Until when a revocation must be remembered: when every token issued so far has expired.
+    /// How what is revoked now is to be remembered: until every token issued so far has expired.
     #[must_use]
-    pub fn last_expiry(&self) -> Timestamp {
+    pub fn deny(&self) -> Deny {
+        let now = self.clock.now();
         // After the clock was set back, tokens are dated ahead of it.
-        let latest = self.clock.now().max(Timestamp::from_secs(self.latest.load(Relaxed)));
-        latest.plus(Self::longest_memory(&self.settings))
+        let latest = now.max(Timestamp::from_secs(self.latest.load(Relaxed)));
+        let not_before = self.denylist.is_full().then(|| {
+            tracing::warn!("the deny list is full: every access token issued so far is void, and clients refresh once");
+            now.next_second()
+        });
+        Deny { until: latest.plus(Self::longest_memory(&self.settings)), not_before }
     }
 
     /// How long a token issued now can be of use to anybody.
@@ -243,51 +251,10 @@ impl AccessTokens {
     fn signed(&self, token: &str) -> Option<PresentedClaims> {
         let (message, signature) = token.rsplit_once('.').filter(|_| token.len() <= MAX_LEN)?;
         let (header, claims) = message.split_once('.').filter(|(_, claims)| !claims.contains('.'))?;
-        let key = self.key_of(header)?;
+        let key = self.keys.of_header(header)?;
         let claims = key.has_signed(message, signature).then(|| BASE64URL_NOPAD.decode(claims.as_bytes()).ok())??;
         is_object(&claims).then(|| serde_json::from_slice(&claims).ok())?
     }
-
-    /// The key that an encoded header names, if the header says no more than ours do.
-    fn key_of(&self, header: &str) -> Option<&SigningKey> {
-        // Those we issue are known by sight.
-        if let Some(key) = self.keys.iter().find(|key| key.encoded_header == header) {
-            return Some(key);
-        }
-        let short = (header.len() <= MAX_HEADER_LEN).then_some(header)?;
-        let json = BASE64URL_NOPAD.decode(short.as_bytes()).ok().filter(|json| is_object(json))?;
-        let header: PresentedHeader = serde_json::from_slice(&json).ok()?;
-        let media_type = header.typ.to_ascii_lowercase();
-        let typed = media_type.strip_prefix("application/").unwrap_or(&media_type) == TYPE;
-        // The key says the algorithm, never the token (TOK-1); the token may only agree.
-        self.keys.iter().find(|key| typed && key.header.kid.as_ref() == Some(&header.kid) && header.alg == format!("{:?}", key.header.alg))
-    }
-}
-
-impl SigningKey {
-    fn new(key: &keyring::Key) -> Self {
-        let mut header = Header::new(jsonwebtoken::Algorithm::HS256);
-        header.typ = Some(TYPE.into());
-        header.kid = Some(key.id.clone());
-        let json = serde_json::to_vec(&header).expect("a header of text is JSON");
-        Self {
-            encoded_header: BASE64URL_NOPAD.encode(&json),
-            header,
-            encoding: EncodingKey::from_secret(key.secret.expose_secret()),
-            mac: MacKey::new(key),
-        }
-    }
-
-    /// Whether this is our signature, in base64url, of a message. The crate's `decode` would set up the
-    /// key for each token, read its header three times and its claims twice (ADR 12).
-    fn has_signed(&self, message: &str, signature: &str) -> bool {
-        BASE64URL_NOPAD.decode(signature.as_bytes()).is_ok_and(|tag| self.mac.verify(&[message.as_bytes()], &tag))
-    }
-}
-
-/// Whether JSON is an object: serde takes an array of the right length for a struct too.
-fn is_object(json: &[u8]) -> bool {
-    json.trim_ascii_start().starts_with(b"{")
 }
 
 /// What a token says, for a person to read. Nothing of it is verified.

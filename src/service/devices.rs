@@ -37,7 +37,7 @@ pub struct Device {
     pub id: u8,
 }
 
-/// Makes and recognises device tokens. They let nobody in: they only have tries of their own.
+/// Makes and verifies device tokens. They let nobody in: they only have tries of their own.
 pub struct Devices {
     keys: MacRing,
     life: Duration,
@@ -79,10 +79,10 @@ impl Devices {
     /// up to five in all.
     #[must_use]
     pub fn issue_into(&self, lists: &[&str], user: UserId, epoch: u32, now: Timestamp) -> SecretString {
-        let known = lists.iter().flat_map(|list| self.recognise_all(list, now)).find(|device| device.user == user);
+        let known = lists.iter().flat_map(|list| self.verify_all(list, now)).find(|device| device.user == user);
         let own = self.issue(user, epoch, known, now);
         let tokens = lists.iter().flat_map(|list| list.split(SEPARATOR).take(USERS));
-        let others = tokens.filter(|token| self.recognise(token, now).is_some_and(|device| device.user != user));
+        let others = tokens.filter(|token| self.verify(token, now).is_some_and(|device| device.user != user));
         let mut listed = own.expose_secret().to_owned();
         for token in others.take(USERS - 1) {
             listed.push(SEPARATOR);
@@ -92,13 +92,13 @@ impl Devices {
     }
 
     /// The devices of a list that are known.
-    pub fn recognise_all(&self, list: &str, now: Timestamp) -> impl Iterator<Item = Device> {
-        list.split(SEPARATOR).take(USERS).filter_map(move |token| self.recognise(token, now))
+    pub fn verify_all(&self, list: &str, now: Timestamp) -> impl Iterator<Item = Device> {
+        list.split(SEPARATOR).take(USERS).filter_map(move |token| self.verify(token, now))
     }
 
     /// Recognises a token we issued not too long ago.
     #[must_use]
-    pub fn recognise(&self, token: &str, now: Timestamp) -> Option<Device> {
+    pub fn verify(&self, token: &str, now: Timestamp) -> Option<Device> {
         let bytes = BASE64URL_NOPAD.decode(token.strip_prefix(PREFIX)?.as_bytes()).ok()?;
         let (body, tag) = bytes.split_at_checked(BODY_LEN)?;
         self.keys.iter().find(|key| key.verify(&[b"device\0", body], tag))?;
@@ -130,18 +130,18 @@ mod tests {
     fn a_device_is_known_by_its_own_user_for_its_time() {
         let devices = devices();
         let token = devices.issue(user(1), 7, None, NOW);
-        let device = devices.recognise(token.expose_secret(), NOW).expect("known");
+        let device = devices.verify(token.expose_secret(), NOW).expect("known");
         assert_eq!((device.user, device.epoch), (user(1), 7));
-        assert_eq!(devices.recognise(token.expose_secret(), NOW.plus(LIFE)), None);
+        assert_eq!(devices.verify(token.expose_secret(), NOW.plus(LIFE)), None);
         let later = devices.issue(user(1), 8, Some(device), NOW.plus(LIFE));
-        let later = devices.recognise(later.expose_secret(), NOW.plus(LIFE)).expect("known");
+        let later = devices.verify(later.expose_secret(), NOW.plus(LIFE)).expect("known");
         assert_eq!(later, Device { epoch: 8, ..device }, "the same device in another epoch");
         let long = Devices::new(&Keyring::generate(), LIFE * 2);
         let token = long.issue(user(1), 7, None, NOW);
-        assert!(long.recognise(token.expose_secret(), NOW.plus(LIFE)).is_some(), "as long as a session may last");
-        assert_eq!(self::devices().recognise(token.expose_secret(), NOW), None);
+        assert!(long.verify(token.expose_secret(), NOW.plus(LIFE)).is_some(), "as long as a session may last");
+        assert_eq!(self::devices().verify(token.expose_secret(), NOW), None);
         for wrong in ["", "dwd2.", "dwd2.AAAA", &token.expose_secret().replace("dwd2.", "dwr1.")] {
-            assert_eq!(devices.recognise(wrong, NOW), None, "{wrong}");
+            assert_eq!(devices.verify(wrong, NOW), None, "{wrong}");
         }
     }
 
@@ -149,7 +149,7 @@ mod tests {
     fn lim_3_however_many_tokens_a_user_makes_they_are_of_twenty_devices() {
         let devices = devices();
         let ids: HashSet<_> =
-            (0..500).map(|_| devices.recognise(devices.issue(user(1), 0, None, NOW).expose_secret(), NOW).expect("known").id).collect();
+            (0..500).map(|_| devices.verify(devices.issue(user(1), 0, None, NOW).expose_secret(), NOW).expect("known").id).collect();
         assert!(ids.len() <= usize::from(IDS) && ids.len() > 1, "{ids:?}");
     }
 
@@ -157,15 +157,15 @@ mod tests {
     fn a_browser_is_known_by_the_five_who_signed_in_last() {
         let devices = devices();
         let mut list = String::new();
-        let users = |list: &str| devices.recognise_all(list, NOW).map(|device| device.user).collect::<Vec<_>>();
+        let users = |list: &str| devices.verify_all(list, NOW).map(|device| device.user).collect::<Vec<_>>();
         for n in 1..=6 {
             list = devices.issue_into(&[&list], user(n), 0, NOW).expose_secret().to_owned();
         }
         assert_eq!(users(&list), [6, 5, 4, 3, 2].map(user));
-        let before = devices.recognise_all(&list, NOW).find(|device| device.user == user(4)).expect("known");
+        let before = devices.verify_all(&list, NOW).find(|device| device.user == user(4)).expect("known");
         list = devices.issue_into(&[&format!("forged~{list}")], user(4), 1, NOW).expose_secret().to_owned();
         assert_eq!(users(&list), [4, 6, 5, 3].map(user), "of six, five are looked at");
-        assert_eq!(devices.recognise_all(&list, NOW).next(), Some(Device { epoch: 1, ..before }));
+        assert_eq!(devices.verify_all(&list, NOW).next(), Some(Device { epoch: 1, ..before }));
         assert!(list.len() < 500, "{} bytes of cookie", list.len());
     }
 }

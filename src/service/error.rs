@@ -24,6 +24,21 @@ pub enum Error {
     /// A forged, garbled or unknown refresh token: nobody is revoked for it (REF-8).
     #[error("the refresh token is not good")]
     InvalidRefreshToken,
+    /// A request without a refresh token that needs one.
+    #[error("there is no refresh token")]
+    MissingRefreshToken,
+    /// A refresh token in a cookie and one in the body.
+    #[error("there is a refresh token in a cookie and one in the body")]
+    AmbiguousRefreshToken,
+    /// Two refresh-token cookies: a neighbour has planted one.
+    #[error("there are two refresh-token cookies")]
+    TwoRefreshCookies,
+    /// The `Idempotency-Key` is none.
+    #[error("the idempotency key is malformed")]
+    MalformedRetryKey,
+    /// The request does not prove that it comes from an allowed page.
+    #[error("the CSRF token is missing or wrong")]
+    CsrfFailed,
     /// A genuine refresh token whose time is over.
     #[error("the refresh token has expired")]
     RefreshTokenExpired,

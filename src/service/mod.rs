@@ -2,17 +2,20 @@
 
 pub mod access_tokens;
 pub mod accounts;
-pub mod caller;
-pub mod csrf;
-pub mod devices;
+mod caller;
+mod csrf;
+pub mod denylist;
+mod devices;
 mod error;
 pub mod events;
-pub mod hashing;
+mod hashing;
+mod keys;
 mod mac;
 pub mod passwords;
-pub mod refresh_tokens;
-pub mod revocation;
+mod refresh_tokens;
+mod services;
 pub mod sessions;
 pub mod throttle;
 
 pub use error::Error;
+pub use services::Services;

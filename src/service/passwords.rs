@@ -54,14 +54,14 @@ impl fmt::Display for Weakness {
 
 /// How a password compares with a stored hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PasswordMatch {
     /// It is the one. With a new hash, if the stored one had other parameters than today's.
-    Right {
+    Yes {
         /// The hash to keep from now on.
         rehashed: Option<String>,
     },
     /// It is not.
-    Wrong,
+    No,
 }
 
 /// Checks and hashes passwords.
@@ -108,7 +108,7 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Overloaded`].
-    pub async fn verify(&self, caller: Caller, password: Option<Password>, stored: Option<String>) -> Result<Verdict, Overloaded> {
+    pub async fn verify(&self, caller: Caller, password: Option<Password>, stored: Option<String>) -> Result<PasswordMatch, Overloaded> {
         let hasher = self.hasher.clone();
         self.pool.run(caller, move || hasher.verify(password.as_ref(), stored.as_deref())).await
     }
@@ -164,7 +164,7 @@ impl Hasher {
 
     /// The same steps whether there is a user, a password, a sound hash or none of them, and the same work
     /// however cheap the parameters were that the hash was made with (AUT-2).
-    fn verify(&self, password: Option<&Password>, stored: Option<&str>) -> Verdict {
+    fn verify(&self, password: Option<&Password>, stored: Option<&str>) -> PasswordMatch {
         let (hash, params) = affordable(stored.unwrap_or(&self.nobody)).unwrap_or_else(|| {
             tracing::error!("a stored password hash is damaged or asks for too much; its user cannot sign in until it is reset");
             affordable(&self.nobody).expect("today's parameters are affordable")
@@ -177,12 +177,12 @@ impl Hasher {
             self.todays.note(cpu_time().saturating_sub(begun));
         }
         match password {
-            Some(password) if is_right && stored.is_some() => Verdict::Right { rehashed: (!is_todays).then(|| self.hash(password)) },
+            Some(password) if is_right && stored.is_some() => PasswordMatch::Yes { rehashed: (!is_todays).then(|| self.hash(password)) },
             _ => {
                 if !is_todays {
                     self.top_up(begun);
                 }
-                Verdict::Wrong
+                PasswordMatch::No
             }
         }
     }
@@ -312,9 +312,9 @@ mod tests {
         assert_ne!(hash, weak.hash(caller(), right.clone()).await.expect("hashed"));
         let verdict = |p: &'static Passwords, pw: &str| p.verify(caller(), Some(password(pw)), Some(hash.clone()));
         let (weak, strong): (&'static _, &'static _) = (Box::leak(Box::new(weak)), Box::leak(Box::new(strong)));
-        assert_eq!(verdict(weak, "correct horse").await, Ok(Verdict::Right { rehashed: None }));
-        assert_eq!(verdict(weak, "correct horse ").await, Ok(Verdict::Wrong));
-        let Ok(Verdict::Right { rehashed: Some(upgraded) }) = verdict(strong, "correct horse").await else { panic!("not upgraded") };
+        assert_eq!(verdict(weak, "correct horse").await, Ok(PasswordMatch::Yes { rehashed: None }));
+        assert_eq!(verdict(weak, "correct horse ").await, Ok(PasswordMatch::No));
+        let Ok(PasswordMatch::Yes { rehashed: Some(upgraded) }) = verdict(strong, "correct horse").await else { panic!("not upgraded") };
         assert!(upgraded.starts_with("$scrypt$ln=5,"), "{upgraded}");
     }
 
@@ -323,7 +323,7 @@ mod tests {
         let passwords = passwords(4);
         let long = "x".repeat(100);
         let hash = passwords.hash(caller(), password(&format!("{long}a"))).await.expect("hashed");
-        assert_eq!(passwords.verify(caller(), Some(password(&format!("{long}b"))), Some(hash)).await, Ok(Verdict::Wrong));
+        assert_eq!(passwords.verify(caller(), Some(password(&format!("{long}b"))), Some(hash)).await, Ok(PasswordMatch::No));
     }
 
     #[tokio::test]
@@ -332,11 +332,15 @@ mod tests {
         for hostile in ["ln=32,r=8,p=1", "ln=63,r=8,p=1", "ln=15,r=4294967295,p=1", "ln=4,r=8,p=4294967295", "ln=30,r=8,p=1"] {
             let stored = format!("$scrypt${hostile}$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD+iCs5E");
             let begun = Instant::now();
-            assert_eq!(passwords.verify(caller(), Some(password("password")), Some(stored)).await, Ok(Verdict::Wrong), "{hostile}");
+            assert_eq!(passwords.verify(caller(), Some(password("password")), Some(stored)).await, Ok(PasswordMatch::No), "{hostile}");
             assert!(begun.elapsed() < Duration::from_secs(5), "{hostile} was obeyed");
         }
         for garbage in ["", "x", "$argon2id$v=19$m=1,t=1,p=1$c2FsdHNhbHQ$aGFzaA", "$scrypt$"] {
-            assert_eq!(passwords.verify(caller(), Some(password("password")), Some(garbage.into())).await, Ok(Verdict::Wrong), "{garbage}");
+            assert_eq!(
+                passwords.verify(caller(), Some(password("password")), Some(garbage.into())).await,
+                Ok(PasswordMatch::No),
+                "{garbage}"
+            );
         }
     }
 
@@ -348,7 +352,7 @@ mod tests {
         // Of the processor alone: whatever else the machine does shows less.
         let time = |stored: &str| {
             let begun = cpu_time();
-            assert_eq!(today.verify(Some(&password("not this one")), Some(stored)), Verdict::Wrong);
+            assert_eq!(today.verify(Some(&password("not this one")), Some(stored)), PasswordMatch::No);
             cpu_time().saturating_sub(begun)
         };
         let nobody = || time(&today.nobody);

@@ -1,4 +1,4 @@
-//! Refresh tokens and other secrets that are shown once: how they are made and recognised.
+//! Refresh tokens and other secrets that are shown once: how they are made and verified.
 //!
 //! A refresh token says which session and generation it is of and when it expires, under a tag:
 //! `dwr1.` and the base64url of sid (16 bytes), generation (4), expiry in seconds (8), tag (32).
@@ -21,7 +21,7 @@ const INVITE: &str = "dwi1.";
 const BODY_LEN: usize = 16 + 4 + 8;
 const TOKEN_LEN: usize = BODY_LEN + 32;
 
-/// Makes and recognises refresh tokens.
+/// Makes and verifies refresh tokens.
 pub struct RefreshTokens {
     tags: MacRing,
     hashes: MacRing,
@@ -29,7 +29,7 @@ pub struct RefreshTokens {
 
 /// A refresh token whose tag is genuine: we issued it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Presented {
+pub struct VerifiedRefreshToken {
     /// Its session.
     pub session: SessionId,
     /// Its generation.
@@ -85,7 +85,7 @@ impl RefreshTokens {
 
     /// Recognises a token we issued, by its tag alone.
     #[must_use]
-    pub fn recognise(&self, token: &str) -> Option<Presented> {
+    pub fn verify(&self, token: &str) -> Option<VerifiedRefreshToken> {
         let text = token.strip_prefix(REFRESH)?.as_bytes();
         let mut bytes = [0; TOKEN_LEN];
         // Strict and canonical: one token has one text.
@@ -97,7 +97,7 @@ impl RefreshTokens {
         self.tags.iter().find(|key| key.verify(&[b"rt1", body], tag))?;
         let (session, rest) = body.split_first_chunk()?;
         let (generation, expires) = rest.split_first_chunk()?;
-        Some(Presented {
+        Some(VerifiedRefreshToken {
             session: SessionId::from_bytes(*session),
             generation: u32::from_be_bytes(*generation),
             expires_at: Timestamp::from_secs(u64::from_be_bytes(expires.try_into().ok()?)),
@@ -108,8 +108,8 @@ impl RefreshTokens {
     /// Whether the database row knows this token as its current one. Only a row that was written
     /// with our key does.
     #[must_use]
-    pub fn is_current(&self, presented: &Presented, session: &Session) -> bool {
-        self.hashes.find(&session.hash_key).is_some_and(|key| bool::from(hash(key, &presented.bytes).ct_eq(&session.token_hash)))
+    pub fn is_current(&self, token: &VerifiedRefreshToken, session: &Session) -> bool {
+        self.hashes.find(&session.hash_key).is_some_and(|key| bool::from(hash(key, &token.bytes).ct_eq(&session.token_hash)))
     }
 
     fn bytes(&self, key: &str, session: SessionId, generation: u32, expires_at: Timestamp) -> Option<[u8; TOKEN_LEN]> {
@@ -127,7 +127,7 @@ fn hash(key: &MacKey, bytes: &[u8]) -> [u8; 32] {
     key.tag(&[b"refresh\0", bytes])
 }
 
-/// Makes and recognises set-up tokens and invitation codes.
+/// Makes and verifies set-up tokens and invitation codes.
 pub struct OneTimeCodes {
     hashes: MacKey,
 }
@@ -189,7 +189,6 @@ fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Client, Transport, UserId};
     use proptest::prelude::*;
 
     fn session(tokens: &RefreshTokens, generation: u32) -> Session {
@@ -197,30 +196,23 @@ mod tests {
         let hash = tokens.hash(tokens.current_key(), id, generation, expires_at).expect("the key is there");
         Session {
             id,
-            user: UserId::from_bytes([1; 16]),
-            transport: Transport::Body,
             generation,
             token_hash: hash.hash,
             hash_key: hash.key,
             token_key: tokens.current_key().to_owned(),
-            created_at: Timestamp::default(),
-            refreshed_at: Timestamp::default(),
             expires_at,
             ends_at: expires_at,
             sweep_at: expires_at,
-            replaced_at: vec![],
-            replays: 0,
-            retry_key: None,
-            client: Client { ip: [127, 0, 0, 1].into(), user_agent: String::new() },
+            ..Session::example()
         }
     }
 
     #[test]
-    fn a_token_is_recognised_and_known_to_its_row() {
+    fn a_token_is_verified_and_known_to_its_row() {
         let tokens = RefreshTokens::new(&Keyring::generate());
         let session = session(&tokens, 5);
         let token = tokens.token(&session).expect("the key is there");
-        let presented = tokens.recognise(token.expose_secret()).expect("genuine");
+        let presented = tokens.verify(token.expose_secret()).expect("genuine");
         assert_eq!((presented.session, presented.generation, presented.expires_at), (session.id, 5, session.expires_at));
         assert!(tokens.is_current(&presented, &session));
         assert_eq!(token.expose_secret().len(), 5 + 80);
@@ -239,12 +231,12 @@ mod tests {
                 let mut forged: Vec<char> = token.chars().collect();
                 if forged[i] != c {
                     forged[i] = c;
-                    assert_eq!(tokens.recognise(&forged.into_iter().collect::<String>()), None);
+                    assert_eq!(tokens.verify(&forged.into_iter().collect::<String>()), None);
                 }
             }
         }
-        assert_eq!(RefreshTokens::new(&Keyring::generate()).recognise(token), None, "another installation's");
-        assert_eq!(tokens.recognise(&format!("{token}=")), None);
+        assert_eq!(RefreshTokens::new(&Keyring::generate()).verify(token), None, "another installation's");
+        assert_eq!(tokens.verify(&format!("{token}=")), None);
     }
 
     #[test]
@@ -257,14 +249,14 @@ mod tests {
         assert_eq!(codes.invite_hash(&invite), Some((InviteId::from_bytes([3; 16]), invite_hash)));
         assert_eq!(codes.setup_hash(&invite), None);
         assert!(codes.invite_hash(&setup).is_none());
-        assert_eq!(RefreshTokens::new(&keyring).recognise(setup.expose_secret()), None);
+        assert_eq!(RefreshTokens::new(&keyring).verify(setup.expose_secret()), None);
     }
 
     proptest! {
         #[test]
         fn no_text_makes_recognising_panic(text in "(dwr1\\.|dws1\\.|dwi1\\.)?\\PC{0,120}") {
             let keyring = Keyring::generate();
-            prop_assert_eq!(RefreshTokens::new(&keyring).recognise(&text), None);
+            prop_assert_eq!(RefreshTokens::new(&keyring).verify(&text), None);
             let _ = OneTimeCodes::new(&keyring).setup_hash(&text.clone().into());
             let _ = OneTimeCodes::new(&keyring).invite_hash(&text.into());
         }

@@ -1,6 +1,6 @@
 //! Keys: fixed-width big-endian parts, at most one variable part, last; byte order is [`Ord`].
 
-use crate::domain::{Email, InviteId, SessionId, Shard, Timestamp, TokenId, UserId};
+use crate::domain::{Email, InviteId, SessionId, Timestamp, TokenId, UserId};
 
 /// A key of a table.
 pub trait Key: Sized {
@@ -32,16 +32,6 @@ macro_rules! id_key {
     )*};
 }
 id_key!(UserId SessionId TokenId InviteId);
-
-impl Key for Shard {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0);
-    }
-
-    fn read(bytes: &[u8]) -> Option<Self> {
-        Some(Self(bytes.try_into().ok()?))
-    }
-}
 
 impl Key for Timestamp {
     fn write(&self, out: &mut Vec<u8>) {

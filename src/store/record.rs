@@ -5,10 +5,7 @@
 //! `From`, never an edit. The golden bytes in `tests/golden` hold us to it.
 
 use super::Error;
-use bincode::{
-    config::{Configuration, Limit, LittleEndian, Varint},
-    error::DecodeError,
-};
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The longest record, in bytes. Without a limit ten hostile bytes can ask for a terabyte.
@@ -38,23 +35,7 @@ pub fn encode<T: Serialize>(stored: &T, into: &mut Vec<u8>) -> Result<(), Error>
 
 /// A stored struct from its bincode, all of it.
 pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Error> {
-    whole(payload, bincode::serde::decode_from_slice(payload, CODEC))
-}
-
-/// Appends the bincode of what bincode itself knows how to write.
-pub fn encode_plain<T: bincode::Encode>(stored: &T, into: &mut Vec<u8>) -> Result<(), Error> {
-    bincode::encode_into_std_write(stored, into, CODEC).map_err(Error::corrupt)?;
-    Ok(())
-}
-
-/// The same from its bincode, all of it.
-pub fn decode_plain<T: bincode::Decode<()>>(payload: &[u8]) -> Result<T, Error> {
-    whole(payload, bincode::decode_from_slice(payload, CODEC))
-}
-
-/// What was read, if nothing comes after it.
-fn whole<T>(payload: &[u8], decoded: Result<(T, usize), DecodeError>) -> Result<T, Error> {
-    let (stored, read) = decoded.map_err(Error::corrupt)?;
+    let (stored, read) = bincode::serde::decode_from_slice(payload, CODEC).map_err(Error::corrupt)?;
     if read == payload.len() { Ok(stored) } else { Err(Error::corrupt("bytes after the record's end")) }
 }
 
@@ -64,7 +45,7 @@ pub fn unknown_version<T>(version: u8) -> Result<T, Error> {
 }
 
 /// The bytes of a record at a key.
-pub fn seal<R: Record>(key: &[u8], record: &R) -> Result<Vec<u8>, Error> {
+pub fn encode_row<R: Record>(key: &[u8], record: &R) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::with_capacity(USUAL);
     bytes.push(R::VERSION);
     record.encode(&mut bytes)?;
@@ -73,19 +54,19 @@ pub fn seal<R: Record>(key: &[u8], record: &R) -> Result<Vec<u8>, Error> {
 }
 
 /// The record in the bytes found at a key.
-pub fn open<R: Record>(key: &[u8], bytes: &[u8]) -> Result<R, Error> {
-    let (sealed, sum) = bytes.split_last_chunk::<CHECKSUM_LEN>().ok_or_else(|| Error::corrupt("a record is cut off"))?;
-    if u32::from_le_bytes(*sum) != checksum(key, sealed) {
+pub fn decode_row<R: Record>(key: &[u8], bytes: &[u8]) -> Result<R, Error> {
+    let (row, sum) = bytes.split_last_chunk::<CHECKSUM_LEN>().ok_or_else(|| Error::corrupt("a record is cut off"))?;
+    if u32::from_le_bytes(*sum) != checksum(key, row) {
         return Err(Error::corrupt("a record's checksum is wrong"));
     }
-    let (&version, payload) = sealed.split_first().ok_or_else(|| Error::corrupt("a record is empty"))?;
+    let (&version, payload) = row.split_first().ok_or_else(|| Error::corrupt("a record is empty"))?;
     R::decode(version, payload)
 }
 
 /// CRC-32 over key and value: a row that moved to another key is as wrong as one that changed.
-fn checksum(key: &[u8], sealed: &[u8]) -> u32 {
+fn checksum(key: &[u8], row: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(key);
-    hasher.update(sealed);
+    hasher.update(row);
     hasher.finalize()
 }

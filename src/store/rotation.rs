@@ -1,39 +1,34 @@
 //! The rotation of refresh tokens: exactly one winner, and what becomes of the others.
 
 use super::{
-    Error, Store, Transaction,
-    engine::Need,
-    race::Runner,
+    CommitEvent, Error, Store, Transaction,
+    engine::Priority,
+    in_flight::Race,
+    rows::{Deny, end_everything, end_session},
     schema::{SESSIONS, USERS},
-    sessions::{Remember, end, end_everything},
 };
-use crate::domain::{Client, Session, SessionId, Timestamp, Transport, User, UserId};
-use crate::store::Change;
-use serde::{Deserialize, Serialize};
-use std::{cmp::Ordering, time::Duration};
+use crate::domain::{By, Client, Event, Kind, OnReuse, Session, SessionId, Timestamp, Transport, User, UserId};
+use std::{
+    cmp::Ordering,
+    time::{Duration, Instant},
+};
 use subtle::ConstantTimeEq;
 
 /// How often one refresh may be repeated within its grace (REF-4).
 const MAX_REPLAYS: u8 = 3;
-
-/// What a reused refresh token costs (REF-1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnReuse {
-    /// Every session and every access token of the user.
-    User,
-    /// The session alone.
-    Session,
-}
 
 /// A genuine refresh token, presented to be rotated.
 #[derive(Debug, Clone)]
 pub struct Rotate {
     /// Its session.
     pub session: SessionId,
+    /// Whose that is.
+    pub user: UserId,
     /// Its generation.
     pub generation: u32,
-    /// Whether it was the current one when it was looked at, after it had arrived.
+    /// When its request arrived.
+    pub arrived: Instant,
+    /// Whether it was the current one when its session was read, after that.
     pub was_current: bool,
     /// How it came.
     pub transport: Transport,
@@ -56,8 +51,15 @@ pub struct Rotate {
     pub retry_key: Option<[u8; 32]>,
     /// What reuse costs.
     pub on_reuse: OnReuse,
-    /// Until when an ended session is remembered.
-    pub remember: Remember,
+    /// How what is revoked is remembered.
+    pub deny: Deny,
+}
+
+impl Rotate {
+    /// An event that a token of this session caused. Who presented it is not known: it may be stolen.
+    fn event(&self, kind: Kind, user: UserId) -> Event {
+        Event::new(kind, By::Anyone).target(user).session(self.session).from(self.client.ip.into())
+    }
 }
 
 /// What became of a [`Rotate`].
@@ -70,9 +72,9 @@ pub enum Rotated {
     /// It lost a race against another refresh; nothing happened.
     Conflict,
     /// It had been replaced before: what it could reach was revoked (REF-1).
-    Reused(UserId),
+    Reused,
     /// It is of a later generation than the database: the database was rolled back. The session ended (REF-15).
-    Ahead(UserId),
+    Ahead,
     /// The session was over.
     Expired,
     /// There is no such session any more.
@@ -82,33 +84,39 @@ pub enum Rotated {
 }
 
 impl Store {
-    /// Rotates a refresh token; of all that present it, exactly one gets a child (REF-3). It is under way
-    /// from the call on.
+    /// Rotates a refresh token; of all that present it, exactly one gets a child (REF-3).
     ///
     /// # Errors
     /// The engine's own.
     pub fn rotate(&self, rotate: Rotate) -> impl Future<Output = Result<Rotated, Error>> {
-        let runner = self.races.enter(rotate.session);
-        // What was replaced already can only end in a revocation, which is refused last.
-        let need = if rotate.was_current { Need::Ordinary } else { Need::Urgent };
-        self.run(need, move |t: &mut Transaction<'_>| decide_rotation(t, &rotate, &runner))
+        let race = self.rotations.race(rotate.session, rotate.generation, rotate.arrived);
+        let rotation = rotate.was_current.then(|| self.rotations.begin(rotate.session, rotate.generation));
+        // A token that was replaced already can only end in a revocation, which is refused last.
+        let priority = if rotate.was_current { Priority::Normal } else { Priority::Revocation };
+        let (session, user) = (rotate.session, rotate.user);
+        let hints = move || vec![SESSIONS.key(&session), USERS.key(&user)];
+        self.run(priority, hints, move |t: &mut Transaction<'_>| {
+            // Under way until this closure is dropped, which is after memory was told of its commit.
+            let _ = &rotation;
+            decide_rotation(t, &rotate, race)
+        })
     }
 
-    /// Whether a session that is gone, or this generation of it, was replaced less than `window` ago: then
-    /// who comes with its token has lost a race.
+    /// Whether a token of a session that is gone has lost a race: another session was put in the place of its
+    /// own while it was on its way, or less than `window` ago.
     #[must_use]
-    pub fn was_just_replaced(&self, session: SessionId, generation: u32, window: Duration) -> bool {
-        self.races.enter(session).commit_of(generation).is_some_and(|commit| commit.age < window)
+    pub fn was_just_replaced(&self, session: SessionId, generation: u32, arrived: Instant, window: Duration, now: Timestamp) -> bool {
+        let race = self.rotations.race(session, generation, arrived);
+        race.is_lost || race.replaced.is_some_and(|replaced| replaced.is_within(window, now))
     }
 }
 
-fn decide_rotation(t: &mut Transaction<'_>, rotate: &Rotate, runner: &Runner) -> Result<Rotated, Error> {
+fn decide_rotation(t: &mut Transaction<'_>, rotate: &Rotate, race: Race) -> Result<Rotated, Error> {
     let Some(mut session) = SESSIONS.get(t.reads(), &rotate.session)? else {
-        // A password change puts a new session in the place of this one: who raced with it has lost a race.
-        return Ok(if runner.was_current(rotate.generation) { Rotated::Conflict } else { Rotated::Revoked });
+        return Ok(Rotated::Revoked);
     };
     let Some(user) = USERS.get(t.reads(), &session.user)?.filter(|user| !user.disabled) else {
-        end(t, &session, rotate.remember)?;
+        end_session(t, &session, rotate.deny)?;
         return Ok(Rotated::Revoked);
     };
     if rotate.now >= session.expires_at {
@@ -118,43 +126,48 @@ fn decide_rotation(t: &mut Transaction<'_>, rotate: &Rotate, runner: &Runner) ->
     match rotate.generation.cmp(&session.generation) {
         Ordering::Equal if rotate.transport != session.transport => Ok(Rotated::OtherTransport),
         Ordering::Equal => {
-            advance(t, &mut session, rotate, runner)?;
+            advance(t, &mut session, rotate)?;
             Ok(Rotated::Rotated(session, user))
         }
         Ordering::Greater => {
-            end(t, &session, rotate.remember)?;
-            Ok(Rotated::Ahead(user.id))
+            end_session(t, &session, rotate.deny)?;
+            t.record(rotate.event(Kind::StateRollback, user.id));
+            Ok(Rotated::Ahead)
         }
-        Ordering::Less => {
-            // The commit tells it best, counted from when the winner could be answered, by a clock that
-            // nobody sets. The row is for what was before the last start.
-            let within = |window: Duration| match runner.commit_of(rotate.generation) {
-                Some(commit) => commit.age < window && rotate.now.since(commit.at) < window + commit.took,
-                None => session.replaced(rotate.generation).is_some_and(|at| rotate.now.since(at) < window),
-            };
-            let is_unused_childs_parent = rotate.generation + 1 == session.generation && rotate.transport == session.transport;
-            if is_unused_childs_parent && is_retry(rotate, &session) {
-                return Ok(Rotated::Replayed(session, user));
-            }
-            if is_unused_childs_parent && within(rotate.grace) && session.replays <= MAX_REPLAYS {
-                // Repeated too often it is no theft either.
-                if session.replays == MAX_REPLAYS {
-                    return Ok(Rotated::Conflict);
-                }
-                session.replays += 1;
-                SESSIONS.put(t.tx, &session.id, &session)?;
-                return Ok(Rotated::Replayed(session, user));
-            }
-            if rotate.was_current || runner.was_current(rotate.generation) || within(rotate.conflict_window) {
-                return Ok(Rotated::Conflict);
-            }
-            match rotate.on_reuse {
-                OnReuse::Session => end(t, &session, rotate.remember)?,
-                OnReuse::User => end_everything(t, user.id, 1)?,
-            }
-            Ok(Rotated::Reused(user.id))
-        }
+        Ordering::Less => decide_replaced(t, session, user, rotate, race),
     }
+}
+
+/// What becomes of a token that was replaced: its refresh sent again, a lost race, or reuse.
+fn decide_replaced(t: &mut Transaction<'_>, mut session: Session, user: User, rotate: &Rotate, race: Race) -> Result<Rotated, Error> {
+    // Measured from the moment the winning rotation became durable, by the monotonic clock. After a restart
+    // that moment is unknown: fall back to the wall-clock times in the row.
+    let within = |window: Duration| match race.replaced {
+        Some(replaced) => replaced.is_within(window, rotate.now),
+        None => session.replaced(rotate.generation).is_some_and(|at| rotate.now.since(at) < window),
+    };
+    let is_unused_childs_parent = rotate.generation + 1 == session.generation && rotate.transport == session.transport;
+    if is_unused_childs_parent && is_retry(rotate, &session) {
+        return Ok(Rotated::Replayed(session, user));
+    }
+    if is_unused_childs_parent && within(rotate.grace) && session.replays <= MAX_REPLAYS {
+        // Repeated too often it is no theft either.
+        if session.replays == MAX_REPLAYS {
+            return Ok(Rotated::Conflict);
+        }
+        session.replays += 1;
+        SESSIONS.put(t.tx, &session.id, &session)?;
+        return Ok(Rotated::Replayed(session, user));
+    }
+    if rotate.was_current || race.is_lost || within(rotate.conflict_window) {
+        return Ok(Rotated::Conflict);
+    }
+    match rotate.on_reuse {
+        OnReuse::Session => end_session(t, &session, rotate.deny)?,
+        OnReuse::User => end_everything(t, user.id, rotate.deny)?,
+    }
+    t.record(rotate.event(Kind::RefreshReuse, user.id));
+    Ok(Rotated::Reused)
 }
 
 /// Whether this is the refresh that made the current token, sent again.
@@ -166,13 +179,12 @@ fn is_retry(rotate: &Rotate, session: &Session) -> bool {
 }
 
 /// Moves a session to its next generation.
-fn advance(t: &mut Transaction<'_>, session: &mut Session, rotate: &Rotate, runner: &Runner) -> Result<(), Error> {
+fn advance(t: &mut Transaction<'_>, session: &mut Session, rotate: &Rotate) -> Result<(), Error> {
     let replaced = session.generation;
     session.rotate(rotate.now, rotate.child_expires_at, rotate.child_hash, rotate.retry_key);
     session.hash_key.clone_from(&rotate.hash_key);
     session.client = rotate.client.clone();
     SESSIONS.put(t.tx, &session.id, session)?;
-    runner.won(replaced, rotate.now);
-    t.announce(Change::Rotated(session.id, replaced));
+    t.emit(CommitEvent::Rotated { session: session.id, replaced, at: rotate.now });
     Ok(())
 }

@@ -3,47 +3,45 @@
 //! | table | key | record |
 //! |---|---|---|
 //! | `instance` | – | which installation this is, and the schema |
-//! | `progress` | – | a count that only grows: an older state is told by it |
 //! | `setup` | – | the open set-up link |
 //! | `users` | user id | the account |
 //! | `users_by_email` | e-mail | user id |
-//! | `standings` | first two bytes of user ids | version and whether disabled of each |
 //! | `active_admins` | user id | – |
 //! | `sessions` | session id | the refresh-token family |
 //! | `sessions_by_user` | user id, session id | – |
 //! | `sessions_by_sweep` | time, session id | – |
-//! | `revoked_sessions` | session id | until when |
-//! | `revoked_tokens` | token id (`jti`) | until when |
+//! | `revoked_users` | user id | the least token version that is good, and until when to remember it |
+//! | `revoked_sessions` | session id | until when to remember that it ended |
+//! | `revoked_tokens` | token id (`jti`) | until when to remember that it was revoked |
+//! | `not_before` | – | tokens issued before this are void, and until when to remember that |
 //! | `invites` | invite id | the invitation |
 //!
 //! A stored struct is named for its version (`UserV1`) and never edited once released.
 
 use super::{
     Error,
-    record::{self, Record, decode, encode, unknown_version},
+    record::{Record, decode, encode, unknown_version},
     table::Table,
 };
-use crate::domain::{
-    Client, Email, Invite, InviteId, Role, Session, SessionId, Shard, Standing, Standings, Timestamp, TokenId, Transport, User, UserId,
-};
+use crate::domain::{AuthMethod, Client, Email, Invite, InviteId, Role, Session, SessionId, Timestamp, TokenId, Transport, User, UserId};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The schema this release writes and the newest it reads. Before 2 there was no `standings`.
+/// The schema this release writes and the newest it reads. Before 2 no table said which users' tokens were void.
 pub const VERSION: u32 = 2;
 
 pub const INSTANCE: Table<(), Instance> = Table::new(b'#', "instance");
-pub const PROGRESS: Table<(), Progress> = Table::new(b'b', "progress");
 pub const SETUP: Table<(), Setup> = Table::new(b'!', "setup");
 pub const USERS: Table<UserId, User> = Table::new(b'u', "users");
 pub const USERS_BY_EMAIL: Table<Email, UserId> = Table::new(b'e', "users_by_email");
-pub const STANDINGS: Table<Shard, Standings> = Table::new(b'v', "standings");
 pub const ACTIVE_ADMINS: Table<UserId, ()> = Table::new(b'a', "active_admins");
 pub const SESSIONS: Table<SessionId, Session> = Table::new(b's', "sessions");
 pub const SESSIONS_BY_USER: Table<(UserId, SessionId), ()> = Table::new(b'o', "sessions_by_user");
 pub const SESSIONS_BY_SWEEP: Table<(Timestamp, SessionId), ()> = Table::new(b'x', "sessions_by_sweep");
+pub const REVOKED_USERS: Table<UserId, VoidTokens> = Table::new(b'd', "revoked_users");
 pub const REVOKED_SESSIONS: Table<SessionId, Timestamp> = Table::new(b'r', "revoked_sessions");
 pub const REVOKED_TOKENS: Table<TokenId, Timestamp> = Table::new(b'j', "revoked_tokens");
+pub const NOT_BEFORE: Table<(), NotBefore> = Table::new(b'n', "not_before");
 pub const INVITES: Table<InviteId, Invite> = Table::new(b'i', "invites");
 
 /// Which installation a database belongs to, and how it is written.
@@ -54,9 +52,23 @@ pub struct Instance {
     pub created_at: Timestamp,
 }
 
-/// A count that grows with each start and each second of changes (STO-14).
+/// Which access tokens of a user are void.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress(pub u64);
+pub struct VoidTokens {
+    /// Those of a lower token version.
+    pub least_version: u32,
+    /// Until when to remember it: by then the last of them has expired.
+    pub until: Timestamp,
+}
+
+/// Which access tokens of everybody are void.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotBefore {
+    /// Those issued before this.
+    pub moment: Timestamp,
+    /// Until when to remember it: by then the last of them has expired.
+    pub until: Timestamp,
+}
 
 /// The set-up link that is open, if any: there is at most one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +145,7 @@ record!(
         password_hash: u.password_hash.clone(),
         role: u.role.to_string(),
         disabled: u.disabled,
-        version: u.version,
+        version: u.token_version,
         created_at: u.created_at.millis(),
         email_verified: u.email_verified,
         epoch: u.epoch,
@@ -145,7 +157,7 @@ record!(
         role: stored_role(s.role)?,
         disabled: s.disabled,
         email_verified: s.email_verified,
-        version: s.version,
+        token_version: s.version,
         epoch: s.epoch,
         created_at: Timestamp::from_millis(s.created_at),
     }),
@@ -169,7 +181,8 @@ record!(
     2 SessionV2 {
         id: [u8; 16], user: [u8; 16], body_transport: bool, generation: u32, token_hash: [u8; 32], hash_key: String,
         token_key: String, created_at: u64, refreshed_at: u64, expires_at: u64, ends_at: u64, sweep_at: u64,
-        replaced_at: Vec<u64>, replays: u8, ip: [u8; 16], user_agent: String, retry_key: Option<[u8; 32]>,
+        replaced_at: Vec<u64>, replays: u8, ip: [u8; 16], user_agent: String, retry_key: Option<[u8; 32]>, auth_time: u64,
+        methods: Vec<u8>,
     },
     |s| SessionV2 {
         id: *s.id.as_bytes(),
@@ -189,6 +202,8 @@ record!(
         ip: stored_ip(s.client.ip),
         user_agent: s.client.user_agent.clone(),
         retry_key: s.retry_key,
+        auth_time: s.auth_time.millis(),
+        methods: s.methods.iter().map(|method| stored_method(*method)).collect(),
     },
     |s| Ok(Session {
         id: SessionId::from_bytes(s.id),
@@ -206,6 +221,8 @@ record!(
         replaced_at: s.replaced_at.into_iter().map(Timestamp::from_millis).collect(),
         replays: s.replays,
         retry_key: s.retry_key,
+        auth_time: Timestamp::from_millis(s.auth_time),
+        methods: s.methods.into_iter().map(method_of).collect::<Result<_, _>>()?,
         client: Client { ip: Ipv6Addr::from(s.ip).to_canonical(), user_agent: s.user_agent },
     }),
     1 SessionV1 {
@@ -231,6 +248,9 @@ record!(
         ip: o.ip,
         user_agent: o.user_agent,
         retry_key: None,
+        // Of old, a session began with a password.
+        auth_time: o.created_at,
+        methods: vec![stored_method(AuthMethod::Password)],
     },
 );
 
@@ -274,34 +294,38 @@ record!(
     },
 );
 
-/// Of a million users a start reads fifteen to a row: bincode's own traits write what serde's would, and
-/// take an id as one piece and not byte by byte, which is a fifth of that start.
-impl Record for Standings {
-    const VERSION: u8 = 1;
+record!(
+    VoidTokens,
+    VoidTokensV1 { least_version: u32, until: u64 },
+    |v| VoidTokensV1 { least_version: v.least_version, until: v.until.millis() },
+    |s| Ok(VoidTokens { least_version: s.least_version, until: Timestamp::from_millis(s.until) })
+);
 
-    fn encode(&self, into: &mut Vec<u8>) -> Result<(), Error> {
-        let users: Vec<_> = self.iter().map(|(id, standing)| (*id.as_bytes(), standing.version, standing.disabled)).collect();
-        record::encode_plain(&users, into)
-    }
-
-    fn decode(version: u8, payload: &[u8]) -> Result<Self, Error> {
-        match version {
-            1 => {
-                let users: Vec<([u8; 16], u32, bool)> = record::decode_plain(payload)?;
-                Ok(users.into_iter().map(|(id, version, disabled)| (UserId::from_bytes(id), Standing { version, disabled })).collect())
-            }
-            other => unknown_version(other),
-        }
-    }
-}
-
-record!(Progress, ProgressV1 { count: u64 }, |p| ProgressV1 { count: p.0 }, |s| Ok(Progress(s.count)));
+record!(
+    NotBefore,
+    NotBeforeV1 { moment: u64, until: u64 },
+    |n| NotBeforeV1 { moment: n.moment.millis(), until: n.until.millis() },
+    |s| Ok(NotBefore { moment: Timestamp::from_millis(s.moment), until: Timestamp::from_millis(s.until) })
+);
 
 record!(UserId, UserIdV1 { id: [u8; 16] }, |id| UserIdV1 { id: *id.as_bytes() }, |s| Ok(UserId::from_bytes(s.id)));
 
 record!(Timestamp, TimestampV1 { millis: u64 }, |t| TimestampV1 { millis: t.millis() }, |s| Ok(Timestamp::from_millis(s.millis)));
 
 record!((), UnitV1 {}, |()| UnitV1 {}, |_| Ok(()));
+
+const fn stored_method(method: AuthMethod) -> u8 {
+    match method {
+        AuthMethod::Password => 0,
+    }
+}
+
+fn method_of(stored: u8) -> Result<AuthMethod, Error> {
+    match stored {
+        0 => Ok(AuthMethod::Password),
+        other => Err(Error::corrupt(format_args!("authentication method {other} is unknown to this release"))),
+    }
+}
 
 fn stored_role(name: String) -> Result<Role, Error> {
     Role::try_from(name).map_err(Error::corrupt)

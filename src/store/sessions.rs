@@ -1,11 +1,15 @@
 //! Verbs on sessions: sign-in, revocation, and the sweep of what has expired.
 
 use super::{
-    Change, Error, Store, Transaction,
-    accounts::put_user,
-    schema::{REVOKED_SESSIONS, REVOKED_TOKENS, SESSIONS, SESSIONS_BY_SWEEP, SESSIONS_BY_USER, USERS},
+    CommitEvent, Error, Store, Transaction,
+    engine::Reads,
+    rows::{
+        Deny, begin_session, end_all_sessions, end_everything, end_session, put_user, remove_session, revoke_token, session_ids,
+        void_tokens,
+    },
+    schema::{SESSIONS, SESSIONS_BY_SWEEP, USERS},
 };
-use crate::domain::{AddressPrefix, Client, Session, SessionId, Timestamp, TokenId, Transport, User, UserId};
+use crate::domain::{AddressPrefix, AuthMethod, By, Client, Event, Kind, Session, SessionId, Timestamp, TokenId, Transport, User, UserId};
 use std::{ops::ControlFlow, sync::LazyLock};
 
 /// The most rows one sweep touches, so that it never holds up a commit for long (STO-15).
@@ -30,15 +34,13 @@ static NOBODYS: LazyLock<(SessionId, Vec<u8>)> = LazyLock::new(|| {
         replaced_at: Vec::new(),
         replays: 0,
         retry_key: None,
+        auth_time: never,
+        methods: vec![AuthMethod::Password],
         client: Client { ip: [127, 0, 0, 1].into(), user_agent: "x".repeat(80) },
     };
-    let sealed = SESSIONS.seal(&session.id, &session).expect("a row within its limit");
-    (session.id, sealed)
+    let row = SESSIONS.encode_row(&session.id, &session).expect("a row within its limit");
+    (session.id, row)
 });
-
-/// Until when an ended session is remembered: when its last access token has expired. `None` when
-/// memory is full: then the user's version speaks for it (REV-6).
-pub type Remember = Option<Timestamp>;
 
 /// A sign-in whose password was verified.
 #[derive(Debug, Clone)]
@@ -53,8 +55,10 @@ pub struct SignIn {
     pub replaces: Option<SessionId>,
     /// How many sessions a user may have; the one used longest ago goes first (REF-14).
     pub max_sessions: usize,
-    /// Until when an ended session is remembered.
-    pub remember: Remember,
+    /// How the end of a session is remembered.
+    pub deny: Deny,
+    /// What is recorded when the session has begun.
+    pub event: Event,
 }
 
 /// What became of a [`SignIn`].
@@ -77,6 +81,10 @@ pub struct PasswordChange {
     pub new_hash: String,
     /// The session that begins.
     pub successor: Session,
+    /// How the end of the others is remembered.
+    pub deny: Deny,
+    /// What is recorded when it is done.
+    pub event: Event,
 }
 
 /// What ended.
@@ -93,32 +101,33 @@ impl Store {
     ///
     /// # Errors
     /// The engine's own, and [`Error::Corrupt`].
-    pub fn session(&self, id: SessionId) -> Result<Option<Session>, Error> {
-        SESSIONS.get(self.reads(), &id)
+    pub async fn session(&self, id: SessionId) -> Result<Option<Session>, Error> {
+        self.view(move |reads| SESSIONS.get(reads, &id)).await
     }
 
     /// A user's sessions that have not expired.
     ///
     /// # Errors
     /// The engine's own, and [`Error::Corrupt`].
-    pub fn sessions_of(&self, user: UserId, now: Timestamp) -> Result<Vec<Session>, Error> {
-        let ids = session_ids(self.reads(), user)?;
-        let sessions = ids.into_iter().filter_map(|id| self.session(id).transpose());
-        sessions.filter(|session| session.as_ref().map_or(true, |s| now < s.expires_at)).collect()
+    pub async fn sessions_of(&self, user: UserId, now: Timestamp) -> Result<Vec<Session>, Error> {
+        self.view(move |reads| sessions_of(reads, user, now)).await
     }
 
     /// Whether a user has a session that was last used from there, and has not expired.
     ///
     /// # Errors
     /// The engine's own.
-    pub fn is_used_from(&self, user: UserId, from: AddressPrefix, now: Timestamp) -> Result<bool, Error> {
-        let sessions = self.sessions_of(user, now)?;
-        if sessions.is_empty() {
-            // Looking at what nobody has takes as long as looking at a session (AUT-2).
-            let (id, sealed) = &*NOBODYS;
-            SESSIONS.rehearse(self.reads(), id, sealed)?;
-        }
-        Ok(sessions.iter().any(|session| AddressPrefix::from(session.client.ip) == from))
+    pub async fn is_used_from(&self, user: UserId, from: AddressPrefix, now: Timestamp) -> Result<bool, Error> {
+        self.view(move |reads| {
+            let sessions = sessions_of(reads, user, now)?;
+            if sessions.is_empty() {
+                // Looking at what nobody has takes as long as looking at a session (AUT-2).
+                let (id, row) = &*NOBODYS;
+                SESSIONS.get_decoy(reads, id, row)?;
+            }
+            Ok(sessions.iter().any(|session| AddressPrefix::from(session.client.ip) == from))
+        })
+        .await
     }
 
     /// Begins a session.
@@ -127,7 +136,7 @@ impl Store {
     /// The engine's own.
     pub async fn sign_in(&self, sign_in: SignIn) -> Result<SignedIn, Error> {
         self.transact(move |t| {
-            let SignIn { verified_hash, rehashed, session, replaces, max_sessions, remember } = &sign_in;
+            let SignIn { verified_hash, rehashed, session, replaces, max_sessions, deny, event } = &sign_in;
             let Some(mut user) = USERS.get(t.reads(), &session.user)? else { return Ok(SignedIn::Refused) };
             if user.disabled || user.password_hash != *verified_hash {
                 return Ok(SignedIn::Refused);
@@ -136,10 +145,10 @@ impl Store {
                 user.password_hash.clone_from(hash);
                 put_user(t, &user)?;
             }
-            begin_session(t, session, *replaces, *remember)?;
-            evict(t, session, *max_sessions, *remember)?;
-            // Ending a session may have raised the version.
-            Ok(USERS.get(t.reads(), &user.id)?.map_or(SignedIn::Refused, SignedIn::User))
+            begin_session(t, session, *replaces, *deny)?;
+            evict(t, session, *max_sessions, *deny)?;
+            t.record(event.clone());
+            Ok(SignedIn::User(user))
         })
         .await
     }
@@ -149,37 +158,41 @@ impl Store {
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn change_password(&self, change: PasswordChange) -> Result<Option<(Session, User)>, Error> {
-        let runner = self.races.enter(change.session);
+    pub fn change_password(&self, change: PasswordChange) -> impl Future<Output = Result<Option<(Session, User)>, Error>> {
+        let replacing = self.rotations.begin_replacing(change.session);
         self.revoke(move |t| {
-            let PasswordChange { session, verified_hash, new_hash, successor } = &change;
+            // Under way until this closure is dropped.
+            let _ = &replacing;
+            let PasswordChange { session, verified_hash, new_hash, successor, deny, event } = &change;
             let Some(old) = SESSIONS.get(t.reads(), session)? else { return Ok(None) };
             let Some(mut user) = USERS.get(t.reads(), &old.user)? else { return Ok(None) };
             if user.disabled || user.password_hash != *verified_hash {
                 return Ok(None);
             }
             user.password_hash.clone_from(new_hash);
-            user.version += 1;
+            user.token_version += 1;
             user.epoch += 1;
             put_user(t, &user)?;
-            end_all_of(t, user.id)?;
-            begin_session(t, successor, None, None)?;
+            void_tokens(t, user.id, user.token_version, *deny)?;
+            end_all_sessions(t, user.id)?;
+            begin_session(t, successor, None, *deny)?;
             // A tab that refreshes the old session meanwhile lost a race and must try the new cookie.
-            runner.won(old.generation, successor.created_at);
-            t.announce(Change::Rotated(old.id, old.generation));
+            t.emit(CommitEvent::Rotated { session: old.id, replaced: old.generation, at: successor.created_at });
+            t.record(event.clone());
             Ok(Some((successor.clone(), user)))
         })
-        .await
     }
 
-    /// Ends one session, of `owner` if one is named. Answers whose it was, if it was there.
+    /// Ends one session, of `owner` if one is named. Answers whose it was, if it was there. The event is
+    /// completed with that.
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn end_session(&self, id: SessionId, owner: Option<UserId>, remember: Remember) -> Result<Option<UserId>, Error> {
+    pub async fn end_session(&self, id: SessionId, owner: Option<UserId>, deny: Deny, event: Event) -> Result<Option<UserId>, Error> {
         self.revoke(move |t| match SESSIONS.get(t.reads(), &id)? {
             Some(session) if owner.is_none_or(|owner| owner == session.user) => {
-                end(t, &session, remember)?;
+                end_session(t, &session, deny)?;
+                t.record(event.clone().target(session.user).session(id));
                 Ok(Some(session.user))
             }
             _ => Ok(None),
@@ -187,49 +200,34 @@ impl Store {
         .await
     }
 
-    /// Ends the sessions of a sign-out and revokes its access token, together (REV-1). Answers which
-    /// sessions went on until then, and whose they were.
+    /// Ends the sessions of a logout and revokes its access token, together (REV-1).
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn sign_out(
-        &self,
-        sessions: Vec<SessionId>,
-        token: Option<(TokenId, Timestamp)>,
-        remember: Remember,
-    ) -> Result<Vec<(SessionId, UserId)>, Error> {
+    pub async fn logout(&self, sessions: Vec<SessionId>, token: Option<TokenId>, from: AddressPrefix, deny: Deny) -> Result<(), Error> {
         self.revoke(move |t| {
-            let mut ended = Vec::with_capacity(sessions.len());
             for id in &sessions {
                 if let Some(session) = SESSIONS.get(t.reads(), id)? {
-                    end(t, &session, remember)?;
-                    ended.push((*id, session.user));
+                    end_session(t, &session, deny)?;
+                    t.record(Event::new(Kind::LoggedOut, By::User(session.user)).target(session.user).session(*id).from(from));
                 }
             }
-            if let Some((token, until)) = token {
-                REVOKED_TOKENS.put(t.tx, &token, &until)?;
-                t.announce(Change::TokenRevoked(token, until));
-            }
-            Ok(ended)
+            token.map_or(Ok(()), |token| revoke_token(t, token, deny))
         })
         .await
     }
 
-    /// Ends every session of a user and voids every access token.
+    /// Ends everything a user has at once: sessions, access tokens, and what they handed out.
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn end_all(&self, user: UserId) -> Result<Ended, Error> {
-        self.end_all_by(user, 1).await
-    }
-
-    /// The same, raising the version by more than one.
-    pub(super) async fn end_all_by(&self, user: UserId, step: u32) -> Result<Ended, Error> {
+    pub async fn end_all(&self, user: UserId, deny: Deny, event: Event) -> Result<Ended, Error> {
         self.revoke(move |t| {
             if USERS.get(t.reads(), &user)?.is_none() {
                 return Ok(Ended::NotFound);
             }
-            end_everything(t, user, step)?;
+            end_everything(t, user, deny)?;
+            t.record(event.clone());
             Ok(Ended::Done)
         })
         .await
@@ -240,14 +238,7 @@ impl Store {
     /// # Errors
     /// The engine's own.
     pub async fn sweep_sessions(&self, now: Timestamp) -> Result<bool, Error> {
-        let mut due = Vec::new();
-        SESSIONS_BY_SWEEP.scan(self.reads(), &[], None, |(at, id), ()| {
-            if at > now || due.len() == SWEEP_STEP {
-                return ControlFlow::Break(());
-            }
-            due.push((at, id));
-            ControlFlow::Continue(())
-        })?;
+        let due = self.view(move |reads| due_for_sweep(reads, now)).await?;
         if due.is_empty() {
             return Ok(false);
         }
@@ -255,7 +246,7 @@ impl Store {
         self.revoke(move |t| {
             for (at, id) in &due {
                 match SESSIONS.get(t.reads(), id) {
-                    Ok(Some(session)) if session.expires_at <= now => remove(t, &session),
+                    Ok(Some(session)) if session.expires_at <= now => remove_session(t, &session),
                     // It was refreshed since: look again when it expires now. A rotation need not
                     // touch this index that way.
                     Ok(Some(mut session)) => {
@@ -277,52 +268,11 @@ impl Store {
         .await?;
         Ok(more)
     }
-
-    /// Forgets revocations whose tokens have expired, a thousand a transaction.
-    ///
-    /// # Errors
-    /// The engine's own.
-    pub async fn forget(&self, sessions: &[SessionId], tokens: &[TokenId]) -> Result<(), Error> {
-        for step in sessions.chunks(SWEEP_STEP) {
-            let step = step.to_vec();
-            self.revoke(move |t| {
-                step.iter().for_each(|id| REVOKED_SESSIONS.delete(t.tx, id));
-                Ok(())
-            })
-            .await?;
-        }
-        for step in tokens.chunks(SWEEP_STEP) {
-            let step = step.to_vec();
-            self.revoke(move |t| {
-                step.iter().for_each(|id| REVOKED_TOKENS.delete(t.tx, id));
-                Ok(())
-            })
-            .await?;
-        }
-        Ok(())
-    }
-}
-
-/// Writes a new session and ends the one it replaces.
-pub(super) fn begin_session(
-    t: &mut Transaction<'_>,
-    session: &Session,
-    replaces: Option<SessionId>,
-    remember: Remember,
-) -> Result<(), Error> {
-    if let Some(replaced) = replaces
-        && let Some(replaced) = SESSIONS.get(t.reads(), &replaced)?
-    {
-        end(t, &replaced, remember)?;
-    }
-    SESSIONS.put(t.tx, &session.id, session)?;
-    SESSIONS_BY_USER.put(t.tx, &(session.user, session.id), &())?;
-    SESSIONS_BY_SWEEP.put(t.tx, &(session.sweep_at, session.id), &())
 }
 
 /// Ends the sessions of a user that were used longest ago until at most `max` are left. `newest` stays, whatever the
 /// clock says: two may begin in one millisecond, and a clock may be set back (REF-14).
-fn evict(t: &mut Transaction<'_>, newest: &Session, max: usize, remember: Remember) -> Result<(), Error> {
+fn evict(t: &mut Transaction<'_>, newest: &Session, max: usize, deny: Deny) -> Result<(), Error> {
     let ids = session_ids(t.reads(), newest.user)?;
     if ids.len() <= max {
         return Ok(());
@@ -333,66 +283,25 @@ fn evict(t: &mut Transaction<'_>, newest: &Session, max: usize, remember: Rememb
     }
     sessions.sort_by_key(|session| (session.id == newest.id, session.refreshed_at));
     for unused in sessions.iter().take(sessions.len().saturating_sub(max)) {
-        end(t, unused, remember)?;
+        end_session(t, unused, deny)?;
     }
     Ok(())
 }
 
-/// Ends a session and voids its access tokens.
-pub(super) fn end(t: &mut Transaction<'_>, session: &Session, remember: Remember) -> Result<(), Error> {
-    remove(t, session);
-    let Some(until) = remember else { return void_tokens(t, session.user) };
-    REVOKED_SESSIONS.put(t.tx, &session.id, &until)?;
-    t.announce(Change::SessionEnded(session.id, until));
-    Ok(())
+fn sessions_of(reads: &dyn Reads, user: UserId, now: Timestamp) -> Result<Vec<Session>, Error> {
+    let sessions = session_ids(reads, user)?.into_iter().filter_map(|id| SESSIONS.get(reads, &id).transpose());
+    sessions.filter(|session| session.as_ref().map_or(true, |session| now < session.expires_at)).collect()
 }
 
-/// Ends everything a user has at once: sessions, access tokens, and what they handed out.
-pub(super) fn end_everything(t: &mut Transaction<'_>, user: UserId, step: u32) -> Result<(), Error> {
-    end_all_of(t, user)?;
-    if let Some(mut user) = USERS.get(t.reads(), &user)? {
-        user.version += step;
-        user.epoch += 1;
-        put_user(t, &user)?;
-    }
-    Ok(())
-}
-
-/// Ends all sessions of a user. Their access tokens die by the user's version, which the caller raises.
-pub(super) fn end_all_of(t: &mut Transaction<'_>, user: UserId) -> Result<(), Error> {
-    for id in session_ids(t.reads(), user)? {
-        match SESSIONS.get(t.reads(), &id) {
-            Ok(Some(session)) => remove(t, &session),
-            // Damage must not keep anybody from revoking: the sweep finds the rest (STO-9).
-            Ok(None) | Err(Error::Corrupt(_)) => {
-                SESSIONS.delete(t.tx, &id);
-                SESSIONS_BY_USER.delete(t.tx, &(user, id));
-            }
-            Err(error) => return Err(error),
+/// The sessions to look at in one sweep, with the moment that each stands under in the index.
+fn due_for_sweep(reads: &dyn Reads, now: Timestamp) -> Result<Vec<(Timestamp, SessionId)>, Error> {
+    let mut due = Vec::new();
+    SESSIONS_BY_SWEEP.scan(reads, &[], None, |(at, id), ()| {
+        if at > now || due.len() == SWEEP_STEP {
+            return ControlFlow::Break(());
         }
-    }
-    Ok(())
-}
-
-/// Raises a user's version: every access token issued so far is void.
-fn void_tokens(t: &mut Transaction<'_>, user: UserId) -> Result<(), Error> {
-    if let Some(mut user) = USERS.get(t.reads(), &user)? {
-        user.version += 1;
-        put_user(t, &user)?;
-    }
-    Ok(())
-}
-
-/// Removes a session's rows. That it was genuine stays provable by its tokens alone.
-fn remove(t: &mut Transaction<'_>, session: &Session) {
-    SESSIONS.delete(t.tx, &session.id);
-    SESSIONS_BY_USER.delete(t.tx, &(session.user, session.id));
-    SESSIONS_BY_SWEEP.delete(t.tx, &(session.sweep_at, session.id));
-}
-
-/// The key alone says it: a damaged value hides no session.
-fn session_ids(reads: &dyn super::engine::Reads, user: UserId) -> Result<Vec<SessionId>, Error> {
-    let mut ids = Vec::new();
-    SESSIONS_BY_USER.inspect(reads, user.as_bytes(), |key, _| ids.extend(key.map(|(_, id)| id)))?;
-    Ok(ids)
+        due.push((at, id));
+        ControlFlow::Continue(())
+    })?;
+    Ok(due)
 }

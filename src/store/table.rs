@@ -24,27 +24,28 @@ impl<K: Key, R: Record> Table<K, R> {
     /// The record at `key`.
     pub fn get(&self, reads: &dyn Reads, key: &K) -> Result<Option<R>, Error> {
         let key = self.key(key);
-        reads.get(&key)?.map(|bytes| self.open(&key, &bytes)).transpose()
+        reads.get(&key)?.map(|bytes| self.decode_row(&key, &bytes)).transpose()
     }
 
-    /// Does the work of [`Table::get`] at a key with nothing at it, with these bytes for a record.
-    pub fn rehearse(&self, reads: &dyn Reads, key: &K, bytes: &[u8]) -> Result<(), Error> {
+    /// Does the work of [`Table::get`] where there is no row, on a decoy's bytes: the answer then takes as long
+    /// as if there were one.
+    pub fn get_decoy(&self, reads: &dyn Reads, key: &K, bytes: &[u8]) -> Result<(), Error> {
         let key = self.key(key);
-        std::hint::black_box((reads.get(&key)?, self.open(&key, bytes).is_ok()));
+        std::hint::black_box((reads.get(&key)?, self.decode_row(&key, bytes).is_ok()));
         Ok(())
     }
 
     /// Writes the record at `key`.
     pub fn put(&self, tx: &mut dyn Tx, key: &K, record: &R) -> Result<(), Error> {
         let key = self.key(key);
-        let bytes = record::seal(&key, record)?;
+        let bytes = record::encode_row(&key, record)?;
         tx.put(key, bytes);
         Ok(())
     }
 
     /// The bytes of a record at `key`.
-    pub fn seal(&self, key: &K, record: &R) -> Result<Vec<u8>, Error> {
-        record::seal(&self.key(key), record)
+    pub fn encode_row(&self, key: &K, record: &R) -> Result<Vec<u8>, Error> {
+        record::encode_row(&self.key(key), record)
     }
 
     /// Removes the record at `key`, if there is one.
@@ -63,7 +64,7 @@ impl<K: Key, R: Record> Table<K, R> {
     ) -> Result<(), Error> {
         let start = [&[self.prefix], prefix].concat();
         let after = after.map(|key| self.key(key));
-        reads.scan(&start, after.as_deref(), &mut |key, bytes| match (K::read(&key[1..]), self.open(key, bytes)) {
+        reads.scan(&start, after.as_deref(), &mut |key, bytes| match (K::read(&key[1..]), self.decode_row(key, bytes)) {
             (Some(key), Ok(record)) => visit(key, record),
             (key, record) => {
                 // One damaged row must not hide all others: what it says is not believed, that is all.
@@ -76,9 +77,14 @@ impl<K: Key, R: Record> Table<K, R> {
 
     /// Visits all rows whose key begins with `prefix`, damaged ones too: with the error instead of the record, and without a key
     /// when that is not one.
-    pub fn inspect(&self, reads: &dyn Reads, prefix: &[u8], mut visit: impl FnMut(Option<K>, Result<R, Error>)) -> Result<(), Error> {
+    pub fn scan_with_damage(
+        &self,
+        reads: &dyn Reads,
+        prefix: &[u8],
+        mut visit: impl FnMut(Option<K>, Result<R, Error>),
+    ) -> Result<(), Error> {
         reads.scan(&[&[self.prefix], prefix].concat(), None, &mut |key, bytes| {
-            visit(K::read(&key[1..]), self.open(key, bytes));
+            visit(K::read(&key[1..]), self.decode_row(key, bytes));
             ControlFlow::Continue(())
         })
     }
@@ -93,7 +99,8 @@ impl<K: Key, R: Record> Table<K, R> {
         self.prefix
     }
 
-    fn key(&self, key: &K) -> Vec<u8> {
+    /// The bytes of a key in the one tree.
+    pub fn key(&self, key: &K) -> Vec<u8> {
         // Room for two ids: most keys are no longer.
         let mut bytes = Vec::with_capacity(1 + 2 * 16);
         bytes.push(self.prefix);
@@ -101,8 +108,8 @@ impl<K: Key, R: Record> Table<K, R> {
         bytes
     }
 
-    fn open(&self, key: &[u8], bytes: &[u8]) -> Result<R, Error> {
-        record::open(key, bytes).map_err(|error| match error {
+    fn decode_row(&self, key: &[u8], bytes: &[u8]) -> Result<R, Error> {
+        record::decode_row(key, bytes).map_err(|error| match error {
             Error::Corrupt(why) => Error::corrupt(format_args!("{}: {why}", self.name)),
             other => other,
         })

@@ -1,24 +1,25 @@
 //! The store against a model of it, on an engine in memory, on sled, and on one that fails.
 
-mod engine;
-mod honest;
 mod model;
+mod races;
 
 use super::{
     schema::{
-        ACTIVE_ADMINS, INSTANCE, INVITES, REVOKED_SESSIONS, REVOKED_TOKENS, SESSIONS, SESSIONS_BY_SWEEP, SESSIONS_BY_USER, SETUP,
-        STANDINGS, USERS, USERS_BY_EMAIL,
+        ACTIVE_ADMINS, INSTANCE, INVITES, NOT_BEFORE, REVOKED_SESSIONS, REVOKED_TOKENS, REVOKED_USERS, SESSIONS, SESSIONS_BY_SWEEP,
+        SESSIONS_BY_USER, SETUP, USERS, USERS_BY_EMAIL,
     },
     table::Table,
     *,
 };
-use crate::domain::{Client, Email, Invite, InviteId, Role, Session, Standings, Transport, User};
-use engine::Memory;
+use crate::domain::{AddressPrefix, By, Client, Email, Invite, InviteId, Kind, Role, Session, SessionId, TokenId, User, UserId};
+use engine::memory::Memory;
+use futures_util::FutureExt;
 use model::{Action, World};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Mutex,
+    ops::ControlFlow,
 };
 
 const INSTALLATION: [u8; 16] = [7; 16];
@@ -28,28 +29,66 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::from_secs(1_800_000_000 + seconds)
 }
 
-/// What memory was told, as the service keeps it.
+/// What memory was told of revocations, as the service keeps it, and what was recorded for the log.
 #[derive(Default)]
-struct Told {
-    users: Mutex<BTreeMap<UserId, Standing>>,
-    ended: Mutex<BTreeSet<SessionId>>,
+pub struct RecordingObserver {
+    users: Mutex<BTreeMap<UserId, u32>>,
+    sessions: Mutex<BTreeSet<SessionId>>,
+    tokens: Mutex<BTreeSet<TokenId>>,
+    records: Mutex<Vec<Kind>>,
 }
 
-impl Observer for Told {
-    fn committed(&self, change: Change) {
-        match change {
-            Change::Standing(id, standing) => {
-                self.users.lock().expect("no panic").insert(id, standing);
+impl Observer for RecordingObserver {
+    fn committed(&self, event: CommitEvent) {
+        match event {
+            CommitEvent::TokensVoided { user, least_version, .. } => {
+                self.users.lock().insert(user, least_version);
             }
-            Change::Deleted(id) => {
-                self.users.lock().expect("no panic").remove(&id);
+            CommitEvent::SessionRevoked(id, _) => {
+                self.sessions.lock().insert(id);
             }
-            Change::SessionEnded(id, _) => {
-                self.ended.lock().expect("no panic").insert(id);
+            CommitEvent::TokenRevoked(id, _) => {
+                self.tokens.lock().insert(id);
             }
-            Change::TokenRevoked(..) | Change::Rotated(..) => {}
+            CommitEvent::AllVoidedBefore { .. } | CommitEvent::UserChanged(_) | CommitEvent::Rotated { .. } => {}
         }
     }
+
+    fn recorded(&self, event: &Event) {
+        self.records.lock().push(event.kind);
+    }
+}
+
+/// How revocations are remembered in these tests.
+const DENY: Deny = Deny { until: Timestamp::from_secs(1_900_000_000), not_before: None };
+
+fn event() -> Event {
+    Event::new(Kind::LoggedIn, By::Anyone)
+}
+
+/// A change that nobody is refused.
+fn change(user: UserId) -> ChangeRequest {
+    ChangeRequest { user, authorize: Box::new(|_| true), deny: DENY, event: event() }
+}
+
+/// A user's new account, by open registration.
+fn new_account(user: &User, session: Option<&Session>) -> NewAccount {
+    let (user, session) = (user.clone(), session.cloned());
+    NewAccount { user, session, replaces: None, proof: RegistrationProof::Open, deny: DENY, event: event() }
+}
+
+/// A login with the right password.
+fn login(session: Session, replaces: Option<SessionId>, max_sessions: usize) -> SignIn {
+    SignIn { verified_hash: HASH.into(), rehashed: None, session, replaces, max_sessions, deny: DENY, event: event() }
+}
+
+fn password_change(session: SessionId, successor: Session) -> PasswordChange {
+    PasswordChange { session, verified_hash: HASH.into(), new_hash: "$scrypt$new".into(), successor, deny: DENY, event: event() }
+}
+
+/// Reads on an engine that answers at once.
+fn look<T: Send>(engine: &dyn Engine, look: impl FnMut(&dyn Reads) -> Result<T, Error> + Send) -> T {
+    view(engine, look).now_or_never().expect("memory and sled answer at once").expect("readable")
 }
 
 fn user(id: u8, email: &str, role: &str) -> User {
@@ -58,11 +97,8 @@ fn user(id: u8, email: &str, role: &str) -> User {
         email: email.parse().expect("an address"),
         password_hash: HASH.into(),
         role: role.parse().expect("a role"),
-        disabled: false,
-        email_verified: false,
-        version: 1,
-        epoch: 0,
         created_at: at(0),
+        ..User::example()
     }
 }
 
@@ -74,20 +110,12 @@ fn session(id: u16, user: UserId, now: Timestamp) -> Session {
     Session {
         id: SessionId::from_bytes(bytes),
         user,
-        transport: Transport::Cookie,
-        generation: 1,
-        token_hash: [1; 32],
-        hash_key: "h".into(),
-        token_key: "t".into(),
         created_at: now,
         refreshed_at: now,
         expires_at,
         ends_at: now.plus(model::ABSOLUTE),
         sweep_at: expires_at,
-        replaced_at: Vec::new(),
-        replays: 0,
-        retry_key: None,
-        client: client(),
+        ..Session::example()
     }
 }
 
@@ -121,8 +149,10 @@ fn consistent(reads: &dyn Reads) -> (BTreeMap<UserId, User>, BTreeMap<SessionId,
     for (id, user) in &users {
         assert_eq!(*id, user.id);
     }
-    let standings: BTreeMap<_, _> = rows(&STANDINGS, reads).values().flat_map(Standings::iter).copied().collect();
-    assert_eq!(standings, users.values().map(|user| (user.id, user.standing())).collect(), "standings are those of the accounts");
+    for (id, void) in rows(&REVOKED_USERS, reads) {
+        let is_later = |user: &User| user.token_version >= void.least_version;
+        assert!(users.get(&id).map_or(void.least_version == u32::MAX, is_later), "no version is given out that is void");
+    }
     for (id, session) in &sessions {
         assert_eq!(*id, session.id);
         assert!(users.contains_key(&session.user), "a session without a user");
@@ -140,11 +170,12 @@ fn strays(reads: &dyn Reads) -> usize {
         + rows(&SETUP, reads).len()
         + rows(&USERS, reads).len()
         + rows(&USERS_BY_EMAIL, reads).len()
-        + rows(&STANDINGS, reads).len()
         + rows(&ACTIVE_ADMINS, reads).len()
         + rows(&SESSIONS, reads).len()
         + rows(&SESSIONS_BY_USER, reads).len()
         + rows(&SESSIONS_BY_SWEEP, reads).len()
+        + rows(&NOT_BEFORE, reads).len()
+        + rows(&REVOKED_USERS, reads).len()
         + rows(&REVOKED_SESSIONS, reads).len()
         + rows(&REVOKED_TOKENS, reads).len()
         + rows(&INVITES, reads).len();
@@ -159,22 +190,25 @@ fn strays(reads: &dyn Reads) -> usize {
 }
 
 /// The database and what memory was told of it agree (I7, REV-3).
-fn told_the_truth(store: &Store, told: &Told) {
-    let loaded = store.revocations(Timestamp::default()).expect("readable");
-    let users = told.users.lock().expect("no panic").iter().map(|(id, standing)| (*id, *standing)).collect();
-    assert_eq!(loaded.users, users);
-    let remembered: BTreeSet<_> = loaded.sessions.into_iter().map(|(id, _)| id).collect();
-    assert_eq!(remembered, *told.ended.lock().expect("no panic"));
+fn told_the_truth(store: &Store, told: &RecordingObserver) {
+    let loaded = store.denied(at(0), at(0)).now_or_never().expect("at once").expect("readable");
+    let users: BTreeMap<_, _> = loaded.users.into_iter().map(|(id, least_version, _)| (id, least_version)).collect();
+    assert_eq!(users, *told.users.lock());
+    let sessions: BTreeSet<_> = loaded.sessions.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(sessions, *told.sessions.lock());
+    let tokens: BTreeSet<_> = loaded.tokens.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(tokens, *told.tokens.lock());
 }
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
 }
 
-async fn opened(engine: Box<dyn Engine>) -> (Store, Arc<Told>) {
+/// A new store on an empty engine, and what it tells.
+pub async fn opened(engine: Box<dyn Engine>) -> (Store, Arc<RecordingObserver>) {
     Store::initialise(&*engine, INSTALLATION, at(0)).await.expect("empty");
-    let told = Arc::new(Told::default());
-    (Store::open(engine, INSTALLATION, told.clone()).expect("just made"), told)
+    let told = Arc::new(RecordingObserver::default());
+    (Store::open(engine, INSTALLATION, vec![told.clone()]).await.expect("just made"), told)
 }
 
 async fn follow(engine: Box<dyn Engine>, memory: Option<&Memory>, script: Vec<Action>) {
@@ -182,8 +216,10 @@ async fn follow(engine: Box<dyn Engine>, memory: Option<&Memory>, script: Vec<Ac
     let mut world = World::new(&store, memory);
     for action in script {
         world.act(action).await;
-        let (users, sessions) = consistent(store.reads());
-        assert_eq!(strays(store.reads()), 0);
+        let (users, sessions) = look(&*store.engine, |reads| {
+            assert_eq!(strays(reads), 0);
+            Ok(consistent(reads))
+        });
         world.agrees(&users, &sessions);
         told_the_truth(&store, &told);
     }
@@ -206,49 +242,30 @@ proptest! {
     #[test]
     fn the_store_on_sled_does_what_its_model_does(script in proptest::collection::vec(model::action(), 1..40)) {
         let dir = tempfile::tempdir().expect("a directory");
-        let sled = super::engine::sled::Sled::open(&dir.path().join("db"), 0).expect("opens");
+        let sled = super::engine::sled::Sled::open(&dir.path().join("db"), 0, &dir.path().join("marker")).expect("opens");
         runtime().block_on(follow(Box::new(sled), None, script));
     }
 }
 
 /// Every kind of verb once, in an order in which each has something to do.
-async fn every_verb(store: &Store, told: &Told, mut after: impl FnMut(&str, Result<(), Error>)) {
+async fn every_verb(store: &Store, told: &RecordingObserver, mut after: impl FnMut(&str, Result<(), Error>)) {
     let (ada, ben) = (user(1, "ada@example.org", "admin"), user(2, "ben@example.org", "viewer"));
     let (first, second) = (session(1, ada.id, at(1)), session(2, ben.id, at(2)));
-    let new = |user: &User, session: Option<&Session>| NewAccount {
-        user: user.clone(),
-        session: session.cloned(),
-        replaces: None,
-        admission: Admission::Open,
-        remember: Some(at(900)),
-    };
-    let setup = Admission::Setup([9; 32]);
-    after("open_setup", store.open_setup([9; 32], at(3600)).await.map(drop));
-    after("set up", store.create_account(NewAccount { admission: setup, ..new(&ada, Some(&first)) }).await.map(drop));
-    after("create", store.create_account(new(&ben, Some(&second))).await.map(drop));
-    let sign_in = |id, user: &User, replaces| SignIn {
-        verified_hash: HASH.into(),
-        rehashed: Some(HASH.into()),
-        session: session(id, user.id, at(10 + u64::from(id))),
-        replaces,
-        max_sessions: 2,
-        remember: Some(at(900)),
-    };
+    let proof = RegistrationProof::Setup([9; 32]);
+    after("open_setup", store.open_setup([9; 32], at(3600), event()).await.map(drop));
+    after("set up", store.create_account(NewAccount { proof, ..new_account(&ada, Some(&first)) }).await.map(drop));
+    after("create", store.create_account(new_account(&ben, Some(&second))).await.map(drop));
+    let of = |id, user: &User| session(id, user.id, at(10 + u64::from(id)));
+    let sign_in = |id, user: &User, replaces| SignIn { rehashed: Some(HASH.into()), ..login(of(id, user), replaces, 2) };
     after("sign_in", store.sign_in(sign_in(3, &ada, None)).await.map(drop));
     after("sign_in and evict", store.sign_in(sign_in(4, &ada, None)).await.map(drop));
     after("sign_in instead", store.sign_in(sign_in(5, &ben, Some(second.id))).await.map(drop));
-    let fifth = session(5, ben.id, at(0)).id;
+    let fifth = of(5, &ben).id;
     after("rotate", store.rotate(model::rotation(fifth, 1, at(30))).await.map(drop));
     after("reuse", store.rotate(model::rotation(fifth, 1, at(40))).await.map(drop));
     after("sign_in anew", store.sign_in(sign_in(9, &ben, None)).await.map(drop));
-    let change = PasswordChange {
-        session: session(9, ben.id, at(0)).id,
-        verified_hash: HASH.into(),
-        new_hash: "$scrypt$new".into(),
-        successor: session(10, ben.id, at(41)),
-    };
-    after("change_password", store.change_password(change).await.map(drop));
-    after("set_email_verified", store.set_email_verified(Box::new(|_| true), ben.id, true).await.map(drop));
+    after("change_password", store.change_password(password_change(of(9, &ben).id, session(10, ben.id, at(41)))).await.map(drop));
+    after("set_email_verified", store.set_email_verified(change(ben.id), true).await.map(drop));
     let invite = InviteId::from_bytes([4; 16]);
     let made = Invite {
         id: invite,
@@ -260,28 +277,35 @@ async fn every_verb(store: &Store, told: &Told, mut after: impl FnMut(&str, Resu
         created_at: at(41),
         expires_at: at(3600),
     };
-    after("create_invite", store.create_invite(made).await);
-    after("delete_invite", store.delete_invite(invite).await.map(drop));
-    after("set_role", store.set_role(Box::new(|_| true), ben.id, Role::admin()).await.map(drop));
-    after("set_disabled", store.set_disabled(Box::new(|_| true), ada.id, true).await.map(drop));
-    after("enable", store.set_disabled(Box::new(|_| true), ada.id, false).await.map(drop));
-    after("set_password", store.set_password(ben.id, HASH.into()).await.map(drop));
+    after("create_invite", store.create_invite(made, event()).await);
+    after("delete_invite", store.delete_invite(invite, event()).await.map(drop));
+    after("set_role", store.set_role(change(ben.id), Role::admin()).await.map(drop));
+    after("set_disabled", store.set_disabled(change(ada.id), true).await.map(drop));
+    after("enable", store.set_disabled(change(ada.id), false).await.map(drop));
+    after("set_password", store.set_password(change(ben.id), HASH.into()).await.map(drop));
     after("sign_in again", store.sign_in(sign_in(6, &ben, None)).await.map(drop));
-    let token = TokenId::from_bytes([3; 16]);
-    after("sign_out", store.sign_out(vec![session(6, ben.id, at(0)).id], Some((token, at(900))), Some(at(900))).await.map(drop));
+    let (token, from) = (TokenId::from_bytes([3; 16]), AddressPrefix::V6(1));
+    after("logout", store.logout(vec![of(6, &ben).id], Some(token), from, DENY).await);
     after("sign_in once more", store.sign_in(sign_in(7, &ben, None)).await.map(drop));
-    after("end_session", store.end_session(session(7, ben.id, at(0)).id, Some(ben.id), None).await.map(drop));
+    after("end_session", store.end_session(of(7, &ben).id, Some(ben.id), DENY, event()).await.map(drop));
     after("sign_in to be swept", store.sign_in(sign_in(8, &ben, None)).await.map(drop));
     after("sweep_sessions", store.sweep_sessions(at(0).plus(model::ABSOLUTE * 2)).await.map(drop));
-    let forgotten = store.forget(&[second.id], &[]).await;
-    if forgotten.is_ok() {
-        // Who calls this has forgotten already.
-        told.ended.lock().expect("no panic").remove(&second.id);
+    // Memory, which calls this, has forgotten already.
+    for (what, over) in [
+        ("forget users", Over { users: vec![(ben.id, DENY.until)], ..Over::default() }),
+        ("forget sessions", Over { sessions: vec![(second.id, DENY.until)], ..Over::default() }),
+        ("forget tokens", Over { tokens: vec![(token, DENY.until)], ..Over::default() }),
+    ] {
+        let forgotten = store.forget(over.clone()).await;
+        if forgotten.is_ok() {
+            told.users.lock().retain(|id, _| !over.users.iter().any(|(over, _)| over == id));
+            told.sessions.lock().retain(|id| !over.sessions.iter().any(|(over, _)| over == id));
+            told.tokens.lock().retain(|id| !over.tokens.iter().any(|(over, _)| over == id));
+        }
+        after(what, forgotten);
     }
-    after("forget sessions", forgotten);
-    after("forget tokens", store.forget(&[], &[token]).await);
-    after("end_all", store.end_all(ada.id).await.map(drop));
-    after("delete_user", store.delete_user(Box::new(|_| true), ada.id).await.map(drop));
+    after("end_all", store.end_all(ada.id, DENY, event()).await.map(drop));
+    after("delete_user", store.delete_user(change(ada.id)).await.map(drop));
 }
 
 /// STO-1, STO-3, STO-4: whichever operation fails, a verb did all or nothing and said which, and
@@ -300,8 +324,8 @@ fn sto_3_sto_4_whatever_operation_fails_nothing_is_half_made() {
             every_verb(&store, &told, |verb, outcome| {
                 // Looking is not part of what fails.
                 let left = memory.pause();
-                consistent(memory.reads());
-                assert_eq!(strays(memory.reads()), 0, "{verb}");
+                consistent(&memory);
+                assert_eq!(strays(&memory), 0, "{verb}");
                 told_the_truth(&store, &told);
                 if let Err(error) = outcome {
                     assert!(matches!(error, Error::Storage(_) | Error::ReadOnly), "{verb}: {error}");
@@ -327,39 +351,117 @@ fn ref_14_the_session_that_begins_is_never_the_one_that_goes() {
     runtime().block_on(async {
         let (store, _) = opened(Box::new(Memory::default())).await;
         let ada = user(1, "ada@example.org", "viewer");
-        let new = NewAccount { user: ada.clone(), session: None, replaces: None, admission: Admission::Open, remember: None };
-        store.create_account(new).await.expect("created");
+        store.create_account(new_account(&ada, None)).await.expect("created");
         // All in one millisecond, and then the clock is set back: the newest still stays.
         for (id, now) in [(1, at(10)), (2, at(10)), (3, at(10)), (4, at(5))] {
             let session = session(id, ada.id, now);
-            let sign_in = SignIn {
-                verified_hash: HASH.into(),
-                rehashed: None,
-                session: session.clone(),
-                replaces: None,
-                max_sessions: 1,
-                remember: None,
-            };
-            store.sign_in(sign_in).await.expect("signed in");
-            assert_eq!(store.session(session.id).expect("readable"), Some(session), "session {id}");
-            assert_eq!(store.sessions_of(ada.id, at(10)).expect("readable").len(), 1);
+            store.sign_in(login(session.clone(), None, 1)).await.expect("signed in");
+            assert_eq!(store.session(session.id).await.expect("readable"), Some(session), "session {id}");
+            assert_eq!(store.sessions_of(ada.id, at(10)).await.expect("readable").len(), 1);
         }
     });
 }
 
-/// REV-6: when memory has no room for one more ended session, the user's version speaks for it.
+/// What a start needs to know is told by the rows alone, and only while it can matter.
 #[test]
-fn rev_6_without_room_to_remember_the_version_is_raised() {
+fn rev_3_rev_9_the_deny_list_is_read_back_and_a_row_written_anew_is_not_forgotten() {
+    runtime().block_on(async {
+        let memory = Memory::default();
+        let (store, _) = opened(Box::new(memory.clone())).await;
+        let ada = user(1, "ada@example.org", "admin");
+        store.create_account(new_account(&ada, None)).await.expect("created");
+        assert_eq!(store.denied(at(0), at(0)).await.expect("readable"), Denied::default(), "nothing was revoked");
+        let until = |seconds| Deny { until: at(seconds), not_before: None };
+        store.end_all(ada.id, until(100), event()).await.expect("works");
+        store.end_all(ada.id, until(50), event()).await.expect("works");
+        let kept = Denied { users: vec![(ada.id, 3, at(100))], ..Denied::default() };
+        assert_eq!(store.denied(at(0), at(0)).await.expect("readable"), kept, "the greater version, the later moment");
+        // Memory dropped an entry that another verb has written anew meanwhile.
+        store.forget(Over { users: vec![(ada.id, at(99))], ..Over::default() }).await.expect("works");
+        assert_eq!(store.denied(at(0), at(0)).await.expect("readable"), kept);
+        store.forget(Over { users: vec![(ada.id, at(100))], ..Over::default() }).await.expect("works");
+        assert_eq!(store.denied(at(0), at(0)).await.expect("readable"), Denied::default());
+    });
+}
+
+#[test]
+fn rev_6_a_full_list_is_replaced_by_one_moment() {
     runtime().block_on(async {
         let (store, _) = opened(Box::new(Memory::default())).await;
-        let (ada, first) = (user(1, "ada@example.org", "admin"), session(1, UserId::from_bytes([1; 16]), at(1)));
-        let new =
-            NewAccount { user: ada.clone(), session: Some(first.clone()), replaces: None, admission: Admission::Open, remember: None };
-        store.create_account(new).await.expect("works");
-        store.end_session(first.id, None, None).await.expect("works");
-        assert_eq!(store.user(ada.id).expect("readable").expect("there").version, ada.version + 1);
-        let loaded = store.revocations(at(900)).expect("readable");
-        assert!(loaded.sessions.is_empty());
-        assert_eq!(store.session(first.id).expect("readable"), None);
+        let ada = user(1, "ada@example.org", "admin");
+        let first = session(1, ada.id, at(1));
+        store.create_account(new_account(&ada, Some(&first))).await.expect("created");
+        let full = Deny { until: at(900), not_before: Some(at(10)) };
+        store.end_session(first.id, None, full, event()).await.expect("works");
+        store.end_all(ada.id, Deny { not_before: Some(at(9)), ..full }, event()).await.expect("works");
+        let denied = store.denied(at(0), at(0)).await.expect("readable");
+        assert_eq!(denied, Denied { not_before: Some((at(10), at(900))), ..Denied::default() }, "the later of both");
+    });
+}
+
+#[test]
+fn sto_9_a_damaged_row_of_the_deny_list_revokes_more_and_never_less() {
+    runtime().block_on(async {
+        let memory = Memory::default();
+        let (store, _) = opened(Box::new(memory.clone())).await;
+        let ada = user(1, "ada@example.org", "admin");
+        let first = session(1, ada.id, at(1));
+        store.create_account(new_account(&ada, Some(&first))).await.expect("created");
+        store.logout(vec![first.id], Some(TokenId::from_bytes([3; 16])), AddressPrefix::V6(1), DENY).await.expect("works");
+        store.end_all(ada.id, DENY, event()).await.expect("works");
+        [b'd', b'r', b'j'].into_iter().for_each(|prefix| memory.damage(prefix));
+        let denied = store.denied(at(5), at(900)).await.expect("readable");
+        assert_eq!(denied.users, [(ada.id, 2, at(900))], "as the account has it");
+        assert_eq!(denied.sessions, [(first.id, at(900))]);
+        assert_eq!(denied.tokens, [(TokenId::from_bytes([3; 16]), at(900))]);
+        assert_eq!(denied.not_before, None);
+        // Whose it was is not to be read: it may be anybody's.
+        conformance_put(&memory, &[b'r', 1]);
+        let denied = store.denied(at(5), at(900)).await.expect("readable");
+        assert_eq!(denied.not_before, Some((at(5), at(900))));
+    });
+}
+
+fn conformance_put(memory: &Memory, key: &[u8]) {
+    engine::conformance::put(memory, key, b"damaged");
+}
+
+#[test]
+fn a_database_of_schema_1_is_brought_up_and_voids_the_tokens_it_could_not_list() {
+    runtime().block_on(async {
+        let memory = Memory::default();
+        let (store, _) = opened(Box::new(memory.clone())).await;
+        let old = Instance { schema: 1, id: INSTALLATION, created_at: at(0) };
+        store
+            .transact(move |t| {
+                t.tx.put(b"b".to_vec(), b"progress".to_vec());
+                INSTANCE.put(t.tx, &(), &old)
+            })
+            .await
+            .expect("as an earlier release wrote it");
+        let store = Store::open(Box::new(memory.clone()), INSTALLATION, vec![]).await.expect("known");
+        store.migrate(at(5), at(900)).await.expect("brought up");
+        let store = Store::open(Box::new(memory), INSTALLATION, vec![]).await.expect("known");
+        assert_eq!(store.schema, schema::VERSION);
+        assert_eq!(store.denied(at(6), at(901)).await.expect("readable").not_before, Some((at(5), at(900))));
+        assert_eq!(store.check().await.expect("checked").violations, Vec::<String>::new());
+    });
+}
+
+/// What is recorded for the log is of verbs that are durable, and of nothing else.
+#[test]
+fn log_3_an_event_is_recorded_with_its_verb_or_not_at_all() {
+    runtime().block_on(async {
+        let memory = Memory::default();
+        let (store, told) = opened(Box::new(memory.clone())).await;
+        let ada = user(1, "ada@example.org", "admin");
+        store.create_account(new_account(&ada, None)).await.expect("created");
+        assert_eq!(*told.records.lock(), [Kind::LoggedIn]);
+        assert_eq!(store.create_account(new_account(&ada, None)).await.expect("works"), Created::EmailTaken);
+        assert!(matches!(store.set_disabled(change(ada.id), true).await, Ok(UserChange::LastAdmin)));
+        assert_eq!(told.records.lock().len(), 1, "refused");
+        memory.fail_after(1);
+        assert!(store.end_all(ada.id, DENY, event()).await.is_err());
+        assert_eq!(told.records.lock().len(), 1, "undone");
     });
 }

@@ -3,7 +3,7 @@
 use crate::support::{Actor, PASSWORD, Server, send};
 use doorward::{
     http::routes::{Access, ROUTES},
-    service::events::Kind,
+    domain::Kind,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

@@ -1,62 +1,38 @@
 //! The forgeries of the attack matrix, each signed with the real key.
 
 use super::*;
-use crate::{
-    domain::{Client, Standing, Transport},
-    store::{Change, Observer},
-};
+use crate::store::{CommitEvent, Observer};
 use hmac::{Hmac, KeyInit, Mac};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-struct Desk {
+struct Fixture {
     tokens: AccessTokens,
+    denylist: Arc<DenyList>,
     keyring: Keyring,
     user: User,
     session: Session,
     clock: Clock,
 }
 
-fn desk() -> Desk {
-    let (keyring, clock, revocation) = (Keyring::generate(), Clock::default(), Arc::new(Revocation::default()));
-    let user = User {
-        id: UserId::from_bytes([1; 16]),
-        email: "ada@example.org".parse().expect("an address"),
-        password_hash: String::new(),
-        role: "editor".parse().expect("a role"),
-        disabled: false,
-        email_verified: false,
-        version: 3,
-        epoch: 0,
-        created_at: clock.now(),
-    };
+fn fixture() -> Fixture {
+    let (keyring, clock, denylist) = (Keyring::generate(), Clock::default(), Arc::new(DenyList::default()));
+    let user = User { role: "editor".parse().expect("a role"), token_version: 3, ..User::example() };
     let far = Timestamp::from_secs(4_000_000_000);
-    let session = Session {
-        id: SessionId::from_bytes([2; 16]),
-        user: user.id,
-        transport: Transport::Body,
-        generation: 1,
-        token_hash: [0; 32],
-        hash_key: String::new(),
-        token_key: String::new(),
-        created_at: clock.now(),
-        refreshed_at: clock.now(),
-        expires_at: far,
-        ends_at: far,
-        sweep_at: far,
-        replaced_at: vec![],
-        replays: 0,
-        retry_key: None,
-        client: Client { ip: [127, 0, 0, 1].into(), user_agent: String::new() },
-    };
-    revocation.committed(Change::Standing(user.id, Standing { version: 3, disabled: false }));
-    let tokens = AccessTokens::new(&keyring, config::Tokens::default(), clock.clone(), revocation);
-    Desk { tokens, keyring, user, session, clock }
+    let session = Session { user: user.id, expires_at: far, ends_at: far, sweep_at: far, ..Session::example() };
+    let tokens = AccessTokens::new(&keyring, config::Tokens::default(), clock.clone(), denylist.clone());
+    Fixture { tokens, denylist, keyring, user, session, clock }
 }
 
-impl Desk {
+impl Fixture {
     fn issue(&self) -> String {
-        self.tokens.issue(&self.user, &[], &self.session).token
+        self.issue_at(self.tokens.now())
+    }
+
+    fn issue_at(&self, issued_at: Timestamp) -> String {
+        let new = NewToken { user: &self.user, permissions: &[], session: &self.session, issued_at };
+        self.tokens.issue(&new).token.expose_secret().to_owned()
     }
 
     fn parts(&self) -> (Value, Value) {
@@ -71,13 +47,13 @@ impl Desk {
         format!("{input}.{}", BASE64URL_NOPAD.encode(&mac.finalize().into_bytes()))
     }
 
-    fn with_header(&self, change: impl Fn(&mut Value)) -> Result<VerifiedToken, Rejected> {
+    fn with_header(&self, change: impl Fn(&mut Value)) -> Result<VerifiedToken, VerifyError> {
         let (mut header, claims) = self.parts();
         change(&mut header);
         self.tokens.verify(&self.forge(&header.to_string(), &claims.to_string()))
     }
 
-    fn with_claims(&self, change: impl Fn(&mut Value)) -> Result<VerifiedToken, Rejected> {
+    fn with_claims(&self, change: impl Fn(&mut Value)) -> Result<VerifiedToken, VerifyError> {
         let (header, mut claims) = self.parts();
         change(&mut claims);
         self.tokens.verify(&self.forge(&header.to_string(), &claims.to_string()))
@@ -86,41 +62,41 @@ impl Desk {
 
 #[test]
 fn a_token_says_what_the_contract_lists_and_nothing_personal() {
-    let desk = desk();
-    let (header, claims) = desk.parts();
+    let fixture = fixture();
+    let (header, claims) = fixture.parts();
     let names = |v: &Value| v.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&header), ["alg", "kid", "typ"]);
     assert_eq!(header["typ"], "at+jwt");
     assert_eq!(names(&claims), ["aud", "exp", "iat", "iss", "jti", "permissions", "role", "sid", "sub", "ver"]);
     assert_eq!(claims["exp"].as_u64().expect("exp") - claims["iat"].as_u64().expect("iat"), 900);
     assert!(!claims.to_string().contains("ada"));
-    let principal = desk.tokens.verify(&desk.issue()).expect("valid");
-    assert_eq!((principal.user, principal.session, principal.role.as_str()), (desk.user.id, desk.session.id, "editor"));
+    let principal = fixture.tokens.verify(&fixture.issue()).expect("valid");
+    assert_eq!((principal.user, principal.session, principal.role.as_str()), (fixture.user.id, fixture.session.id, "editor"));
     assert!(principal.expires_in <= 900 && principal.expires_in >= 899);
 }
 
 #[test]
 fn a_forged_twin_of_our_own_token_is_taken_so_the_forgeries_below_fail_for_what_they_change() {
-    let desk = desk();
-    assert!(desk.with_header(|_| {}).is_ok());
+    let fixture = fixture();
+    assert!(fixture.with_header(|_| {}).is_ok());
     for typ in ["AT+JWT", "application/at+jwt"] {
-        assert!(desk.with_header(|h| h["typ"] = json!(typ)).is_ok(), "{typ}");
+        assert!(fixture.with_header(|h| h["typ"] = json!(typ)).is_ok(), "{typ}");
     }
 }
 
 #[test]
 fn tok_1_2_3_10_no_other_header_is_taken() {
-    let desk = desk();
+    let fixture = fixture();
     for alg in ["none", "None", "", "hs256", "HS256 ", "HS384", "HS512", "RS256", "ES256", "EdDSA"] {
-        assert_eq!(desk.with_header(|h| h["alg"] = json!(alg)), Err(Rejected::Invalid), "alg {alg}");
+        assert_eq!(fixture.with_header(|h| h["alg"] = json!(alg)), Err(VerifyError::Invalid), "alg {alg}");
     }
     for alg in [Value::Null, json!(["HS256"]), json!(1)] {
-        assert_eq!(desk.with_header(|h| h["alg"] = alg.clone()), Err(Rejected::Invalid), "alg {alg}");
+        assert_eq!(fixture.with_header(|h| h["alg"] = alg.clone()), Err(VerifyError::Invalid), "alg {alg}");
     }
-    let listed = desk.with_header(|h| *h = json!([h["alg"], h["typ"], h["kid"]]));
-    assert_eq!(listed, Err(Rejected::Invalid), "an array");
+    let listed = fixture.with_header(|h| *h = json!([h["alg"], h["typ"], h["kid"]]));
+    assert_eq!(listed, Err(VerifyError::Invalid), "an array");
     for typ in [json!("JWT"), json!("refresh+jwt"), json!(""), Value::Null] {
-        assert_eq!(desk.with_header(|h| h["typ"] = typ.clone()), Err(Rejected::Invalid), "typ {typ}");
+        assert_eq!(fixture.with_header(|h| h["typ"] = typ.clone()), Err(VerifyError::Invalid), "typ {typ}");
     }
     for (name, value) in [
         ("crit", json!(["x"])),
@@ -134,29 +110,29 @@ fn tok_1_2_3_10_no_other_header_is_taken() {
         ("x5c", json!([])),
         ("anything", json!(1)),
     ] {
-        assert_eq!(desk.with_header(|h| h[name] = value.clone()), Err(Rejected::Invalid), "{name}");
+        assert_eq!(fixture.with_header(|h| h[name] = value.clone()), Err(VerifyError::Invalid), "{name}");
     }
     for kid in [json!("../../dev/null"), json!("' OR 1=1"), json!("k".repeat(10_000)), json!(1), json!(""), Value::Null] {
-        assert_eq!(desk.with_header(|h| h["kid"] = kid.clone()), Err(Rejected::Invalid), "kid {kid}");
+        assert_eq!(fixture.with_header(|h| h["kid"] = kid.clone()), Err(VerifyError::Invalid), "kid {kid}");
     }
     for name in ["alg", "typ", "kid"] {
-        let gone = desk.with_header(|h| drop(h.as_object_mut().expect("an object").remove(name)));
-        assert_eq!(gone, Err(Rejected::Invalid), "no {name}");
+        let gone = fixture.with_header(|h| drop(h.as_object_mut().expect("an object").remove(name)));
+        assert_eq!(gone, Err(VerifyError::Invalid), "no {name}");
     }
-    let (header, claims) = desk.parts();
+    let (header, claims) = fixture.parts();
     let twice = header.to_string().replacen('{', "{\"alg\":\"HS256\",", 1);
-    assert_eq!(desk.tokens.verify(&desk.forge(&twice, &claims.to_string())), Err(Rejected::Invalid));
+    assert_eq!(fixture.tokens.verify(&fixture.forge(&twice, &claims.to_string())), Err(VerifyError::Invalid));
 }
 
 #[test]
 fn tok_4_every_claim_is_there_of_its_type_and_ours() {
-    let desk = desk();
+    let fixture = fixture();
     for name in ["iss", "aud", "sub", "iat", "exp", "jti", "sid", "ver", "role", "permissions"] {
-        let gone = desk.with_claims(|c| drop(c.as_object_mut().expect("an object").remove(name)));
-        assert_eq!(gone, Err(Rejected::Invalid), "no {name}");
+        let gone = fixture.with_claims(|c| drop(c.as_object_mut().expect("an object").remove(name)));
+        assert_eq!(gone, Err(VerifyError::Invalid), "no {name}");
         if name != "permissions" {
-            assert_eq!(desk.with_claims(|c| c[name] = json!([c[name]])), Err(Rejected::Invalid), "{name} in a list");
-            assert_eq!(desk.with_claims(|c| c[name] = Value::Null), Err(Rejected::Invalid), "{name} null");
+            assert_eq!(fixture.with_claims(|c| c[name] = json!([c[name]])), Err(VerifyError::Invalid), "{name} in a list");
+            assert_eq!(fixture.with_claims(|c| c[name] = Value::Null), Err(VerifyError::Invalid), "{name} null");
         }
     }
     for (name, value) in [
@@ -174,39 +150,39 @@ fn tok_4_every_claim_is_there_of_its_type_and_ours() {
         ("nbf", json!(9_999_999_999_u64)),
         ("sub", json!("AA".repeat(16))),
     ] {
-        assert_eq!(desk.with_claims(|c| c[name] = value.clone()), Err(Rejected::Invalid), "{name} {value}");
+        assert_eq!(fixture.with_claims(|c| c[name] = value.clone()), Err(VerifyError::Invalid), "{name} {value}");
     }
-    let (header, claims) = desk.parts();
+    let (header, claims) = fixture.parts();
     for twice in ["\"role\":\"admin\"", "\"sub\":\"00\"", "\"exp\":9999999999"] {
         let claims = claims.to_string().replacen('{', &format!("{{{twice},"), 1);
-        assert_eq!(desk.tokens.verify(&desk.forge(&header.to_string(), &claims)), Err(Rejected::Invalid), "{twice} twice");
+        assert_eq!(fixture.tokens.verify(&fixture.forge(&header.to_string(), &claims)), Err(VerifyError::Invalid), "{twice} twice");
     }
-    assert!(desk.with_claims(|c| c["other"] = json!(1)).is_ok(), "unknown claims are ignored");
+    assert!(fixture.with_claims(|c| c["other"] = json!(1)).is_ok(), "unknown claims are ignored");
 }
 
 #[test]
 fn tok_5_time_is_exact() {
-    let desk = desk();
-    let now = desk.clock.now().secs();
+    let fixture = fixture();
+    let now = fixture.clock.now().secs();
     let lives = |iat: u64, exp: u64| {
-        desk.with_claims(|c| {
+        fixture.with_claims(|c| {
             c["iat"] = json!(iat);
             c["exp"] = json!(exp);
         })
     };
     assert!(lives(now - 10, now + 2).is_ok());
-    assert_eq!(lives(now - 10, now), Err(Rejected::Expired(Timestamp::from_secs(now))));
-    assert_eq!(lives(now, now + 901), Err(Rejected::Invalid), "longer than we issue");
-    assert_eq!(lives(now, now + 315_360_000), Err(Rejected::Invalid), "ten years");
-    assert_eq!(lives(now + 62, now + 600), Err(Rejected::Invalid), "from the future");
-    assert_eq!(lives(now, now - 1), Err(Rejected::Invalid), "over before it began");
-    assert_eq!(lives(u64::MAX, u64::MAX), Err(Rejected::Invalid));
+    assert_eq!(lives(now - 10, now), Err(VerifyError::Expired(Timestamp::from_secs(now))));
+    assert_eq!(lives(now, now + 901), Err(VerifyError::Invalid), "longer than we issue");
+    assert_eq!(lives(now, now + 315_360_000), Err(VerifyError::Invalid), "ten years");
+    assert_eq!(lives(now + 62, now + 600), Err(VerifyError::Invalid), "from the future");
+    assert_eq!(lives(now, now - 1), Err(VerifyError::Invalid), "over before it began");
+    assert_eq!(lives(u64::MAX, u64::MAX), Err(VerifyError::Invalid));
 }
 
 #[test]
 fn tok_6_size_characters_and_parts_are_checked_before_anything_is_decoded() {
-    let desk = desk();
-    let token = desk.issue();
+    let fixture = fixture();
+    let token = fixture.issue();
     let (head, tail) = token.split_at(token.len() / 2);
     for wrong in [
         String::new(),
@@ -226,76 +202,103 @@ fn tok_6_size_characters_and_parts_are_checked_before_anything_is_decoded() {
         token.rsplit_once('.').expect("parts").0.to_owned(),
         format!("{}.", token.rsplit_once('.').expect("parts").0),
     ] {
-        assert_eq!(desk.tokens.verify(&wrong), Err(Rejected::Invalid), "{} bytes", wrong.len());
+        assert_eq!(fixture.tokens.verify(&wrong), Err(VerifyError::Invalid), "{} bytes", wrong.len());
     }
 }
 
 #[test]
 fn every_last_character_but_the_right_one_is_refused() {
-    let desk = desk();
-    let token = desk.issue();
+    let fixture = fixture();
+    let token = fixture.issue();
     let (rest, last) = token.split_at(token.len() - 1);
     for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".chars() {
-        assert_eq!(desk.tokens.verify(&format!("{rest}{c}")).is_ok(), last.starts_with(c), "{c}");
+        assert_eq!(fixture.tokens.verify(&format!("{rest}{c}")).is_ok(), last.starts_with(c), "{c}");
     }
 }
 
 #[test]
 fn ops_7_tok_5_after_a_clock_was_ahead_tokens_live_no_longer_than_ever_and_those_of_then_are_refused() {
-    let desk = desk();
-    desk.clock.shift(86_400_000);
-    let ahead = desk.issue();
-    assert!(desk.tokens.verify(&ahead).is_ok());
-    desk.clock.shift(-86_400_000);
-    assert_eq!(desk.tokens.verify(&ahead), Err(Rejected::Invalid), "it would live for a day");
-    let token = desk.issue();
-    let verified = desk.tokens.verify(&token).expect("just issued");
-    assert!(verified.expires_in <= 900 && verified.expires_at <= desk.clock.now().plus(Duration::from_secs(900)));
-    desk.clock.shift(3_600_000);
-    assert!(matches!(desk.tokens.verify(&token), Err(Rejected::Expired(_))));
-    assert!(desk.tokens.verify(&desk.issue()).is_ok());
+    let fixture = fixture();
+    fixture.clock.shift(86_400_000);
+    let ahead = fixture.issue();
+    assert!(fixture.tokens.verify(&ahead).is_ok());
+    fixture.clock.shift(-86_400_000);
+    assert_eq!(fixture.tokens.verify(&ahead), Err(VerifyError::Invalid), "it would live for a day");
+    let token = fixture.issue();
+    let verified = fixture.tokens.verify(&token).expect("just issued");
+    assert!(verified.expires_in <= 900 && verified.expires_at <= fixture.clock.now().plus(Duration::from_secs(900)));
+    fixture.clock.shift(3_600_000);
+    assert!(matches!(fixture.tokens.verify(&token), Err(VerifyError::Expired(_))));
+    assert!(fixture.tokens.verify(&fixture.issue()).is_ok());
 }
 
 #[test]
 fn rev_1_a_token_that_is_over_or_revoked_still_proves_its_session_and_a_forged_one_nothing() {
-    let desk = desk();
-    let token = desk.issue();
-    desk.clock.shift(3_600_000);
-    assert!(matches!(desk.tokens.verify(&token), Err(Rejected::Expired(_))));
-    assert_eq!(desk.tokens.verify_origin(&token).expect("ours").session, desk.session.id);
-    assert_eq!(desk.tokens.verify_origin(&format!("{token}x")), None);
+    let fixture = fixture();
+    let token = fixture.issue();
+    fixture.clock.shift(3_600_000);
+    assert!(matches!(fixture.tokens.verify(&token), Err(VerifyError::Expired(_))));
+    assert_eq!(fixture.tokens.verify_origin(&token).expect("ours").session, fixture.session.id);
+    assert_eq!(fixture.tokens.verify_origin(&format!("{token}x")), None);
     let (header, mut claims) = inspect(&token).expect("reads");
     claims["aud"] = "another".into();
-    assert_eq!(desk.tokens.verify_origin(&desk.forge(&header.to_string(), &claims.to_string())), None);
+    assert_eq!(fixture.tokens.verify_origin(&fixture.forge(&header.to_string(), &claims.to_string())), None);
 }
 
 #[test]
 fn ops_7_rev_3_after_a_clock_was_set_back_revocations_are_remembered_as_long_as_tokens_live() {
-    let mut desk = desk();
-    desk.issue();
-    desk.session.ends_at = desk.clock.now().plus(Duration::from_secs(86_400));
+    let mut fixture = fixture();
+    fixture.issue();
+    fixture.session.ends_at = fixture.clock.now().plus(Duration::from_secs(86_400));
     for back in [-3_600_000, -40 * 86_400_000] {
-        desk.clock.shift(back);
-        let token = desk.issue();
-        assert!(desk.tokens.verify(&token).is_ok(), "born valid");
+        fixture.clock.shift(back);
+        let token = fixture.issue();
+        assert!(fixture.tokens.verify(&token).is_ok(), "born valid");
         let exp = inspect(&token).expect("reads").1["exp"].as_u64().expect("exp");
-        assert!(desk.tokens.last_expiry() >= Timestamp::from_secs(exp));
+        assert!(fixture.tokens.deny().until >= Timestamp::from_secs(exp));
     }
+}
+
+/// Condition of the deny list: a process that stands still between a commit and the token that follows from
+/// it issues no token that lives longer than what was revoked meanwhile is remembered.
+#[test]
+fn rev_9_a_token_is_dated_by_the_moment_its_verb_was_given_however_late_it_is_issued() {
+    let fixture = fixture();
+    let given = fixture.tokens.now();
+    // Another verb voids what this one has read, is committed, and is remembered for so long.
+    let until = fixture.tokens.deny().until;
+    fixture.denylist.committed(CommitEvent::TokensVoided { user: fixture.user.id, least_version: 4, until });
+    fixture.clock.sleep(600_000);
+    let token = fixture.issue_at(given);
+    let claims = inspect(&token).expect("reads").1;
+    assert_eq!(claims["iat"], given.secs());
+    assert!(Timestamp::from_secs(claims["exp"].as_u64().expect("exp")) < until);
+    assert_eq!(fixture.tokens.verify(&token), Err(VerifyError::Revoked));
+    assert!(fixture.tokens.verify_origin(&token).expect("ours").expires_in <= 300, "what it says of itself is true");
+}
+
+#[test]
+fn rev_6_after_everything_was_voided_new_tokens_are_good_at_once() {
+    let fixture = fixture();
+    let before = fixture.issue();
+    let Deny { until, .. } = fixture.tokens.deny();
+    fixture.denylist.committed(CommitEvent::AllVoidedBefore { moment: fixture.clock.now().next_second(), until });
+    assert_eq!(fixture.tokens.verify(&before), Err(VerifyError::Revoked));
+    assert!(fixture.tokens.verify(&fixture.issue()).is_ok(), "in the same second");
 }
 
 #[test]
 fn tok_11_two_tokens_in_one_second_differ() {
-    let desk = desk();
-    assert_ne!(desk.issue(), desk.issue());
+    let fixture = fixture();
+    assert_ne!(fixture.issue(), fixture.issue());
 }
 
 #[test]
 fn a_token_never_outlives_its_session() {
-    let mut desk = desk();
-    desk.session.ends_at = desk.clock.now().plus(Duration::from_secs(60));
-    let issued = desk.tokens.issue(&desk.user, &[], &desk.session);
-    assert!(issued.expires_in <= 60);
-    assert!(desk.tokens.verify(&issued.token).is_ok());
+    let mut fixture = fixture();
+    fixture.session.ends_at = fixture.clock.now().plus(Duration::from_secs(60));
+    let verified = fixture.tokens.verify(&fixture.issue()).expect("just issued");
+    assert!(verified.expires_in <= 60);
 }
 
 /// Wycheproof's signatures: ours agrees with each verdict, and none is an access token of ours,
@@ -303,16 +306,16 @@ fn a_token_never_outlives_its_session() {
 #[test]
 fn tok_1_6_the_wycheproof_vectors_for_hs256_are_judged_as_they_should_be() {
     let secret = BASE64URL_NOPAD.decode(b"-ebuDNsVZ2iJtoZ-akfXTSCt4UO2cruLCsbWlBinggE").expect("base64url");
-    let mut desk = desk();
-    desk.keyring.access = crate::keyring::Ring::of("kid-aes-sign", secret);
-    let tokens = AccessTokens::new(&desk.keyring, config::Tokens::default(), desk.clock.clone(), Arc::new(Revocation::default()));
-    let key = &tokens.keys[0];
+    let mut fixture = fixture();
+    fixture.keyring.access = crate::keyring::Ring::of("kid-aes-sign", secret);
+    let tokens = AccessTokens::new(&fixture.keyring, config::Tokens::default(), fixture.clock.clone(), fixture.denylist);
+    let key = tokens.keys.current();
     let vectors = include_str!("../../../tests/vectors/jws_hs256.txt").lines().filter(|line| !line.starts_with('#'));
     let mut genuine = 0;
     for vector in vectors {
         let mut fields = vector.splitn(3, ' ');
         let [case, result, token] = std::array::from_fn(|_| fields.next().expect("three fields"));
-        assert_eq!(tokens.verify(token), Err(Rejected::Invalid), "case {case}");
+        assert_eq!(tokens.verify(token), Err(VerifyError::Invalid), "case {case}");
         let parts: Vec<_> = token.split('.').collect();
         let verified = match parts[..] {
             [header, payload, signature] => key.has_signed(&format!("{header}.{payload}"), signature),

@@ -80,7 +80,7 @@ impl Throttle {
     ///
     /// # Errors
     /// [`Limited`], before any work is done (LIM-1, LIM-2, LIM-3).
-    pub fn sign_in(&self, account: AccountKey, origin: Origin) -> Result<Attempt<'_>, Limited> {
+    pub fn charge_login(&self, account: AccountKey, origin: Origin) -> Result<Attempt<'_>, Limited> {
         let place = match origin {
             Origin::Stranger(prefix) => return self.stranger(account, prefix),
             Origin::KnownDevice(device, _) => Place::Device(device.id),
@@ -115,7 +115,7 @@ impl Throttle {
     ///
     /// # Errors
     /// [`Limited`].
-    pub fn change_password(&self, user: UserId, from: AddressPrefix) -> Result<Attempt<'_>, Limited> {
+    pub fn charge_password_change(&self, user: UserId, from: AddressPrefix) -> Result<Attempt<'_>, Limited> {
         let mut attempt = Attempt::new(Caller::new(AccountKey::of_user(user), from, Standing::SignedIn));
         attempt.settling.push(settling(self.own.attempt(user)?));
         attempt.work.push(self.own_hashes.charge_many(&user, 2)?);
@@ -221,12 +221,12 @@ impl Attempt<'_> {
     }
 
     /// The password was wrong.
-    pub fn failed(mut self) {
+    pub fn count_failure(mut self) {
         self.settle(Outcome::Failed);
     }
 
     /// The password was right.
-    pub fn succeeded(mut self) {
+    pub fn refund(mut self) {
         self.settle(Outcome::Succeeded);
     }
 

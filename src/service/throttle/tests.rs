@@ -36,9 +36,9 @@ fn ada() -> AccountKey {
 /// A wrong password, hashed.
 #[track_caller]
 fn fail(throttle: &Throttle, account: AccountKey, origin: Origin) {
-    let attempt = throttle.sign_in(account, origin).expect("free");
+    let attempt = throttle.charge_login(account, origin).expect("free");
     attempt.caller().begin();
-    attempt.failed();
+    attempt.count_failure();
 }
 
 fn policy(outcome: Result<Attempt<'_>, Limited>) -> &'static str {
@@ -51,18 +51,18 @@ fn lim_1_after_five_failures_the_account_must_wait_from_there_and_nowhere_else()
     for _ in 0..5 {
         fail(&throttle, ada(), stranger(HERE));
     }
-    let limited = throttle.sign_in(ada(), stranger(HERE)).err().expect("limited");
+    let limited = throttle.charge_login(ada(), stranger(HERE)).err().expect("limited");
     assert_eq!((limited.policy, limited.quota, limited.retry_after), ("login", 5, Duration::from_secs(1)));
-    assert!(throttle.sign_in(ada(), stranger(far(1))).is_ok());
-    assert!(throttle.sign_in(AccountKey::of("eve@example.org"), stranger(HERE)).is_ok());
+    assert!(throttle.charge_login(ada(), stranger(far(1))).is_ok());
+    assert!(throttle.charge_login(AccountKey::of("eve@example.org"), stranger(HERE)).is_ok());
     // LIM-7: another spelling is the same account.
-    assert!(throttle.sign_in(AccountKey::of(" ADA@Example.org "), stranger(HERE)).is_err());
+    assert!(throttle.charge_login(AccountKey::of(" ADA@Example.org "), stranger(HERE)).is_err());
 }
 
 #[test]
 fn lim_10_parallel_tries_cannot_pass_together() {
     let throttle = throttle();
-    let tries: Vec<_> = (0..50).map(|_| throttle.sign_in(ada(), stranger(HERE))).collect();
+    let tries: Vec<_> = (0..50).map(|_| throttle.charge_login(ada(), stranger(HERE))).collect();
     assert_eq!(tries.iter().filter(|t| t.is_ok()).count(), 5);
 }
 
@@ -70,15 +70,15 @@ fn lim_10_parallel_tries_cannot_pass_together() {
 fn lim_2_failures_of_an_address_count_over_all_accounts_and_successes_do_not() {
     let throttle = with_room_to_hash();
     for n in 0..200 {
-        throttle.sign_in(AccountKey::of(&format!("good{n}")), stranger(HERE)).expect("successes cost nothing").succeeded();
+        throttle.charge_login(AccountKey::of(&format!("good{n}")), stranger(HERE)).expect("successes cost nothing").refund();
     }
     for n in 0..50 {
         fail(&throttle, AccountKey::of(&format!("bad{n}")), stranger(HERE));
     }
-    let limited = throttle.sign_in(AccountKey::of("bad50"), stranger(HERE)).err().expect("limited");
+    let limited = throttle.charge_login(AccountKey::of("bad50"), stranger(HERE)).err().expect("limited");
     assert_eq!((limited.policy, limited.quota), ("login-address", 50));
     assert!(limited.retry_after <= Duration::from_secs(18));
-    assert!(throttle.sign_in(AccountKey::of("bad50"), stranger(far(7))).is_ok());
+    assert!(throttle.charge_login(AccountKey::of("bad50"), stranger(far(7))).is_ok());
 }
 
 #[test]
@@ -86,10 +86,10 @@ fn lim_9_every_hash_begun_counts_whatever_came_of_it() {
     let throttle = throttle();
     let mut attempts = 0;
     let limited = loop {
-        match throttle.sign_in(AccountKey::of(&format!("own{attempts}")), stranger(HERE)) {
+        match throttle.charge_login(AccountKey::of(&format!("own{attempts}")), stranger(HERE)) {
             Ok(attempt) => {
                 attempt.caller().begin();
-                attempt.succeeded();
+                attempt.refund();
             }
             Err(limited) => break limited,
         }
@@ -98,24 +98,24 @@ fn lim_9_every_hash_begun_counts_whatever_came_of_it() {
     assert_eq!((attempts, limited.policy, limited.quota), (30, "hash", 30));
     assert!(limited.retry_after <= Duration::from_secs(2));
     assert_eq!(policy(throttle.register(ada(), HERE)), "hash", "registering hashes too");
-    assert!(throttle.sign_in(ada(), stranger(far(1))).is_ok(), "other addresses are not held up");
-    assert!(throttle.sign_in(ada(), Origin::KnownPrefix(HERE)).is_ok(), "nor who is known there");
-    assert!(throttle.change_password(USER, HERE).is_ok(), "nor who is signed in there");
+    assert!(throttle.charge_login(ada(), stranger(far(1))).is_ok(), "other addresses are not held up");
+    assert!(throttle.charge_login(ada(), Origin::KnownPrefix(HERE)).is_ok(), "nor who is known there");
+    assert!(throttle.charge_password_change(USER, HERE).is_ok(), "nor who is signed in there");
 }
 
 #[test]
 fn lim_9_who_hangs_up_once_the_hash_was_begun_has_failed_and_before_it_nothing_counts() {
     let throttle = throttle();
     for _ in 0..200 {
-        drop(throttle.sign_in(ada(), stranger(HERE)).expect("free"));
+        drop(throttle.charge_login(ada(), stranger(HERE)).expect("free"));
         drop(throttle.register(ada(), HERE).expect("free"));
     }
     for _ in 0..5 {
-        let attempt = throttle.sign_in(ada(), stranger(HERE)).expect("free");
+        let attempt = throttle.charge_login(ada(), stranger(HERE)).expect("free");
         attempt.caller().begin();
         drop(attempt);
     }
-    assert_eq!(policy(throttle.sign_in(ada(), stranger(HERE))), "login");
+    assert_eq!(policy(throttle.charge_login(ada(), stranger(HERE))), "login");
     for _ in 0..20 {
         throttle.register(ada(), HERE).expect("free").caller().begin();
     }
@@ -128,22 +128,22 @@ fn lim_3_strangers_from_everywhere_hold_up_nobody_who_is_known() {
     for n in 0..100 {
         fail(&throttle, ada(), stranger(far(n)));
     }
-    let limited = throttle.sign_in(ada(), stranger(far(100))).err().expect("limited");
+    let limited = throttle.charge_login(ada(), stranger(far(100))).err().expect("limited");
     assert_eq!(limited.policy, "login-account");
     assert!(limited.retry_after <= Duration::from_secs(60));
     for origin in [device(2), Origin::KnownPrefix(HERE), Origin::KnownPrefix(far(5))] {
-        throttle.sign_in(ada(), origin).expect("known").succeeded();
+        throttle.charge_login(ada(), origin).expect("known").refund();
         // Their own tries are counted too.
         for _ in 0..5 {
             fail(&throttle, ada(), origin);
         }
-        assert_eq!(policy(throttle.sign_in(ada(), origin)), "login", "{origin:?}");
+        assert_eq!(policy(throttle.charge_login(ada(), origin)), "login", "{origin:?}");
     }
-    throttle.sign_in(ada(), device(3)).expect("another device").succeeded();
-    throttle.change_password(USER, far(1)).expect("who is signed in").succeeded();
+    throttle.charge_login(ada(), device(3)).expect("another device").refund();
+    throttle.charge_password_change(USER, far(1)).expect("who is signed in").refund();
     throttle.unlock(ada(), USER);
     for origin in [stranger(far(1)), stranger(far(101)), device(2), Origin::KnownPrefix(HERE)] {
-        assert!(throttle.sign_in(ada(), origin).is_ok(), "{origin:?} after it was unlocked");
+        assert!(throttle.charge_login(ada(), origin).is_ok(), "{origin:?} after it was unlocked");
     }
 }
 
@@ -155,7 +155,7 @@ fn lim_3_what_known_devices_fail_counts_for_the_account() {
             fail(&throttle, ada(), device(id));
         }
     }
-    assert_eq!(policy(throttle.sign_in(ada(), stranger(HERE))), "login-account", "a hundred failures");
+    assert_eq!(policy(throttle.charge_login(ada(), stranger(HERE))), "login-account", "a hundred failures");
 }
 
 #[test]
@@ -165,9 +165,9 @@ fn lim_3_the_last_try_is_not_for_who_has_failed_before() {
         fail(&throttle, ada(), stranger(AddressPrefix::V6(n / 5)));
     }
     // Neither from there nor from next door.
-    assert_eq!(policy(throttle.sign_in(ada(), stranger(AddressPrefix::V6(19)))), "login-account");
-    assert_eq!(policy(throttle.sign_in(ada(), stranger(AddressPrefix::V6(5000)))), "login-account");
-    throttle.sign_in(ada(), stranger(far(1))).expect("it was kept").succeeded();
+    assert_eq!(policy(throttle.charge_login(ada(), stranger(AddressPrefix::V6(19)))), "login-account");
+    assert_eq!(policy(throttle.charge_login(ada(), stranger(AddressPrefix::V6(5000)))), "login-account");
+    throttle.charge_login(ada(), stranger(far(1))).expect("it was kept").refund();
 }
 
 #[test]
@@ -184,12 +184,12 @@ fn lim_4_registrations_refreshes_and_password_changes_have_their_own_limits() {
     assert_eq!((0..100).filter(|_| throttle.refresh(session).is_ok()).count(), 30);
     assert!(throttle.refresh(SessionId::from_bytes([2; 16])).is_ok());
     for _ in 0..5 {
-        let attempt = throttle.change_password(USER, HERE).expect("free");
+        let attempt = throttle.charge_password_change(USER, HERE).expect("free");
         attempt.caller().begin();
-        attempt.failed();
+        attempt.count_failure();
     }
-    assert_eq!(policy(throttle.change_password(USER, far(1))), "password", "wherever they are");
-    assert!(throttle.change_password(UserId::from_bytes([2; 16]), HERE).is_ok());
+    assert_eq!(policy(throttle.charge_password_change(USER, far(1))), "password", "wherever they are");
+    assert!(throttle.charge_password_change(UserId::from_bytes([2; 16]), HERE).is_ok());
 }
 
 #[test]
@@ -205,8 +205,8 @@ fn lim_5_a_wider_prefix_has_a_multiple_of_what_one_has() {
     for n in 0..8 * 50 {
         fail(&throttle, AccountKey::of(&n.to_string()), stranger(AddressPrefix::V6(n)));
     }
-    assert_eq!(policy(throttle.sign_in(ada(), stranger(AddressPrefix::V6(5000)))), "login-address");
-    assert!(throttle.sign_in(ada(), stranger(far(1))).is_ok());
+    assert_eq!(policy(throttle.charge_login(ada(), stranger(AddressPrefix::V6(5000)))), "login-address");
+    assert!(throttle.charge_login(ada(), stranger(far(1))).is_ok());
 }
 
 #[test]

@@ -1,16 +1,23 @@
 //! The boundary beneath the store: ordered bytes, atomic work, durable before it is answered.
 //!
-//! An engine is a handful of methods, so that another one (on a network, or one that fails on
-//! purpose) can take sled's place without a line changing above.
+//! An engine is a handful of methods. Nothing above it knows where the bytes lie, and nothing in it knows
+//! what they mean, so another engine can take sled's place without a line changing above.
 
+#[cfg(test)]
+pub(super) mod conformance;
+pub mod memory;
 pub mod overlay;
 pub mod sled;
 
 use super::Error;
-use std::{ops::ControlFlow, path::Path};
+use futures_util::future::BoxFuture;
+use std::{fmt, ops::ControlFlow};
 
 /// Called for each row of a scan, in key order; `Break` ends it.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// Reads something. An engine may call it more than once: it must begin anew each time.
+pub type Look<'a> = dyn FnMut(&dyn Reads) -> Result<(), Error> + Send + 'a;
 
 /// Reading.
 pub trait Reads {
@@ -37,42 +44,79 @@ pub trait Tx {
     fn delete(&mut self, key: Vec<u8>);
 }
 
-/// How badly a piece of work must be done when there is hardly any room left.
+/// Which work is still done when there is hardly any room left on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
-    /// Refused while there is still room for what is urgent.
-    Ordinary,
+pub enum Priority {
+    /// Refused while there is still room for revocations.
+    Normal,
     /// Takes something away from somebody: refused last.
-    Urgent,
+    Revocation,
 }
 
 /// A piece of work: runs as one transaction and is told when that is durable.
 pub trait Work: Send {
-    /// Reads and writes. May be run more than once, so it has no effect but on `tx` and itself (I4).
+    /// Reads and writes. May be run more than once, so it changes nothing but `tx` and itself, and reads
+    /// no clock and no memory that others write (I4).
     ///
     /// # Errors
     /// Whatever it returns undoes all it wrote.
     fn run(&mut self, tx: &mut dyn Tx) -> Result<(), Error>;
 
-    /// How badly it must be done.
-    fn need(&self) -> Need;
+    /// What is done with it when the disk is nearly full.
+    fn priority(&self) -> Priority;
 
-    /// The work is durable, or failed and is undone. Works are finished in the order of their commits.
+    /// Keys it will want first: an engine on a network fetches them all at once. A hint, nothing more.
+    fn hints(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    /// The work is durable, or failed and is undone. An engine that commits several at once finishes them
+    /// in any order.
     fn finish(self: Box<Self>, result: Result<(), Error>);
 }
 
 /// A database engine.
 pub trait Engine: Send + Sync {
-    /// Reads of what is committed, durable or not yet. Never to be used inside a [`Work`].
-    fn reads(&self) -> &dyn Reads;
+    /// Reads what is committed. Never to be used inside a [`Work`], which has its own reads.
+    fn view<'a>(&'a self, look: &'a mut Look<'a>) -> BoxFuture<'a, Result<(), Error>>;
 
     /// Queues a piece of work; [`Work::finish`] tells the rest.
     fn submit(&self, work: Box<dyn Work>);
 
     /// Whether writes are accepted.
     fn is_writable(&self) -> bool;
+
+    /// Whether the database was found older than it was last seen: commits that were acknowledged are
+    /// missing. It stays so, over restarts too, until [`Engine::accept_rollback`].
+    fn was_rolled_back(&self) -> bool {
+        false
+    }
+
+    /// What follows from the rollback is durable: from here on the database as it is counts.
+    fn accept_rollback(&self) {}
 }
 
-/// Opens an engine on the database in a directory. Below so many bytes of room it takes only what is
-/// urgent.
-pub type Open = fn(&Path, u64) -> Result<Box<dyn Engine>, Error>;
+/// Reads that a start does before anything else. An engine that may hang or crash on damage does them
+/// where it can be watched.
+pub type FirstLook = fn(&dyn Reads) -> Result<(), Error>;
+
+/// Where a database is kept, and how it is opened. Displayed, it names the place for a person.
+pub trait Storage: fmt::Display + Send + Sync {
+    /// Whether a start has begun to make a database here.
+    fn is_begun(&self) -> bool;
+
+    /// Whether there is a database: a keyring without one is never taken for a new installation.
+    fn is_there(&self) -> bool;
+
+    /// Opens the database, making it if there is none.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::Storage`], [`Error::Corrupt`].
+    fn open(&self, look: FirstLook) -> Result<Box<dyn Engine>, Error>;
+
+    /// Moves away what a start that never finished has left, for a new one to be made.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    fn set_aside(&self) -> Result<(), Error>;
+}

@@ -1,13 +1,24 @@
-//! sled as the engine: one tree for all tables, one writer thread for all writes (ADR 2).
+//! sled as the engine: one tree for all tables, one writer thread for all writes (ADR 2). Everything that is
+//! so because the engine is sled is in this folder: its files and their names, the lock it lets go of
+//! late, the damage on which it hangs or panics, the tail it may lose, the room on the disk it needs.
 //!
 //! Architecture invariant: nothing outside this folder names sled (I1), and no sled transaction is
 //! ever opened: the writer is alone, so a batch of what its works staged is the transaction, and
 //! the closure that deadlocks when it reads the tree does not exist.
 
+mod marker;
+mod storage;
 mod writer;
 
-use super::{Engine, Reads, Visit, Work};
+pub use storage::{FILES, OPENING_THREAD, SledStorage};
+
+use super::{Engine, Look, Reads, Visit, Work};
 use crate::store::Error;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, ready},
+};
+use marker::Marker;
 use std::{fs::File, ops::Bound, path::Path};
 use writer::Writer;
 
@@ -23,12 +34,13 @@ pub struct Sled {
 }
 
 impl Sled {
-    /// Opens the database in `directory`, which sled creates when it is missing. Below `min_free`
-    /// bytes of room it takes only what is urgent.
+    /// Opens the database in `directory`, which sled creates when it is missing. With less than `min_free`
+    /// bytes of room on the disk it writes revocations alone. `marker` is the file beside it by which a
+    /// rollback is noticed.
     ///
     /// # Errors
     /// [`Error::InUse`], [`Error::Storage`], [`Error::Corrupt`].
-    pub fn open(directory: &Path, min_free: u64) -> Result<Self, Error> {
+    pub fn open(directory: &Path, min_free: u64, marker: &Path) -> Result<Self, Error> {
         let db = sled::Config::new()
             .path(directory)
             .cache_capacity(CACHE_CAPACITY)
@@ -41,22 +53,15 @@ impl Sled {
             })?;
         let tree = db.open_tree(TREE)?;
         let file = File::open(directory.join("db")).map_err(|error| Error::Storage(format!("db: {error}").into()))?;
-        let writer = Writer::start(db, tree.clone(), file, min_free)?;
+        let marker = Marker::open(&db, marker)?;
+        let writer = Writer::start(db, tree.clone(), file, min_free, marker)?;
         Ok(Self { tree, writer })
     }
 }
 
-/// [`Sled::open`], as any engine is opened.
-///
-/// # Errors
-/// The same.
-pub fn open(directory: &Path, min_free: u64) -> Result<Box<dyn Engine>, Error> {
-    Ok(Box::new(Sled::open(directory, min_free)?))
-}
-
 impl Engine for Sled {
-    fn reads(&self) -> &dyn Reads {
-        &self.tree
+    fn view<'a>(&'a self, look: &'a mut Look<'a>) -> BoxFuture<'a, Result<(), Error>> {
+        ready(look(&self.tree)).boxed()
     }
 
     fn submit(&self, work: Box<dyn Work>) {
@@ -65,6 +70,14 @@ impl Engine for Sled {
 
     fn is_writable(&self) -> bool {
         self.writer.is_writable()
+    }
+
+    fn was_rolled_back(&self) -> bool {
+        self.writer.was_rolled_back()
+    }
+
+    fn accept_rollback(&self) {
+        self.writer.accept_rollback();
     }
 }
 
@@ -93,6 +106,64 @@ impl From<sled::Error> for Error {
         match error {
             sled::Error::Corruption { .. } => Self::Corrupt(error.to_string().into()),
             other => Self::Storage(other.to_string().into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::engine::conformance;
+
+    #[test]
+    fn sled_keeps_what_every_engine_promises() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut number = 0;
+        conformance::run(|| {
+            number += 1;
+            let place = dir.path().join(number.to_string());
+            Box::new(Sled::open(&place, 0, &place.join("marker")).expect("opens"))
+        });
+    }
+
+    #[test]
+    fn sto_14_a_database_put_back_to_an_older_state_is_noticed_until_that_is_accepted() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (place, marker) = (dir.path().join("db"), dir.path().join("marker"));
+        let open = || Sled::open(&place, 0, &marker).expect("opens");
+        let write = |sled: &Sled, value: u8| conformance::put(sled, b"k", &[value]);
+        let sled = open();
+        assert!(!sled.was_rolled_back(), "a new one");
+        write(&sled, 1);
+        // Closed, it notes how far it has come.
+        drop(sled);
+        let copy = dir.path().join("copy");
+        copy_all(&place, &copy);
+        let sled = open();
+        assert!(!sled.was_rolled_back());
+        write(&sled, 2);
+        drop(sled);
+        std::fs::remove_dir_all(&place).expect("removed");
+        copy_all(&copy, &place);
+        for _ in 0..2 {
+            let sled = open();
+            assert!(sled.was_rolled_back(), "an older copy");
+            write(&sled, 3);
+        }
+        let sled = open();
+        sled.accept_rollback();
+        write(&sled, 4);
+        drop(sled);
+        assert!(!open().was_rolled_back());
+    }
+
+    fn copy_all(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).expect("made");
+        for entry in std::fs::read_dir(from).expect("a directory") {
+            let entry = entry.expect("an entry");
+            if entry.path().is_file() {
+                std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+            }
         }
     }
 }

@@ -3,9 +3,12 @@
 //! sled's `flush` is `sync_file_range` on Linux, which empties no disk cache; so the order is batch,
 //! flush, `fdatasync` of sled's file, and only then an answer (STO-1).
 
-use super::super::{
-    Need, Work,
-    overlay::{self, Staged},
+use super::{
+    super::{
+        Priority, Work,
+        overlay::{self, Staged},
+    },
+    marker::Marker,
 };
 use crate::store::Error;
 use parking_lot::Mutex;
@@ -34,6 +37,7 @@ pub struct Writer {
     queue: Option<mpsc::Sender<Queued>>,
     thread: Option<JoinHandle<()>>,
     state: Arc<State>,
+    rolled_back: Arc<AtomicBool>,
 }
 
 /// A work, and the runtime that waits for it, if it is one that does.
@@ -52,16 +56,17 @@ struct State {
 
 impl Writer {
     /// Starts the thread that owns all writes to `tree`, whose bytes end up in `file`.
-    /// Below `min_free` bytes of room, only what is urgent is written.
-    pub fn start(db: sled::Db, tree: sled::Tree, file: File, min_free: u64) -> Result<Self, Error> {
+    /// With less than `min_free` bytes of room, revocations alone are written.
+    pub fn start(db: sled::Db, tree: sled::Tree, file: File, min_free: u64, marker: Marker) -> Result<Self, Error> {
         let (queue, works) = mpsc::channel();
         let state = Arc::new(State { failed: AtomicBool::new(false), full: AtomicBool::new(false) });
-        let mut disk = Disk { db, tree, file, min_free, looked: None, tried: Arc::default(), state: Arc::clone(&state) };
+        let rolled_back = Arc::clone(&marker.rolled_back);
+        let mut disk = Disk { db, tree, file, min_free, marker, looked: None, tried: Arc::default(), state: Arc::clone(&state) };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || disk.run(&works))
             .map_err(|error| Error::Storage(format!("no thread for the writer: {error}").into()))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), state })
+        Ok(Self { queue: Some(queue), thread: Some(thread), state, rolled_back })
     }
 
     pub fn submit(&self, work: Box<dyn Work>) {
@@ -76,6 +81,14 @@ impl Writer {
 
     pub fn is_writable(&self) -> bool {
         !self.state.failed.load(Ordering::Relaxed) && !self.state.full.load(Ordering::Relaxed)
+    }
+
+    pub fn was_rolled_back(&self) -> bool {
+        self.rolled_back.load(Ordering::Relaxed)
+    }
+
+    pub fn accept_rollback(&self) {
+        self.rolled_back.store(false, Ordering::Relaxed);
     }
 }
 
@@ -109,6 +122,7 @@ struct Disk {
     tree: sled::Tree,
     file: File,
     min_free: u64,
+    marker: Marker,
     /// When the free space was last looked at.
     looked: Option<Instant>,
     /// Works to be finished, in the order of their commits.
@@ -126,24 +140,26 @@ impl Disk {
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     // Whatever a runtime that is gone left unfinished.
                     finish_all(&self.tried);
+                    self.mark(self.marker.is_due_at_the_end());
                     return;
                 }
             };
             self.look();
+            self.mark(self.marker.is_due());
             let Some(first) = first else { continue };
             let (mut group, runtimes): (Vec<_>, Vec<_>) = gather(first, works).into_iter().unzip();
             if self.state.full.load(Ordering::Relaxed) {
-                let (urgent, refused): (Vec<_>, Vec<_>) = group.into_iter().partition(|work| work.need() == Need::Urgent);
+                let (revocations, refused): (Vec<_>, Vec<_>) = group.into_iter().partition(|work| work.priority() == Priority::Revocation);
                 refused.into_iter().for_each(|work| work.finish(Err(Error::Full)));
-                group = urgent;
+                group = revocations;
             }
             let tried = self.commit(group);
             self.finish(tried, runtimes.into_iter().flatten().next());
         }
     }
 
-    /// Finishes works on the runtime that waits for them, all in one go: from here each would wake it,
-    /// and on a busy core it would then run at once, for that one alone.
+    /// Sends all replies from one task on the callers' runtime. Replying from this thread would wake the
+    /// runtime once per caller, which on a single core means one context switch per commit.
     fn finish(&self, tried: Vec<Tried>, runtime: Option<Handle>) {
         self.tried.lock().extend(tried);
         let tried = Arc::clone(&self.tried);
@@ -175,7 +191,22 @@ impl Disk {
         }
     }
 
-    fn commit(&self, mut group: Vec<Box<dyn Work>>) -> Vec<Tried> {
+    /// Notes how far the database has come. Its failure is the next write's to report.
+    fn mark(&mut self, is_due: bool) {
+        if !is_due || self.state.failed.load(Ordering::Relaxed) {
+            return;
+        }
+        let durable = catch_unwind(AssertUnwindSafe(|| self.marker.advance().and_then(|()| self.sync()))).unwrap_or(Err(Error::Panicked));
+        match durable {
+            Ok(()) => self.marker.note(),
+            Err(error) => {
+                self.state.failed.store(true, Ordering::Relaxed);
+                tracing::error!(%error, "storage failed; read-only until a restart");
+            }
+        }
+    }
+
+    fn commit(&mut self, mut group: Vec<Box<dyn Work>>) -> Vec<Tried> {
         let mut writes = Writes::default();
         let results: Vec<_> =
             group.iter_mut().map(|work| overlay::run(&self.tree, &writes.rows, &mut **work).map(|own| writes.stage(own))).collect();
@@ -185,7 +216,7 @@ impl Disk {
 
     /// Writes a group's rows and makes them durable. After a failure nothing is known of what reached the
     /// disk, so no further write is tried until a restart has read it back (STO-4).
-    fn write(&self, writes: Writes) -> Result<(), Error> {
+    fn write(&mut self, writes: Writes) -> Result<(), Error> {
         if self.state.failed.load(Ordering::Relaxed) {
             return Err(Error::ReadOnly);
         }
@@ -194,6 +225,8 @@ impl Disk {
         if let Err(error) = &durable {
             self.state.failed.store(true, Ordering::Relaxed);
             tracing::error!(%error, "storage failed; read-only until a restart");
+        } else {
+            self.marker.committed();
         }
         durable
     }
@@ -217,6 +250,10 @@ impl Disk {
         for key in keys {
             self.tree.get(key)?;
         }
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<(), Error> {
         self.db.flush()?;
         self.file.sync_data().map_err(|error| Error::Storage(format!("fdatasync: {error}").into()))
     }

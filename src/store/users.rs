@@ -1,13 +1,12 @@
-//! Verbs on accounts. The e-mail index and the count of admins live in the same transaction as the row.
+//! Verbs on users. The e-mail index and the count of admins live in the same transaction as the row.
 
 use super::{
-    Change, Error, Store, Transaction,
+    CommitEvent, Error, Store,
     engine::Reads,
+    rows::{Deny, begin_session, end_all_sessions, put_user, void_tokens},
     schema::{ACTIVE_ADMINS, INVITES, SETUP, Setup, USERS, USERS_BY_EMAIL},
-    sessions::{Remember, begin_session, end_all_of},
-    standings,
 };
-use crate::domain::{Email, Invite, InviteId, Role, RolePolicy, Session, Timestamp, User, UserId};
+use crate::domain::{Email, Event, Invite, InviteId, Role, RolePolicy, Session, Timestamp, User, UserId};
 use std::{
     ops::ControlFlow,
     sync::{Arc, LazyLock},
@@ -24,17 +23,17 @@ static NOBODY: LazyLock<(UserId, Vec<u8>)> = LazyLock::new(|| {
         role: "viewer".parse().expect("a name"),
         disabled: false,
         email_verified: false,
-        version: 0,
+        token_version: 0,
         epoch: 0,
         created_at: Timestamp::from_secs(0),
     };
-    let sealed = USERS.seal(&user.id, &user).expect("a row within its limit");
-    (user.id, sealed)
+    let row = USERS.encode_row(&user.id, &user).expect("a row within its limit");
+    (user.id, row)
 });
 
 /// What entitles somebody to a new account; used up in the transaction that makes it (AUT-12).
 #[derive(Debug, Clone)]
-pub enum Admission {
+pub enum RegistrationProof {
     /// Nothing is needed: registration is open.
     Open,
     /// An operator makes it, and vouches for its address.
@@ -56,9 +55,11 @@ pub struct NewAccount {
     /// A session that this browser held before; it ends (REF-13).
     pub replaces: Option<crate::domain::SessionId>,
     /// What entitles to it.
-    pub admission: Admission,
-    /// Until when the replaced session is remembered.
-    pub remember: Remember,
+    pub proof: RegistrationProof,
+    /// How the end of the replaced session is remembered.
+    pub deny: Deny,
+    /// What is recorded when the account is made. Its role is added.
+    pub event: Event,
 }
 
 /// What became of a [`NewAccount`].
@@ -69,7 +70,7 @@ pub enum Created {
     /// Somebody has that address (AUT-3).
     EmailTaken,
     /// The invitation or set-up link is unknown, used or expired.
-    NotAdmitted,
+    Refused,
 }
 
 /// What became of a change to a user.
@@ -85,16 +86,37 @@ pub enum UserChange {
     NotPermitted,
 }
 
-/// Whether a user as they are when the change is made may be changed by whoever asks for it.
-pub type Permit = Box<dyn Fn(&User) -> bool + Send>;
+/// Whether the actor may change this user.
+pub type Authorize = Box<dyn Fn(&User) -> bool + Send>;
 
-/// What a change to a user costs them.
-enum Cost {
-    /// Nothing: no token says what was changed.
+/// Whom to change, and for whom.
+pub struct ChangeRequest {
+    /// The user.
+    pub user: UserId,
+    /// Whether the actor may change them: asked where the change is made, for the user's role may be another one
+    /// by then.
+    pub authorize: Authorize,
+    /// How what is revoked is remembered.
+    pub deny: Deny,
+    /// What is recorded when it is done.
+    pub event: Event,
+}
+
+/// Which access tokens a change to a user voids.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Voids {
+    /// None: no token says what was changed.
     Nothing,
-    /// Every access token is void; sessions go on.
+    /// All of theirs.
     Tokens,
-    /// Every session ends, and whatever they handed out is void.
+}
+
+/// What else it ends.
+#[derive(PartialEq, Eq)]
+enum Ends {
+    /// Nothing: sessions go on.
+    Nothing,
+    /// Every session, and whatever they handed out.
     Everything,
 }
 
@@ -105,11 +127,11 @@ impl Store {
     /// The engine's own.
     pub async fn create_account(&self, new: NewAccount) -> Result<Created, Error> {
         self.transact(move |t| {
-            let NewAccount { mut user, session, replaces, admission, remember } = new.clone();
-            match admission {
-                Admission::Open => {}
-                Admission::Operator => user.email_verified = true,
-                Admission::Invite(id, ref code_hash, ref policy) => match INVITES.get(t.reads(), &id)? {
+            let NewAccount { mut user, session, replaces, proof, deny, event } = new.clone();
+            match proof {
+                RegistrationProof::Open => {}
+                RegistrationProof::Operator => user.email_verified = true,
+                RegistrationProof::Invite(id, ref code_hash, ref policy) => match INVITES.get(t.reads(), &id)? {
                     Some(invite)
                         if same(&invite.code_hash, code_hash)
                             && user.created_at < invite.expires_at
@@ -119,31 +141,34 @@ impl Store {
                         user.email_verified = invite.email.is_some();
                         user.role = invite.role;
                     }
-                    _ => return Ok(Created::NotAdmitted),
+                    _ => return Ok(Created::Refused),
                 },
-                Admission::Setup(ref token_hash) => match SETUP.get(t.reads(), &())? {
+                RegistrationProof::Setup(ref token_hash) => match SETUP.get(t.reads(), &())? {
                     Some(setup)
-                        if same(&setup.token_hash, token_hash) && user.created_at < setup.expires_at && other_admin(t, None)?.is_none() =>
+                        if same(&setup.token_hash, token_hash)
+                            && user.created_at < setup.expires_at
+                            && other_admin(t.reads(), None)?.is_none() =>
                     {
                         user.email_verified = true;
                     }
-                    _ => return Ok(Created::NotAdmitted),
+                    _ => return Ok(Created::Refused),
                 },
             }
             if USERS_BY_EMAIL.get(t.reads(), &user.email)?.is_some() {
                 return Ok(Created::EmailTaken);
             }
             // Used up only by an account that is made: a taken address leaves the invitation good.
-            match admission {
-                Admission::Open | Admission::Operator => {}
-                Admission::Invite(id, ..) => INVITES.delete(t.tx, &id),
-                Admission::Setup(_) => SETUP.delete(t.tx, &()),
+            match proof {
+                RegistrationProof::Open | RegistrationProof::Operator => {}
+                RegistrationProof::Invite(id, ..) => INVITES.delete(t.tx, &id),
+                RegistrationProof::Setup(_) => SETUP.delete(t.tx, &()),
             }
             USERS_BY_EMAIL.put(t.tx, &user.email, &user.id)?;
             put_user(t, &user)?;
             if let Some(session) = session {
-                begin_session(t, &session, replaces, remember)?;
+                begin_session(t, &session, replaces, deny)?;
             }
+            t.record(event.role(&user.role));
             Ok(Created::User(user))
         })
         .await
@@ -153,60 +178,64 @@ impl Store {
     ///
     /// # Errors
     /// The engine's own, and [`Error::Corrupt`].
-    pub fn user(&self, id: UserId) -> Result<Option<Arc<User>>, Error> {
-        self.recent.get(id, || USERS.get(self.reads(), &id))
+    pub async fn user(&self, id: UserId) -> Result<Option<Arc<User>>, Error> {
+        let unchanged = match self.recent.get(id) {
+            Ok(user) => return Ok(Some(user)),
+            Err(unchanged) => unchanged,
+        };
+        let user = self.view(move |reads| USERS.get(reads, &id)).await?;
+        Ok(user.map(|user| self.recent.remember(user, unchanged)))
     }
 
     /// The user with this address.
     ///
     /// # Errors
     /// The engine's own, and [`Error::Corrupt`].
-    pub fn user_by_email(&self, email: &Email) -> Result<Option<User>, Error> {
-        match USERS_BY_EMAIL.get(self.reads(), email)? {
-            Some(id) => USERS.get(self.reads(), &id),
+    pub async fn user_by_email(&self, email: &Email) -> Result<Option<User>, Error> {
+        self.view(|reads| match USERS_BY_EMAIL.get(reads, email)? {
+            Some(id) => USERS.get(reads, &id),
             // Finding nobody takes as long as finding somebody (AUT-2).
             None => {
-                let (id, sealed) = &*NOBODY;
-                USERS.rehearse(self.reads(), id, sealed).map(|()| None)
+                let (id, row) = &*NOBODY;
+                USERS.get_decoy(reads, id, row).map(|()| None)
             }
-        }
+        })
+        .await
     }
 
     /// Up to `limit` users whose address begins with `prefix`, in order of address, after `after`.
     ///
     /// # Errors
     /// The engine's own, and [`Error::Corrupt`].
-    pub fn users(&self, prefix: &str, after: Option<&Email>, limit: usize) -> Result<Vec<User>, Error> {
-        let mut ids = Vec::new();
-        USERS_BY_EMAIL.scan(self.reads(), prefix.as_bytes(), after, |_, id| {
-            ids.push(id);
-            if ids.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        // A user deleted since the scan is simply no longer listed.
-        ids.into_iter().filter_map(|id| USERS.get(self.reads(), &id).transpose()).collect()
+    pub async fn users(&self, prefix: &str, after: Option<&Email>, limit: usize) -> Result<Vec<User>, Error> {
+        self.view(|reads| {
+            let mut ids = Vec::new();
+            USERS_BY_EMAIL.scan(reads, prefix.as_bytes(), after, |_, id| {
+                ids.push(id);
+                if ids.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            // A user deleted since the scan is simply no longer listed.
+            ids.into_iter().filter_map(|id| USERS.get(reads, &id).transpose()).collect()
+        })
+        .await
     }
 
     /// Whether anybody can administer.
     ///
     /// # Errors
     /// The engine's own.
-    pub fn has_admin(&self) -> Result<bool, Error> {
-        let mut found = false;
-        ACTIVE_ADMINS.scan(self.reads(), &[], None, |_, ()| {
-            found = true;
-            ControlFlow::Break(())
-        })?;
-        Ok(found)
+    pub async fn has_admin(&self) -> Result<bool, Error> {
+        self.view(|reads| Ok(other_admin(reads, None)?.is_some())).await
     }
 
     /// Gives a user another role; tokens issued before are void (AZ-2), sessions live on.
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn set_role(&self, permit: Permit, id: UserId, role: Role) -> Result<UserChange, Error> {
-        self.change_user(permit, id, move |user| {
+    pub async fn set_role(&self, request: ChangeRequest, role: Role) -> Result<UserChange, Error> {
+        self.change_user(request, Voids::Tokens, move |user| {
             user.role = role.clone();
-            Cost::Tokens
+            Ends::Nothing
         })
         .await
     }
@@ -215,10 +244,10 @@ impl Store {
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn set_disabled(&self, permit: Permit, id: UserId, disabled: bool) -> Result<UserChange, Error> {
-        self.change_user(permit, id, move |user| {
+    pub async fn set_disabled(&self, request: ChangeRequest, disabled: bool) -> Result<UserChange, Error> {
+        self.change_user(request, Voids::Tokens, move |user| {
             user.disabled = disabled;
-            if disabled { Cost::Everything } else { Cost::Tokens }
+            if disabled { Ends::Everything } else { Ends::Nothing }
         })
         .await
     }
@@ -227,10 +256,10 @@ impl Store {
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn set_password(&self, id: UserId, password_hash: String) -> Result<UserChange, Error> {
-        self.change_user(Box::new(|_| true), id, move |user| {
+    pub async fn set_password(&self, request: ChangeRequest, password_hash: String) -> Result<UserChange, Error> {
+        self.change_user(request, Voids::Tokens, move |user| {
             user.password_hash.clone_from(&password_hash);
-            Cost::Everything
+            Ends::Everything
         })
         .await
     }
@@ -239,10 +268,10 @@ impl Store {
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn set_email_verified(&self, permit: Permit, id: UserId, verified: bool) -> Result<UserChange, Error> {
-        self.change_user(permit, id, move |user| {
+    pub async fn set_email_verified(&self, request: ChangeRequest, verified: bool) -> Result<UserChange, Error> {
+        self.change_user(request, Voids::Nothing, move |user| {
             user.email_verified = verified;
-            Cost::Nothing
+            Ends::Nothing
         })
         .await
     }
@@ -251,21 +280,60 @@ impl Store {
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn delete_user(&self, permit: Permit, id: UserId) -> Result<UserChange, Error> {
+    pub async fn delete_user(&self, request: ChangeRequest) -> Result<UserChange, Error> {
+        let ChangeRequest { user: id, authorize, deny, event } = request;
         self.revoke(move |t| {
             let Some(user) = USERS.get(t.reads(), &id)? else { return Ok(UserChange::NotFound) };
-            if !permit(&user) {
+            if !authorize(&user) {
                 return Ok(UserChange::NotPermitted);
             }
-            if user.is_active_admin() && other_admin(t, Some(id))?.is_none() {
+            if user.is_active_admin() && other_admin(t.reads(), Some(id))?.is_none() {
                 return Ok(UserChange::LastAdmin);
             }
-            end_all_of(t, id)?;
+            end_all_sessions(t, id)?;
             USERS.delete(t.tx, &id);
-            standings::note(t, id, None)?;
             USERS_BY_EMAIL.delete(t.tx, &user.email);
             ACTIVE_ADMINS.delete(t.tx, &id);
-            t.announce(Change::Deleted(id));
+            // Of no version is any token good again.
+            void_tokens(t, id, u32::MAX, deny)?;
+            t.emit(CommitEvent::UserChanged(id));
+            t.record(event.clone());
+            Ok(UserChange::Done(user))
+        })
+        .await
+    }
+
+    /// Changes a user, unless nothing would change.
+    async fn change_user(
+        &self,
+        request: ChangeRequest,
+        voids: Voids,
+        mut change: impl FnMut(&mut User) -> Ends + Send + 'static,
+    ) -> Result<UserChange, Error> {
+        let ChangeRequest { user: id, authorize, deny, event } = request;
+        self.revoke(move |t| {
+            let Some(before) = USERS.get(t.reads(), &id)? else { return Ok(UserChange::NotFound) };
+            if !authorize(&before) {
+                return Ok(UserChange::NotPermitted);
+            }
+            let mut user = before.clone();
+            let ends = change(&mut user);
+            if before.is_active_admin() && !user.is_active_admin() && other_admin(t.reads(), Some(id))?.is_none() {
+                return Ok(UserChange::LastAdmin);
+            }
+            t.record(event.clone());
+            if user == before {
+                return Ok(UserChange::Done(user));
+            }
+            if voids == Voids::Tokens {
+                user.token_version += 1;
+                void_tokens(t, id, user.token_version, deny)?;
+            }
+            if ends == Ends::Everything {
+                user.epoch += 1;
+                end_all_sessions(t, id)?;
+            }
+            put_user(t, &user)?;
             Ok(UserChange::Done(user))
         })
         .await
@@ -276,70 +344,24 @@ impl Store {
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn open_setup(&self, token_hash: [u8; 32], expires_at: Timestamp) -> Result<bool, Error> {
+    pub async fn open_setup(&self, token_hash: [u8; 32], expires_at: Timestamp, event: Event) -> Result<bool, Error> {
         self.transact(move |t| {
-            if other_admin(t, None)?.is_some() {
+            if other_admin(t.reads(), None)?.is_some() {
                 return Ok(false);
             }
             SETUP.put(t.tx, &(), &Setup { token_hash, expires_at })?;
+            t.record(event.clone());
             Ok(true)
         })
         .await
     }
-
-    /// Changes a user, at the cost that the change has, unless nothing changes.
-    async fn change_user(
-        &self,
-        permit: Permit,
-        id: UserId,
-        mut change: impl FnMut(&mut User) -> Cost + Send + 'static,
-    ) -> Result<UserChange, Error> {
-        self.revoke(move |t| {
-            let Some(before) = USERS.get(t.reads(), &id)? else { return Ok(UserChange::NotFound) };
-            if !permit(&before) {
-                return Ok(UserChange::NotPermitted);
-            }
-            let mut user = before.clone();
-            let cost = change(&mut user);
-            if before.is_active_admin() && !user.is_active_admin() && other_admin(t, Some(id))?.is_none() {
-                return Ok(UserChange::LastAdmin);
-            }
-            if user != before {
-                match cost {
-                    Cost::Nothing => {}
-                    Cost::Tokens => user.version += 1,
-                    Cost::Everything => {
-                        user.version += 1;
-                        user.epoch += 1;
-                        end_all_of(t, id)?;
-                    }
-                }
-                put_user(t, &user)?;
-            }
-            Ok(UserChange::Done(user))
-        })
-        .await
-    }
-}
-
-/// Writes a user and what is derived from it.
-pub(super) fn put_user(t: &mut Transaction<'_>, user: &User) -> Result<(), Error> {
-    USERS.put(t.tx, &user.id, user)?;
-    if user.is_active_admin() {
-        ACTIVE_ADMINS.put(t.tx, &user.id, &())?;
-    } else {
-        ACTIVE_ADMINS.delete(t.tx, &user.id);
-    }
-    standings::note(t, user.id, Some(user.standing()))?;
-    t.announce(Change::Standing(user.id, user.standing()));
-    Ok(())
 }
 
 /// An enabled admin other than `than`. The count is made where the change is, so that two admins
 /// cannot demote each other at once (AZ-3).
-fn other_admin(t: &Transaction<'_>, than: Option<UserId>) -> Result<Option<UserId>, Error> {
+fn other_admin(reads: &dyn Reads, than: Option<UserId>) -> Result<Option<UserId>, Error> {
     let mut other = None;
-    ACTIVE_ADMINS.scan(t.reads(), &[], None, |id, ()| {
+    ACTIVE_ADMINS.scan(reads, &[], None, |id, ()| {
         if Some(id) == than {
             return ControlFlow::Continue(());
         }

@@ -1,26 +1,28 @@
-//! An engine in memory that can hold its commits back and fail on purpose.
+//! Rows in memory, gone with the process: for tests and for measuring what the disk costs. Tests can make
+//! it hold its commits back and fail on purpose.
 
-use crate::store::{
-    Error,
-    engine::{
-        Engine, Reads, Visit, Work,
-        overlay::{self, Staged},
-    },
+use super::{
+    Engine, FirstLook, Look, Reads, Storage, Visit, Work,
+    overlay::{self, Staged},
 };
-use std::{
-    collections::BTreeMap,
-    ops::Bound,
-    sync::{Arc, Mutex, MutexGuard},
+use crate::store::Error;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, ready},
 };
+use parking_lot::{Mutex, RwLock};
+use std::{collections::BTreeMap, fmt, ops::Bound, sync::Arc};
 
-/// Clones share the rows.
+/// An engine in memory. Clones share the rows.
 #[derive(Clone, Default)]
 pub struct Memory(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    rows: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
-    /// Works that wait for [`Memory::release`], if it holds.
+    rows: RwLock<BTreeMap<Vec<u8>, Vec<u8>>>,
+    /// One commit at a time.
+    turn: Mutex<()>,
+    /// Works that wait for [`Memory::release`], if it holds them back.
     held: Mutex<Option<Vec<Box<dyn Work>>>>,
     faults: Mutex<Faults>,
 }
@@ -32,54 +34,55 @@ struct Faults {
     commit_failed: bool,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("a test that panicked is over")
-}
-
 impl Memory {
-    /// Everything there is.
+    /// A copy of everything there is.
+    #[must_use]
     pub fn rows(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        locked(&self.0.rows).clone()
+        self.0.rows.read().clone()
     }
 
     /// Flips a bit of every value whose key begins with `prefix`.
     pub fn damage(&self, prefix: u8) {
-        for (_, value) in locked(&self.0.rows).iter_mut().filter(|(key, _)| key.first() == Some(&prefix)) {
+        for (_, value) in self.0.rows.write().iter_mut().filter(|(key, _)| key.first() == Some(&prefix)) {
             value[1] ^= 1;
         }
     }
 
     /// Collects works instead of carrying them out.
     pub fn hold(&self) {
-        *locked(&self.0.held) = Some(Vec::new());
+        *self.0.held.lock() = Some(Vec::new());
     }
 
     /// Carries out what was collected, as one group.
     pub fn release(&self) {
-        let works = locked(&self.0.held).take();
+        let works = self.0.held.lock().take();
         self.commit(works.unwrap_or_default());
     }
 
     /// Lets `n` more operations succeed, then one fail, then all succeed again.
     pub fn fail_after(&self, n: usize) {
-        locked(&self.0.faults).left = Some(n);
+        self.0.faults.lock().left = Some(n);
     }
 
-    /// No faults for now.
+    /// No faults for now. Answers with what is left of [`Memory::fail_after`], for [`Memory::resume`].
+    #[must_use]
     pub fn pause(&self) -> Option<usize> {
-        locked(&self.0.faults).left.take()
+        self.0.faults.lock().left.take()
     }
 
+    /// Goes on after [`Memory::pause`].
     pub fn resume(&self, left: Option<usize>) {
-        locked(&self.0.faults).left = left;
+        self.0.faults.lock().left = left;
     }
 
+    /// Whether a commit has failed.
+    #[must_use]
     pub fn commit_failed(&self) -> bool {
-        locked(&self.0.faults).commit_failed
+        self.0.faults.lock().commit_failed
     }
 
     fn operation(&self) -> Result<(), Error> {
-        let mut faults = locked(&self.0.faults);
+        let mut faults = self.0.faults.lock();
         match faults.left {
             Some(0) => {
                 faults.left = None;
@@ -94,6 +97,7 @@ impl Memory {
     }
 
     fn commit(&self, mut group: Vec<Box<dyn Work>>) {
+        let _turn = self.0.turn.lock();
         let mut staged = Staged::new();
         let results: Vec<_> = group.iter_mut().map(|work| overlay::run(self, &staged, &mut **work).map(|own| staged.extend(own))).collect();
         let durable = if staged.is_empty() { Ok(()) } else { self.write(staged) };
@@ -107,10 +111,10 @@ impl Memory {
             return Err(Error::ReadOnly);
         }
         if let Err(error) = self.operation() {
-            locked(&self.0.faults).commit_failed = true;
+            self.0.faults.lock().commit_failed = true;
             return Err(error);
         }
-        let mut rows = locked(&self.0.rows);
+        let mut rows = self.0.rows.write();
         for (key, value) in staged {
             match value {
                 Some(value) => rows.insert(key, value),
@@ -122,12 +126,12 @@ impl Memory {
 }
 
 impl Engine for Memory {
-    fn reads(&self) -> &dyn Reads {
-        self
+    fn view<'a>(&'a self, look: &'a mut Look<'a>) -> BoxFuture<'a, Result<(), Error>> {
+        ready(look(self)).boxed()
     }
 
     fn submit(&self, work: Box<dyn Work>) {
-        if let Some(held) = &mut *locked(&self.0.held) {
+        if let Some(held) = &mut *self.0.held.lock() {
             held.push(work);
             return;
         }
@@ -142,22 +146,48 @@ impl Engine for Memory {
 impl Reads for Memory {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         self.operation()?;
-        Ok(locked(&self.0.rows).get(key).cloned())
+        Ok(self.0.rows.read_recursive().get(key).cloned())
     }
 
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Error> {
         self.operation()?;
-        // A copy: a visit may read.
-        let rows = self.rows();
         let from = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
-        for (key, value) in rows.range::<[u8], _>((from, Bound::Unbounded)) {
+        // Recursive: a visit may read.
+        for (key, value) in self.0.rows.read_recursive().range::<[u8], _>((from, Bound::Unbounded)) {
             if !key.starts_with(prefix) || visit(key, value).is_break() {
                 break;
             }
         }
         Ok(())
+    }
+}
+
+/// Opened twice, it is the same database: what was made is there at the second opening.
+impl Storage for Memory {
+    fn is_begun(&self) -> bool {
+        self.is_there()
+    }
+
+    fn is_there(&self) -> bool {
+        !self.0.rows.read().is_empty()
+    }
+
+    fn open(&self, look: FirstLook) -> Result<Box<dyn Engine>, Error> {
+        look(self)?;
+        Ok(Box::new(self.clone()))
+    }
+
+    fn set_aside(&self) -> Result<(), Error> {
+        self.0.rows.write().clear();
+        Ok(())
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the database in memory")
     }
 }

@@ -2,11 +2,12 @@
 //! header (COK-3).
 
 use super::{
-    cookie::Names,
+    context::RequestContext,
+    cookies::Names,
     error::{ApiError, Code},
-    exchange::Exchange,
 };
 use crate::config::{self, CsrfMode, Settings};
+use ipnet::IpNet;
 use std::net::SocketAddr;
 use url::Url;
 use warp::http::{HeaderName, header};
@@ -15,7 +16,7 @@ pub const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site")
 
 /// The site as browsers see it.
 #[derive(Debug, Clone)]
-pub struct Site {
+pub struct PublicOrigin {
     /// The address people type, without a slash at the end.
     pub url: String,
     /// Whether cookies are for https alone.
@@ -24,11 +25,15 @@ pub struct Site {
     pub csrf: CsrfMode,
     /// What its cookies are called.
     pub names: Names,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether `/` is the account page.
+    pub has_page: bool,
     own: Vec<String>,
     allowed: Vec<String>,
 }
 
-impl Site {
+impl PublicOrigin {
     /// The site of these settings, listening on `address`.
     #[must_use]
     pub fn new(settings: &Settings, address: SocketAddr) -> Self {
@@ -43,7 +48,16 @@ impl Site {
             own.extend(["localhost", "127.0.0.1", "[::1]"].map(|host| format!("http://{host}{port}")));
         }
         let names = Names::of(&url);
-        Self { url, secure, csrf: settings.csrf.mode, names, own, allowed: settings.cors.allowed_origins.clone() }
+        Self {
+            url,
+            secure,
+            csrf: settings.csrf.mode,
+            names,
+            trusted_proxies: settings.server.trusted_proxies.clone(),
+            has_page: settings.page.enabled,
+            own,
+            allowed: settings.cors.allowed_origins.clone(),
+        }
     }
 
     /// Whether another site's pages are let in from this origin (COK-12): exact, listed.
@@ -57,8 +71,8 @@ impl Site {
     ///
     /// # Errors
     /// 403 `CSRF_FAILED`.
-    pub fn check_origin(&self, exchange: &Exchange) -> Result<bool, ApiError> {
-        let stated = |name: &HeaderName| exchange.headers(name).next().map(|_| exchange.header(name).unwrap_or_default());
+    pub fn check_origin(&self, context: &RequestContext) -> Result<bool, ApiError> {
+        let stated = |name: &HeaderName| context.headers(name).next().map(|_| context.header(name).unwrap_or_default());
         let (origin, fetch_site) = (stated(&header::ORIGIN), stated(&SEC_FETCH_SITE));
         let listed = origin.is_some_and(|origin| self.allows(origin));
         let origin_fits = origin.is_none_or(|origin| listed || self.own.iter().any(|own| own == origin));
@@ -68,10 +82,10 @@ impl Site {
 
     /// For the log: the origin of a request that is not let in for it, and ours. None when that is not why.
     #[must_use]
-    pub fn foreign_origin(&self, exchange: &Exchange) -> Option<(String, String)> {
+    pub fn foreign_origin(&self, context: &RequestContext) -> Option<(String, String)> {
         const LONGEST: usize = 100;
-        self.check_origin(exchange).err()?;
-        let seen = exchange.header(&header::ORIGIN).or_else(|| exchange.header(&SEC_FETCH_SITE)).unwrap_or("?");
+        self.check_origin(context).err()?;
+        let seen = context.header(&header::ORIGIN).or_else(|| context.header(&SEC_FETCH_SITE)).unwrap_or("?");
         Some((seen.get(..LONGEST).unwrap_or(seen).to_owned(), self.url.clone()))
     }
 }
@@ -81,19 +95,19 @@ mod tests {
     use super::*;
     use warp::http::{HeaderMap, HeaderValue};
 
-    fn site(url: &str) -> Site {
+    fn site(url: &str) -> PublicOrigin {
         let mut settings = Settings::default();
         settings.server.public_url = url.into();
         settings.cors.allowed_origins = vec!["https://app.example.org".into()];
-        Site::new(&settings, ([127, 0, 0, 1], 3000).into())
+        PublicOrigin::new(&settings, ([127, 0, 0, 1], 3000).into())
     }
 
-    fn check(site: &Site, lines: &[(&'static str, &str)]) -> Result<bool, Code> {
+    fn check(site: &PublicOrigin, lines: &[(&'static str, &str)]) -> Result<bool, Code> {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_str(value).expect("a value"));
         }
-        site.check_origin(&Exchange::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default())).map_err(|error| error.code)
+        site.check_origin(&RequestContext::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default())).map_err(|error| error.code)
     }
 
     #[test]

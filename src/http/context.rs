@@ -53,7 +53,7 @@ impl Drop for Awaited<'_> {
 
 /// One request and its answer. Filters get at it as a request extension; clones share it.
 #[derive(Debug, Clone)]
-pub struct Exchange(Arc<Inner>);
+pub struct RequestContext(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -67,7 +67,7 @@ struct Inner {
     principal: OnceLock<(UserId, u64)>,
 }
 
-impl Exchange {
+impl RequestContext {
     /// Takes over a request's headers: filters read them here, without copies. A trusted proxy has given
     /// the request its id; what a client calls it is noted beside one of our own (HDR-5).
     #[must_use]
@@ -281,15 +281,16 @@ mod tests {
 
     #[test]
     fn hdr_5_a_proxys_decent_id_is_the_requests_and_a_clients_is_noted() {
-        let exchange =
-            |is_proxied, id| Exchange::with(None, is_proxied, [127, 0, 0, 1].into(), headers(&[("x-request-id", id)]), Uri::default());
-        let (proxied, sent) = (exchange(true, "abc-123"), exchange(false, "abc-123"));
+        let context = |is_proxied, id| {
+            RequestContext::with(None, is_proxied, [127, 0, 0, 1].into(), headers(&[("x-request-id", id)]), Uri::default())
+        };
+        let (proxied, sent) = (context(true, "abc-123"), context(false, "abc-123"));
         assert_eq!((proxied.request_id(), proxied.client_request_id()), ("abc-123", None));
         assert_ne!(sent.request_id(), "abc-123");
         assert_eq!(sent.client_request_id(), Some("abc-123"));
         for bad in ["", "a b", &"x".repeat(65), "a;b", "<x>"] {
-            assert_ne!(exchange(true, bad).request_id(), bad);
-            assert_eq!(exchange(false, bad).client_request_id(), None);
+            assert_ne!(context(true, bad).request_id(), bad);
+            assert_eq!(context(false, bad).client_request_id(), None);
         }
     }
 
@@ -304,8 +305,8 @@ mod tests {
 
     #[test]
     fn a_user_agent_is_cut_where_a_character_ends() {
-        let exchange = |agent: &str| Exchange::new([127, 0, 0, 1].into(), headers(&[("user-agent", agent)]), Uri::default());
-        assert_eq!(exchange("curl/8").client().user_agent, "curl/8");
-        assert_eq!(exchange(&"x".repeat(1000)).client().user_agent.len(), 256);
+        let context = |agent: &str| RequestContext::new([127, 0, 0, 1].into(), headers(&[("user-agent", agent)]), Uri::default());
+        assert_eq!(context("curl/8").client().user_agent, "curl/8");
+        assert_eq!(context(&"x".repeat(1000)).client().user_agent.len(), 256);
     }
 }

@@ -2,11 +2,11 @@
 //! which ours does.
 
 use super::{
+    context::RequestContext,
     error::{ApiError, Code},
-    exchange::Exchange,
-    site::Site,
+    origin::PublicOrigin,
 };
-use crate::service::sessions::Grant;
+use crate::service::sessions::TokenSet;
 use cookie::{Cookie, CookieBuilder, SameSite, time::Duration};
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
@@ -42,7 +42,7 @@ impl Names {
     }
 }
 
-impl Site {
+impl PublicOrigin {
     fn cookie(&self, name: &str, value: String, seconds: u64) -> CookieBuilder<'static> {
         Cookie::build((name.to_owned(), value))
             .secure(self.secure)
@@ -59,14 +59,17 @@ impl Site {
     }
 
     /// `Set-Cookie` values for what was granted.
-    pub fn cookies(&self, grant: &Grant) -> [HeaderValue; 2] {
-        let seconds = grant.refresh_expires_in;
-        [self.refresh(grant.refresh_token.expose_secret().to_owned(), seconds), self.csrf(grant.csrf_token.clone(), seconds)]
+    pub fn cookies(&self, tokens: &TokenSet) -> [HeaderValue; 2] {
+        let seconds = tokens.refresh_expires_in;
+        [
+            self.refresh(tokens.refresh_token.expose_secret().to_owned(), seconds),
+            self.csrf(tokens.csrf_token.expose_secret().to_owned(), seconds),
+        ]
     }
 
     /// The `Set-Cookie` value of a CSRF token alone.
-    pub fn csrf_token(&self, token: &str, seconds: u64) -> HeaderValue {
-        self.csrf(token.to_owned(), seconds)
+    pub fn csrf_token(&self, token: &SecretString, seconds: u64) -> HeaderValue {
+        self.csrf(token.expose_secret().to_owned(), seconds)
     }
 
     /// The `Set-Cookie` value of the device tokens of a browser, to be kept for so many seconds.
@@ -76,8 +79,8 @@ impl Site {
 
     /// The device tokens a request's cookies carry: they let nobody in, so one that somebody planted does
     /// not matter.
-    pub fn device_tokens(&self, exchange: &Exchange) -> Vec<SecretString> {
-        read(exchange, &self.names.device).into_iter().map(SecretString::from).collect()
+    pub fn device_tokens(&self, context: &RequestContext) -> Vec<SecretString> {
+        read(context, &self.names.device).into_iter().map(SecretString::from).collect()
     }
 
     /// `Set-Cookie` values that end a session: the device stays known.
@@ -85,28 +88,21 @@ impl Site {
         [self.refresh(String::new(), 0), self.csrf(String::new(), 0)]
     }
 
-    /// The refresh token a request's cookie carries.
-    ///
-    /// # Errors
-    /// 400 `INVALID_REQUEST` when there are two: one of them was planted (COK-4). The answer deletes those
+    /// The refusal of a request with two refresh-token cookies: one of them was planted (COK-4). It deletes those
     /// of parent domains, which only a neighbour can have set.
-    pub fn refresh_token(&self, exchange: &Exchange) -> Result<Option<String>, ApiError> {
-        let mut found = self.refresh_tokens(exchange);
-        if found.len() > 1 {
-            let error = ApiError::from(Code::InvalidRequest).message(format!("The cookie {} is there twice", self.names.refresh));
-            return Err(self.disowned().into_iter().fold(error, |error, cookie| error.header(header::SET_COOKIE, cookie)));
-        }
-        Ok(found.pop())
+    pub fn two_refresh_cookies(&self) -> ApiError {
+        let error = ApiError::from(Code::InvalidRequest).message(format!("The cookie {} is there twice", self.names.refresh));
+        self.disowned().into_iter().fold(error, |error, cookie| error.header(header::SET_COOKIE, cookie))
     }
 
-    /// Every refresh token a request's cookies carry, for what must not fail because a neighbour planted one.
-    pub fn refresh_tokens(&self, exchange: &Exchange) -> Vec<String> {
-        read(exchange, &self.names.refresh)
+    /// Every refresh token a request's cookies carry.
+    pub fn refresh_tokens(&self, context: &RequestContext) -> Vec<SecretString> {
+        read(context, &self.names.refresh).into_iter().map(SecretString::from).collect()
     }
 
     /// Whether a request's cookies carry this CSRF token.
-    pub fn has_csrf_cookie(&self, exchange: &Exchange, token: &str) -> bool {
-        read(exchange, &self.names.csrf).iter().any(|kept| kept == token)
+    pub fn has_csrf_cookie(&self, context: &RequestContext, token: &str) -> bool {
+        read(context, &self.names.csrf).iter().any(|kept| kept == token)
     }
 
     /// `Set-Cookie` values that delete a refresh token set for a whole domain, or for another path that
@@ -132,9 +128,9 @@ fn rendered(cookie: CookieBuilder<'static>) -> HeaderValue {
 }
 
 /// The values of the cookies with exactly this name, but for empty ones.
-fn read(exchange: &Exchange, name: &str) -> Vec<String> {
+fn read(context: &RequestContext, name: &str) -> Vec<String> {
     let mut found = Vec::new();
-    for line in exchange.headers(&header::COOKIE) {
+    for line in context.headers(&header::COOKIE) {
         // Each by itself: another site's cookie that is not ASCII must not hide ours on the same line.
         let pairs = line.as_bytes().split(|byte| *byte == b';').filter_map(|pair| std::str::from_utf8(pair).ok());
         let ours = pairs.filter_map(|pair| Cookie::parse(pair.trim()).ok()).filter(|cookie| cookie.name() == name);
@@ -150,18 +146,18 @@ mod tests {
     use proptest::prelude::*;
     use warp::http::HeaderMap;
 
-    fn site(url: &str) -> Site {
+    fn site(url: &str) -> PublicOrigin {
         let mut settings = Settings::default();
         settings.server.public_url = url.into();
-        Site::new(&settings, ([127, 0, 0, 1], 3000).into())
+        PublicOrigin::new(&settings, ([127, 0, 0, 1], 3000).into())
     }
 
-    fn exchange(lines: &[&[u8]]) -> Exchange {
+    fn context(lines: &[&[u8]]) -> RequestContext {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(header::COOKIE, HeaderValue::from_bytes(line).expect("a value"));
         }
-        Exchange::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default())
+        RequestContext::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default())
     }
 
     #[test]
@@ -182,27 +178,23 @@ mod tests {
     }
 
     #[test]
-    fn cok_4_5_a_cookie_counts_once_and_under_its_own_name_alone() {
+    fn cok_4_5_a_cookie_counts_under_its_own_name_alone() {
+        const NONE: [&str; 0] = [];
         let (plain, https) = (site(""), site("https://login.example.org"));
-        let read = |site: &Site, lines: &[&[u8]]| site.refresh_token(&exchange(lines)).map_err(|error| error.code);
+        let read = |site: &PublicOrigin, lines: &[&[u8]]| {
+            site.refresh_tokens(&context(lines)).iter().map(|token| token.expose_secret().to_owned()).collect::<Vec<_>>()
+        };
         let ours = |rest: &str| format!("doorward-refresh-3000={rest}").into_bytes();
-        assert_eq!(read(&plain, &[b"a=1; doorward-refresh-3000=t; b=2"]), Ok(Some("t".into())));
-        assert_eq!(read(&plain, &[b"doorward-refresh-3000=t; doorward-refresh-3000=u"]), Err(Code::InvalidRequest));
-        assert_eq!(read(&plain, &[&ours("t"), &ours("t")]), Err(Code::InvalidRequest));
-        assert_eq!(read(&plain, &[&ours("")]), Ok(None));
-        assert_eq!(
-            read(&plain, &[b"xdoorward-refresh-3000=t; Doorward-refresh-3000=t; doorward-refresh-3001=t; refreshToken=t"]),
-            Ok(None)
-        );
-        assert_eq!(read(&https, &[b"doorward-refresh=t"]), Ok(None), "tossed over http");
-        assert_eq!(read(&https, &[b"__Secure-doorward-refresh=t"]), Ok(Some("t".into())));
-        assert_eq!(read(&plain, &[b"doorward-refresh-3000=\xff\xfe"]), Ok(None));
-        assert_eq!(
-            read(&plain, &[b"name=J\xc3\xbcrgen; doorward-refresh-3000=t; x=\xff"]),
-            Ok(Some("t".into())),
-            "beside what is not ASCII"
-        );
-        assert_eq!(read(&plain, &[&ours("t"), b"x=\xff; doorward-refresh-3000=u"]), Err(Code::InvalidRequest));
+        assert_eq!(read(&plain, &[b"a=1; doorward-refresh-3000=t; b=2"]), ["t"]);
+        assert_eq!(read(&plain, &[b"doorward-refresh-3000=t; doorward-refresh-3000=u"]), ["t", "u"]);
+        assert_eq!(read(&plain, &[&ours("t"), &ours("t")]), ["t", "t"]);
+        assert_eq!(read(&plain, &[&ours("")]), NONE);
+        assert_eq!(read(&plain, &[b"xdoorward-refresh-3000=t; Doorward-refresh-3000=t; doorward-refresh-3001=t; refreshToken=t"]), NONE);
+        assert_eq!(read(&https, &[b"doorward-refresh=t"]), NONE, "tossed over http");
+        assert_eq!(read(&https, &[b"__Secure-doorward-refresh=t"]), ["t"]);
+        assert_eq!(read(&plain, &[b"doorward-refresh-3000=\xff\xfe"]), NONE);
+        assert_eq!(read(&plain, &[b"name=J\xc3\xbcrgen; doorward-refresh-3000=t; x=\xff"]), ["t"], "beside what is not ASCII");
+        assert_eq!(read(&plain, &[&ours("t"), b"x=\xff; doorward-refresh-3000=u"]), ["t", "u"]);
     }
 
     #[test]
@@ -224,7 +216,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_cookie_header_makes_reading_panic(line in "[\\x20-\\x7e]{0,200}") {
-            let _ = site("").refresh_token(&exchange(&[line.as_bytes()]));
+            let _ = site("").refresh_tokens(&context(&[line.as_bytes()]));
         }
     }
 }

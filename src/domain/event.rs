@@ -1,0 +1,240 @@
+//! What happened, as the log and whoever reads it know it: one name for each kind, with who did it and to
+//! whom. `docs/events.md` tells what each means.
+
+use super::{AddressPrefix, InviteId, Role, SessionId, UserId};
+use std::fmt;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident $text:literal;)*) => {
+        /// What happened.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Kind { $($(#[$doc])* $name,)* }
+
+        impl Kind {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The `event` field.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Somebody made an account and was signed in.
+    Registered "register";
+    /// An account was not made: `why` says whether the address is taken or registration is closed.
+    RegistrationRefused "register_refused";
+    /// The first admin made their account from a set-up link.
+    SetUp "setup";
+    /// A set-up link was used that is not good.
+    SetUpRefused "setup_refused";
+    /// A new set-up link was made; the ones before are void.
+    SetUpLinkMade "setup_link_made";
+    /// Somebody signed in.
+    LoggedIn "login_ok";
+    /// Somebody did not: `account` is a keyed hash of the name that was tried.
+    LoginFailed "login_failed";
+    /// What was counted against an account's sign-ins was forgotten.
+    Unlocked "user_unlocked";
+    /// Somebody signed out.
+    LoggedOut "logout";
+    /// All sessions of a user were ended.
+    SessionsRevoked "sessions_revoked";
+    /// One session was ended.
+    SessionRevoked "session_revoked";
+    /// A user replaced their password.
+    PasswordChanged "password_changed";
+    /// A user gave a wrong password for their present one.
+    PasswordChangeFailed "password_change_failed";
+    /// An operator replaced a user's password.
+    PasswordReset "password_reset";
+    /// A refresh lost a race.
+    RefreshConflict "refresh_conflict";
+    /// A refresh token that had been replaced was presented: what it could reach was revoked.
+    RefreshReuse "refresh_reuse";
+    /// A token is newer than the database: that was put back to an older state.
+    StateRollback "state_rollback";
+    /// An access token was signed with our key, but says what we did not sign: somebody else has the key.
+    ForgedToken "forged_token";
+    /// A session's row was not written by this server.
+    PlantedSession "planted_session";
+    /// An operator made an account.
+    UserAdded "user_added";
+    /// A user was given another role.
+    RoleChanged "role_changed";
+    /// A user was disabled.
+    UserDisabled "user_disabled";
+    /// A user was enabled again.
+    UserEnabled "user_enabled";
+    /// A user was deleted.
+    UserDeleted "user_deleted";
+    /// Somebody vouched for a user's address.
+    EmailVerified "email_verified";
+    /// And took it back.
+    EmailUnverified "email_unverified";
+    /// An invitation was made.
+    InviteCreated "invite_created";
+    /// An invitation was withdrawn.
+    InviteWithdrawn "invite_withdrawn";
+    /// A request did not prove that it came from an allowed page.
+    CsrfFailed "csrf_failed";
+    /// A limit refused a request.
+    RateLimited "rate_limited";
+    /// `verify` was asked what makes no sense with the roles that are configured: a proxy's configuration has to
+    /// be mended.
+    QuestionMistaken "verify_mistaken";
+}
+
+impl Kind {
+    /// Whether somebody should look at it soon.
+    #[must_use]
+    pub const fn is_alarm(self) -> bool {
+        matches!(self, Self::RefreshReuse | Self::StateRollback | Self::ForgedToken | Self::PlantedSession | Self::QuestionMistaken)
+    }
+}
+
+/// Who an event names as its actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Somebody at this machine.
+    Operator,
+    /// This user.
+    User(UserId),
+    /// Somebody who has not said who they are, or not proved it.
+    Anyone,
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Operator => f.write_str("operator"),
+            Self::User(id) => id.fmt(f),
+            Self::Anyone => f.write_str("anyone"),
+        }
+    }
+}
+
+/// Something that happened, with who did it and to whom.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// What happened.
+    pub kind: Kind,
+    /// Who did it.
+    pub actor: By,
+    /// The user it is about.
+    pub target: Option<UserId>,
+    /// A keyed hash of the name that was tried.
+    pub account: Option<String>,
+    /// The session it is about.
+    pub session: Option<SessionId>,
+    /// The invitation it is about.
+    pub invite: Option<InviteId>,
+    /// The role that was given.
+    pub role: Option<Role>,
+    /// The reason.
+    pub why: Option<&'static str>,
+    /// The id of the request that was refused.
+    pub request: Option<String>,
+    /// What that asked for.
+    pub path: Option<String>,
+    /// The origin it came from, and the site's own.
+    pub origin: Option<(String, String)>,
+    /// Where it came from.
+    pub from: Option<AddressPrefix>,
+}
+
+impl Event {
+    /// An event that `actor` causes.
+    pub const fn new(kind: Kind, actor: By) -> Self {
+        Self {
+            kind,
+            actor,
+            target: None,
+            account: None,
+            session: None,
+            invite: None,
+            role: None,
+            why: None,
+            request: None,
+            path: None,
+            origin: None,
+            from: None,
+        }
+    }
+
+    /// The user it is about.
+    pub const fn target(mut self, user: UserId) -> Self {
+        self.target = Some(user);
+        self
+    }
+
+    /// The same, if there is one.
+    pub const fn maybe_target(mut self, user: Option<UserId>) -> Self {
+        self.target = user;
+        self
+    }
+
+    /// A keyed hash of the name that was tried.
+    pub fn account(mut self, hash: String) -> Self {
+        self.account = Some(hash);
+        self
+    }
+
+    /// The session it is about.
+    pub const fn session(mut self, session: SessionId) -> Self {
+        self.session = Some(session);
+        self
+    }
+
+    /// The invitation it is about.
+    pub const fn invite(mut self, invite: InviteId) -> Self {
+        self.invite = Some(invite);
+        self
+    }
+
+    /// The role that was given.
+    pub fn role(mut self, role: &Role) -> Self {
+        self.role = Some(role.clone());
+        self
+    }
+
+    /// The reason.
+    pub const fn why(mut self, why: &'static str) -> Self {
+        self.why = Some(why);
+        self
+    }
+
+    /// The request that was refused, and what it asked for.
+    pub fn refused(mut self, request: &str, path: String) -> Self {
+        (self.request, self.path) = (Some(request.to_owned()), Some(path));
+        self
+    }
+
+    /// The origin it came from, and the site's own.
+    pub fn foreign(mut self, seen: String, own: String) -> Self {
+        self.origin = Some((seen, own));
+        self
+    }
+
+    /// Where it came from.
+    pub const fn from(mut self, from: AddressPrefix) -> Self {
+        self.from = Some(from);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own() {
+        let names: std::collections::HashSet<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(names.len(), Kind::ALL.len());
+    }
+}

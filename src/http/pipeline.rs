@@ -1,0 +1,169 @@
+//! What happens to a request before any route sees it and to its answer after: the client's address, the plain
+//! refusals, the log, the headers.
+
+use super::{
+    assets,
+    context::{Connection, RequestContext, client_address},
+    cors,
+    error::{ApiError, Code},
+    guard, head,
+    headers::add_security_headers,
+    health,
+    origin::PublicOrigin,
+    routes::api,
+    state::AppState,
+};
+use crate::{
+    domain::{By, Event, Kind},
+    service::events,
+};
+use futures_util::{
+    FutureExt,
+    future::{Either, ready},
+};
+use hyper::{body::Incoming, service::Service};
+use parking_lot::Mutex;
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tracing::{Instrument, Level, Span};
+use warp::{
+    Filter,
+    http::{Method, Request, request::Parts},
+    reply::Response,
+};
+
+/// All routes; nothing is left to reject.
+fn routes(web: &Arc<AppState>) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + use<> {
+    let routes = api(web).or(health::route(web)).unify();
+    // Assets last: everything that is not the API's.
+    routes.or(assets::assets(web)).unify().recover(guard::answer).unify()
+}
+
+/// Answers requests of connections from `peer`.
+pub fn service(
+    web: Arc<AppState>,
+) -> impl Fn(IpAddr, Arc<dyn Connection>, Request<Incoming>) -> futures_util::future::BoxFuture<'static, Response> + Clone {
+    let service = hyper_util::service::TowerToHyperService::new(warp::service(routes(&web)));
+    move |peer, connection, request| {
+        let begun = tracing::enabled!(Level::DEBUG).then(Instant::now);
+        let (mut parts, body) = request.into_parts();
+        let headers = std::mem::take(&mut parts.headers);
+        let trusted = &web.site.trusted_proxies;
+        let is_proxied = trusted.iter().any(|net| net.contains(&peer));
+        let client = client_address(peer, &headers, trusted).unwrap_or_else(|proxy| {
+            // What reads is not limited, and whoever is on the proxy's machine may ask for `/health`.
+            if !parts.method.is_safe() {
+                warn_of_silent_proxy(proxy);
+            }
+            proxy
+        });
+        if headers.contains_key("x-forwarded-for") && !is_proxied {
+            warn_of_untrusted_proxy(peer);
+        }
+        let (context, method) = (RequestContext::over(connection, is_proxied, client, headers, parts.uri.clone()), parts.method.clone());
+        // What changes something is logged with its request. What reads is not logged at all, but for
+        // errors, which name it: a span would cost it a tenth of its time.
+        let span = if method.is_safe() && begun.is_none() {
+            Span::none()
+        } else {
+            tracing::info_span!("request", id = context.request_id(), client_id = context.client_request_id())
+        };
+        let response = match before_routing(&web.site, &context, &parts) {
+            Some(response) => Either::Left(ready(response)),
+            None => {
+                parts.extensions.insert(context.clone());
+                Either::Right(catch_panic(service.call(Request::from_parts(parts, body))))
+            }
+        };
+        let web = Arc::clone(&web);
+        // Combined, not awaited: an async block would keep two copies of what it awaits, and move both.
+        Box::pin(response.map(move |response| finish(&web, &context, &method, begun, response)).instrument(span))
+    }
+}
+
+/// Says, once a minute at most, that a proxy is not believed: behind one, all clients would share
+/// its limits.
+fn warn_of_untrusted_proxy(peer: IpAddr) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    if is_due(&LAST) {
+        tracing::warn!(%peer, "X-Forwarded-For from a peer that is not trusted is ignored: if it is your proxy, list it in server.trusted_proxies");
+    }
+}
+
+/// Says, once a minute at most, that a trusted proxy does not tell whom it speaks for: all its clients
+/// share the limits of one.
+fn warn_of_silent_proxy(proxy: IpAddr) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    if is_due(&LAST) {
+        tracing::warn!(%proxy, "a trusted proxy sent no X-Forwarded-For with an address that can be read, so its clients share its limits: let it send one");
+    }
+}
+
+/// Whether a minute has gone by since this was due last.
+fn is_due(last: &Mutex<Option<Instant>>) -> bool {
+    let mut last = last.lock();
+    let is_due = last.is_none_or(|last| last.elapsed() >= Duration::from_secs(60));
+    if is_due {
+        *last = Some(Instant::now());
+    }
+    is_due
+}
+
+/// The answer to what no route sees.
+fn before_routing(site: &PublicOrigin, context: &RequestContext, parts: &Parts) -> Option<Response> {
+    match head::check_request_line(parts, context) {
+        Err(error) => Some(error.into_response()),
+        Ok(()) => cors::preflight(site, context, &parts.method),
+    }
+}
+
+/// A response as it is sent, and logged.
+fn finish(web: &AppState, context: &RequestContext, method: &Method, begun: Option<Instant>, mut response: Response) -> Response {
+    let path = context.path();
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        // What an attack looks like from here (LOG-3); the services report what they decide themselves.
+        let kind = match error.code {
+            Code::RateLimited => Some(Kind::RateLimited),
+            Code::CsrfFailed => Some(Kind::CsrfFailed),
+            _ => None,
+        };
+        if let Some(kind) = kind.filter(|kind| web.app.refusals().is_news(*kind, context.from())) {
+            let actor = context.user().map_or(By::Anyone, By::User);
+            let mut event = Event::new(kind, actor).refused(context.request_id(), redact_path(path)).from(context.from());
+            if let Some((seen, own)) = web.site.foreign_origin(context).filter(|_| kind == Kind::CsrfFailed) {
+                event = event.foreign(seen, own);
+            }
+            events::write(&event);
+        }
+        response = error.render(context.request_id());
+    }
+    add_security_headers(&web.site, context, path, &mut response);
+    if let Some(begun) = begun {
+        let status = response.status().as_u16();
+        let user = context.user().map(tracing::field::display);
+        let path = redact_path(path);
+        tracing::debug!(%method, path, status, user, from = %context.from(), micros = begun.elapsed().as_micros(), "answered");
+    }
+    response
+}
+
+/// One handler's bug is one request's 500 (HTTP-14).
+pub(super) fn catch_panic(answer: impl Future<Output = Result<Response, Infallible>>) -> impl Future<Output = Response> {
+    AssertUnwindSafe(answer).catch_unwind().map(|caught| match caught {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(_) => ApiError::from(Code::Internal).into_response(),
+    })
+}
+
+/// A path as the log may show it: a token that a client put into one does not get there (LOG-1). No segment of
+/// our own paths is longer than an id.
+fn redact_path(path: &str) -> String {
+    let segments: Vec<_> = path.split('/').map(|segment| if segment.len() > 32 { "…" } else { segment }).collect();
+    segments.join("/")
+}

@@ -1,0 +1,97 @@
+//! How the table of routes is read: each row becomes an entry of a constant, for tests and the README, and a
+//! filter, for warp.
+
+/// Who may use an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anyone; the handler may ask for a refresh token.
+    Anyone,
+    /// A valid access token.
+    Authenticated,
+    /// A valid access token of a role with this permission.
+    Permission(&'static str),
+}
+
+/// One endpoint, as the access matrix and the README know it.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// The method.
+    pub method: &'static str,
+    /// The path, parameters as their types: `/api/users/UserId`.
+    pub path: &'static str,
+    /// Who.
+    pub access: Access,
+}
+
+/// The HTTP method of a verb in the table.
+pub const fn method_of(verb: &'static str) -> &'static str {
+    match verb.as_bytes() {
+        b"get" => "GET",
+        b"post" => "POST",
+        b"patch" => "PATCH",
+        b"delete" => "DELETE",
+        _ => panic!("no such verb"),
+    }
+}
+
+macro_rules! access {
+    (anyone) => {
+        Access::Anyone
+    };
+    (authenticated) => {
+        Access::Authenticated
+    };
+    (with_queried_role_or_permission) => {
+        Access::Authenticated
+    };
+    (with_permission $permission:literal) => {
+        Access::Permission($permission)
+    };
+}
+
+/// Makes the const table and the filter of it. The prefix stands outside the box of each resource.
+macro_rules! routes {
+    ($($prefix:literal / $resource:literal {
+        $($verb:ident ($($path:tt)*) $guard:ident $($permission:literal)?, $body:expr => $handler:path;)*
+    })*) => {
+        /// Every endpoint of the API.
+        pub const ROUTES: &[Route] = &[$($(Route {
+            method: method_of(stringify!($verb)),
+            path: concat!("/", $prefix, "/", $resource $(, path_text!($path))*),
+            access: access!($guard $($permission)?),
+        },)*)*];
+
+        /// The API as a filter.
+        pub fn api(web: &Arc<AppState>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+            first_of!($(
+                warp::path($prefix).and(warp::path($resource)).and(first_of!($(
+                    warp::path!($($path)*)
+                        .and(verb::$verb())
+                        .and($guard(Arc::clone(web) $(, $permission)?))
+                        .and($body)
+                        .then($handler)
+                        .map(into_response),
+                )*).boxed()),
+            )*)
+        }
+    };
+}
+
+/// The first of these filters that does not reject. Nested to the right: the first lies on top, so
+/// what is asked most stands first and costs least.
+macro_rules! first_of {
+    ($only:expr $(,)?) => { $only };
+    ($first:expr, $($rest:expr),+ $(,)?) => { $first.or(first_of!($($rest),+)).unify() };
+}
+
+macro_rules! path_text {
+    (/) => {
+        ""
+    };
+    ($segment:literal) => {
+        concat!("/", $segment)
+    };
+    ($segment:ident) => {
+        concat!("/", stringify!($segment))
+    };
+}

@@ -1,0 +1,88 @@
+//! Accounts: one file for each use case.
+//!
+//! | file | |
+//! |---|---|
+//! | `registration.rs` | making an account: by oneself, with an invitation, as the first admin, by an operator |
+//! | `login.rs` | signing in |
+//! | `password_change.rs` | replacing one's own password |
+//! | `users.rs` | what operators and admins do to users |
+//! | `invites.rs` | invitations and the set-up link |
+
+mod invites;
+mod login;
+mod password_change;
+mod registration;
+mod users;
+
+pub use login::{LoginContext, LoginOutcome};
+
+use super::{
+    Error,
+    devices::Devices,
+    events::{self, Actor},
+    passwords::Passwords,
+    refresh_tokens::OneTimeCodes,
+    sessions::Sessions,
+    throttle::Throttle,
+};
+use crate::{
+    config::{self, RegistrationMode},
+    domain::{AddressPrefix, By, Clock, Event, Kind, Permission, Role, RolePolicy, Roles},
+    store::Store,
+};
+use std::sync::Arc;
+
+/// The use cases of accounts.
+pub struct Accounts {
+    pub(super) store: Arc<Store>,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) passwords: Passwords,
+    pub(super) codes: OneTimeCodes,
+    pub(super) devices: Devices,
+    pub(super) throttle: Arc<Throttle>,
+    pub(super) roles: Roles,
+    /// Who may give which role.
+    pub(super) policy: RolePolicy,
+    pub(super) mode: RegistrationMode,
+    pub(super) registration: config::Registration,
+    pub(super) clock: Clock,
+}
+
+impl Accounts {
+    /// What a role permits.
+    #[must_use]
+    pub fn permissions(&self, role: &Role) -> Arc<[Permission]> {
+        self.roles.permissions(role)
+    }
+
+    /// The configured roles and what each permits.
+    #[must_use]
+    pub const fn roles(&self) -> &Roles {
+        &self.roles
+    }
+
+    /// The configured role of this name.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRole`].
+    pub fn role(&self, name: &str) -> Result<Role, Error> {
+        let role = name.parse().ok().filter(|role| self.roles.contains(role));
+        role.ok_or_else(|| Error::InvalidRole { allowed: self.roles.names().cloned().collect() })
+    }
+
+    fn check_role_exists(&self, role: &Role) -> Result<(), Error> {
+        self.role(role.as_str()).map(drop)
+    }
+
+    /// Nobody hands out, or takes from somebody, what they have not themselves (AZ-4).
+    fn check_may_grant(&self, actor: Actor<'_>, role: &Role) -> Result<(), Error> {
+        match actor {
+            Actor::User(by, _) if !self.policy.may_give(&by.role, role) => Err(Error::RoleBeyondReach),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn note_refusal(kind: Kind, why: &'static str, from: AddressPrefix) {
+    events::write(&Event::new(kind, By::Anyone).why(why).from(from));
+}

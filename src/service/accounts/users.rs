@@ -1,0 +1,140 @@
+//! What operators and admins do to users.
+
+use super::Accounts;
+use crate::{
+    domain::{Email, Kind, Password, Role, User, UserId},
+    service::{
+        Error,
+        caller::{AccountKey, Caller},
+        events::{self, Actor},
+    },
+    store::{Authorize, ChangeRequest, UserChange},
+};
+use std::sync::Arc;
+
+impl Accounts {
+    /// Replaces a user's password as an operator does; all their sessions end.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::WeakPassword`], [`Error::Overloaded`], the store's.
+    pub async fn reset_password(&self, id: UserId, password: Password) -> Result<User, Error> {
+        let user = self.user(id).await?;
+        self.passwords.check(&password, &user.email).map_err(Error::WeakPassword)?;
+        let hash = self.passwords.hash(Caller::operator(AccountKey::of_user(id)), password).await?;
+        done(self.store.set_password(self.change_request(Actor::Operator, id, Kind::PasswordReset), hash).await?)
+    }
+
+    /// The user with this id.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and the store's.
+    pub async fn user(&self, id: UserId) -> Result<Arc<User>, Error> {
+        self.store.user(id).await?.ok_or(Error::NotFound)
+    }
+
+    /// The user with this address.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and the store's.
+    pub async fn user_by_email(&self, email: &Email) -> Result<User, Error> {
+        self.store.user_by_email(email).await?.ok_or(Error::NotFound)
+    }
+
+    /// A page of users in order of address, and whether there are more.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn users(&self, prefix: &str, after: Option<&Email>, limit: usize) -> Result<(Vec<User>, bool), Error> {
+        let mut users = self.store.users(prefix, after, limit + 1).await?;
+        let more = users.len() > limit;
+        users.truncate(limit);
+        Ok((users, more))
+    }
+
+    /// Gives a user another role, effective at once (AZ-2).
+    ///
+    /// # Errors
+    /// [`Error::InvalidRole`], [`Error::RoleBeyondReach`], [`Error::NotFound`], [`Error::LastAdmin`], the store's.
+    pub async fn set_role(&self, actor: Actor<'_>, id: UserId, role: Role) -> Result<User, Error> {
+        self.check_role_exists(&role)?;
+        self.check_may_grant(actor, &role)?;
+        let mut request = self.change_request(actor, id, Kind::RoleChanged);
+        request.event = request.event.role(&role);
+        done(self.store.set_role(request, role).await?)
+    }
+
+    /// Disables or enables a user, effective at once.
+    ///
+    /// # Errors
+    /// [`Error::RoleBeyondReach`], [`Error::NotFound`], [`Error::LastAdmin`], the store's.
+    pub async fn set_disabled(&self, actor: Actor<'_>, id: UserId, disabled: bool) -> Result<User, Error> {
+        let kind = if disabled { Kind::UserDisabled } else { Kind::UserEnabled };
+        done(self.store.set_disabled(self.change_request(actor, id, kind), disabled).await?)
+    }
+
+    /// Says whether somebody vouches for a user's address.
+    ///
+    /// # Errors
+    /// [`Error::RoleBeyondReach`], [`Error::NotFound`], the store's.
+    pub async fn set_email_verified(&self, actor: Actor<'_>, id: UserId, verified: bool) -> Result<User, Error> {
+        let kind = if verified { Kind::EmailVerified } else { Kind::EmailUnverified };
+        done(self.store.set_email_verified(self.change_request(actor, id, kind), verified).await?)
+    }
+
+    /// Forgets what was counted against an account's sign-ins, as an operator does.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and the store's.
+    pub async fn unlock(&self, email: &Email) -> Result<User, Error> {
+        let user = self.user_by_email(email).await?;
+        self.throttle.unlock(AccountKey::of(email.as_str()), user.id);
+        events::write(&Actor::Operator.did(Kind::Unlocked).target(user.id));
+        Ok(user)
+    }
+
+    /// Deletes a user, effective at once.
+    ///
+    /// # Errors
+    /// [`Error::RoleBeyondReach`], [`Error::NotFound`], [`Error::LastAdmin`], the store's.
+    pub async fn delete(&self, actor: Actor<'_>, id: UserId) -> Result<User, Error> {
+        done(self.store.delete_user(self.change_request(actor, id, Kind::UserDeleted)).await?)
+    }
+
+    /// Whether anybody can administer.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn has_admin(&self) -> Result<bool, Error> {
+        Ok(self.store.has_admin().await?)
+    }
+
+    /// Whether `actor` may manage the user with this id.
+    ///
+    /// # Errors
+    /// [`Error::RoleBeyondReach`], [`Error::NotFound`], the store's.
+    pub async fn may_manage(&self, actor: Actor<'_>, id: UserId) -> Result<(), Error> {
+        self.check_may_grant(actor, &self.user(id).await?.role)
+    }
+
+    /// A change to a user that `actor` asks for. Whether they may is asked where the change is made: the user's
+    /// role may be another one by then.
+    fn change_request(&self, actor: Actor<'_>, user: UserId, kind: Kind) -> ChangeRequest {
+        let authorize: Authorize = match actor {
+            Actor::Operator => Box::new(|_| true),
+            Actor::User(by, _) => {
+                let (own, policy) = (by.role.clone(), self.policy.clone());
+                Box::new(move |user| policy.may_give(&own, &user.role))
+            }
+        };
+        ChangeRequest { user, authorize, deny: self.sessions.deny(), event: actor.did(kind).target(user) }
+    }
+}
+
+fn done(change: UserChange) -> Result<User, Error> {
+    match change {
+        UserChange::Done(user) => Ok(user),
+        UserChange::NotFound => Err(Error::NotFound),
+        UserChange::LastAdmin => Err(Error::LastAdmin),
+        UserChange::NotPermitted => Err(Error::RoleBeyondReach),
+    }
+}

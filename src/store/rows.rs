@@ -1,0 +1,139 @@
+//! Rows that are written together, by whichever verb: a user or a session with its indexes, and the end of
+//! either with what that revokes.
+
+use super::{
+    CommitEvent, Error, Transaction,
+    engine::Reads,
+    schema::{
+        ACTIVE_ADMINS, NOT_BEFORE, NotBefore, REVOKED_SESSIONS, REVOKED_TOKENS, REVOKED_USERS, SESSIONS, SESSIONS_BY_SWEEP,
+        SESSIONS_BY_USER, USERS, VoidTokens,
+    },
+};
+use crate::domain::{Session, SessionId, Timestamp, TokenId, User, UserId};
+
+/// How what a verb revokes is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deny {
+    /// Until when: by then the last access token it could match has expired.
+    pub until: Timestamp,
+    /// Set when the deny list is full. Instead of one more entry, every access token issued before this
+    /// moment is void: what has no room is refused, not forgotten (REV-6).
+    pub not_before: Option<Timestamp>,
+}
+
+/// Writes a user and what is derived from it.
+pub fn put_user(t: &mut Transaction<'_>, user: &User) -> Result<(), Error> {
+    USERS.put(t.tx, &user.id, user)?;
+    if user.is_active_admin() {
+        ACTIVE_ADMINS.put(t.tx, &user.id, &())?;
+    } else {
+        ACTIVE_ADMINS.delete(t.tx, &user.id);
+    }
+    t.emit(CommitEvent::UserChanged(user.id));
+    Ok(())
+}
+
+/// Writes a new session and ends the one it replaces.
+pub fn begin_session(t: &mut Transaction<'_>, session: &Session, replaces: Option<SessionId>, deny: Deny) -> Result<(), Error> {
+    if let Some(replaced) = replaces
+        && let Some(replaced) = SESSIONS.get(t.reads(), &replaced)?
+    {
+        end_session(t, &replaced, deny)?;
+    }
+    SESSIONS.put(t.tx, &session.id, session)?;
+    SESSIONS_BY_USER.put(t.tx, &(session.user, session.id), &())?;
+    SESSIONS_BY_SWEEP.put(t.tx, &(session.sweep_at, session.id), &())
+}
+
+/// Ends a session and voids its access tokens.
+pub fn end_session(t: &mut Transaction<'_>, session: &Session, deny: Deny) -> Result<(), Error> {
+    remove_session(t, session);
+    if let Some(moment) = deny.not_before {
+        return void_all_before(t, moment, deny.until);
+    }
+    REVOKED_SESSIONS.put(t.tx, &session.id, &deny.until)?;
+    t.emit(CommitEvent::SessionRevoked(session.id, deny.until));
+    Ok(())
+}
+
+/// Voids one access token.
+pub fn revoke_token(t: &mut Transaction<'_>, token: TokenId, deny: Deny) -> Result<(), Error> {
+    if let Some(moment) = deny.not_before {
+        return void_all_before(t, moment, deny.until);
+    }
+    REVOKED_TOKENS.put(t.tx, &token, &deny.until)?;
+    t.emit(CommitEvent::TokenRevoked(token, deny.until));
+    Ok(())
+}
+
+/// Voids every access token of a user below a token version, which the caller has given them.
+pub fn void_tokens(t: &mut Transaction<'_>, user: UserId, least_version: u32, deny: Deny) -> Result<(), Error> {
+    if let Some(moment) = deny.not_before {
+        return void_all_before(t, moment, deny.until);
+    }
+    let until = match REVOKED_USERS.get(t.reads(), &user) {
+        Ok(kept) => kept.map_or(deny.until, |kept| kept.until.max(deny.until)),
+        // Damage must not keep anybody from revoking (STO-9).
+        Err(Error::Corrupt(_)) => deny.until,
+        Err(error) => return Err(error),
+    };
+    REVOKED_USERS.put(t.tx, &user, &VoidTokens { least_version, until })?;
+    t.emit(CommitEvent::TokensVoided { user, least_version, until });
+    Ok(())
+}
+
+/// Voids every access token that was issued before a moment, whoever's it is.
+pub fn void_all_before(t: &mut Transaction<'_>, moment: Timestamp, until: Timestamp) -> Result<(), Error> {
+    let kept = match NOT_BEFORE.get(t.reads(), &()) {
+        Ok(kept) => kept,
+        Err(Error::Corrupt(_)) => None,
+        Err(error) => return Err(error),
+    };
+    let until = kept.map_or(until, |kept| kept.until.max(until));
+    let moment = kept.map_or(moment, |kept| kept.moment.max(moment));
+    NOT_BEFORE.put(t.tx, &(), &NotBefore { moment, until })?;
+    t.emit(CommitEvent::AllVoidedBefore { moment, until });
+    Ok(())
+}
+
+/// Ends everything a user has at once: sessions, access tokens, and what they handed out.
+pub fn end_everything(t: &mut Transaction<'_>, user: UserId, deny: Deny) -> Result<(), Error> {
+    end_all_sessions(t, user)?;
+    if let Some(mut user) = USERS.get(t.reads(), &user)? {
+        user.token_version += 1;
+        user.epoch += 1;
+        put_user(t, &user)?;
+        void_tokens(t, user.id, user.token_version, deny)?;
+    }
+    Ok(())
+}
+
+/// Ends all sessions of a user. Their access tokens die by the user's token version, which the caller raises.
+pub fn end_all_sessions(t: &mut Transaction<'_>, user: UserId) -> Result<(), Error> {
+    for id in session_ids(t.reads(), user)? {
+        match SESSIONS.get(t.reads(), &id) {
+            Ok(Some(session)) => remove_session(t, &session),
+            // Damage must not keep anybody from revoking: the sweep finds the rest (STO-9).
+            Ok(None) | Err(Error::Corrupt(_)) => {
+                SESSIONS.delete(t.tx, &id);
+                SESSIONS_BY_USER.delete(t.tx, &(user, id));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Removes a session's rows. That it was genuine stays provable by its tokens alone.
+pub fn remove_session(t: &mut Transaction<'_>, session: &Session) {
+    SESSIONS.delete(t.tx, &session.id);
+    SESSIONS_BY_USER.delete(t.tx, &(session.user, session.id));
+    SESSIONS_BY_SWEEP.delete(t.tx, &(session.sweep_at, session.id));
+}
+
+/// The ids of a user's sessions. The key alone says them: a damaged value hides no session.
+pub fn session_ids(reads: &dyn Reads, user: UserId) -> Result<Vec<SessionId>, Error> {
+    let mut ids = Vec::new();
+    SESSIONS_BY_USER.scan_with_damage(reads, user.as_bytes(), |key, _| ids.extend(key.map(|(_, id)| id)))?;
+    Ok(ids)
+}
