@@ -1,14 +1,12 @@
 //! The programs in `examples/` do what they say.
 
-mod support;
-
+use crate::support::{Actor, Server};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     process::{Child, Command, Stdio},
 };
-use support::{Actor, Server};
 
 /// A verifier that runs. Dropping it kills it.
 struct Verifier {
@@ -84,8 +82,8 @@ async fn holds(program: &str, file: &str) {
     let mut ada = Actor::registered_with_tokens(&server, "ada@example.org").await;
     let token = ada.access.clone().expect("a token");
     let token = Some(token.as_str());
-    let [reads, writes, mistyped] = ["articles:read", "articles:write", "articles:reed"]
-        .map(|permission| Verifier::start(program, file, &server.url(""), permission));
+    let [reads, writes, mistyped] =
+        ["articles:read", "articles:write", "articles:reed"].map(|permission| Verifier::start(program, file, &server.url(""), permission));
     let refusal = |status, error: &str, challenge: &str| (status, error.to_owned(), challenge.to_owned(), String::new());
 
     assert_eq!(reads.articles(token).await, (200, String::new(), String::new(), ada.id.clone()), "{file}");
