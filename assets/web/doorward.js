@@ -29,7 +29,11 @@ const read = (member) => async (response) => {
   throw new DoorwardError(status, body);
 };
 
-export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch = (input, init) => globalThis.fetch(input, init) } = {}) {
+export function createDoorward({
+  baseUrl = import.meta.url,
+  origins = [],
+  fetch = (input, init) => globalThis.fetch(input, init),
+} = {}) {
   const page = globalThis.location?.origin;
   const { origin: base, port } = new URL(baseUrl, globalThis.location?.href);
   const own = page === base;
@@ -80,7 +84,10 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     const locks = globalThis.navigator?.locks;
     if (locks) return locks.request(name, work);
     const done = queue.then(work);
-    queue = done.then(() => {}, () => {});
+    queue = done.then(
+      () => {},
+      () => {},
+    );
     return done;
   }
 
@@ -91,7 +98,13 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     if (json) headers.set('Content-Type', 'application/json');
     const late = new AbortController();
     setTimeout(() => late.abort(), ANSWER_WITHIN).unref?.();
-    return fetch(base + path, { credentials: 'include', signal: late.signal, body: json && JSON.stringify(json), ...init, headers }).catch(lost);
+    return fetch(base + path, {
+      credentials: 'include',
+      signal: late.signal,
+      body: json && JSON.stringify(json),
+      ...init,
+      headers,
+    }).catch(lost);
   }
 
   function proof() {
@@ -106,7 +119,10 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     for (let tries = 1, asked; ; tries++) {
       try {
         // A 401 is the post's to say.
-        if (!sent) sent = csrf = await go('/api/auth/csrf', { key }).then(read('csrfToken')).then((body) => body.csrfToken, unless401);
+        if (!sent)
+          sent = csrf = await go('/api/auth/csrf', { key })
+            .then(read('csrfToken'))
+            .then((body) => body.csrfToken, unless401);
         const headers = {};
         if (sent) headers['X-CSRF-Token'] = sent;
         if (key) remember(`${key} ${sent ?? ''}`);
@@ -167,7 +183,9 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
       const tokens = await post('/api/auth/refresh', { key, sent, member: 'accessToken' });
       if (epoch !== before) return remember();
       take(tokens);
-      const { sub, role, permissions } = JSON.parse(atob(tokens.accessToken.split('.')[1].replace(/-/g, '+').replace(/_/g, '/')));
+      const { sub, role, permissions } = JSON.parse(
+        atob(tokens.accessToken.split('.')[1].replace(/-/g, '+').replace(/_/g, '/')),
+      );
       if (user?.id !== sub) {
         const next = await go('/api/users/me', { bearer: token }).then(read('id'));
         if (epoch === before) become(next, 'signed-in');
@@ -176,7 +194,8 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
       }
     } catch (error) {
       // Only the server's own word ends a session.
-      if (error.code === 'UNEXPECTED' || !(error.status === 401 || (/^40[03]$/.test(error.status) && !left()))) throw error;
+      if (error.code === 'UNEXPECTED' || !(error.status === 401 || (/^40[03]$/.test(error.status) && !left())))
+        throw error;
       if (epoch === before) over(error.code);
     }
   }
@@ -202,11 +221,19 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     let used = await fresh();
     const who = user?.id;
     let response = await send(used);
-    const refused = async () => response.status === 401 && (await response.clone().json().catch(() => 0))?.error !== 'INVALID_CREDENTIALS';
+    const refused = async () =>
+      response.status === 401 &&
+      (
+        await response
+          .clone()
+          .json()
+          .catch(() => 0)
+      )?.error !== 'INVALID_CREDENTIALS';
     if (used && (await refused())) {
       if (token === used) await refresh();
       if (token && token !== used) {
-        if (user?.id !== who) throw new DoorwardError(401, { error: 'USER_CHANGED', message: 'Somebody else is signed in now' });
+        if (user?.id !== who)
+          throw new DoorwardError(401, { error: 'USER_CHANGED', message: 'Somebody else is signed in now' });
         response = await send((used = token));
       }
     }
@@ -221,7 +248,8 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
 
   async function authFetch(input, init) {
     const request = new Request(input, init);
-    if (!trusted.has(new URL(request.url).origin)) throw new TypeError(`No token for ${request.url}: list its origin in origins`);
+    if (!trusted.has(new URL(request.url).origin))
+      throw new TypeError(`No token for ${request.url}: list its origin in origins`);
     return authorized((bearer) => {
       const sent = request.clone();
       if (bearer) sent.headers.set('Authorization', `Bearer ${bearer}`);
@@ -253,13 +281,20 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
     channel.onmessage = ({ data }) => {
       if (data === 'out') over('signed-out');
       // One under way may have the old cookie.
-      else Promise.resolve(refreshing).catch(() => {}).then(renew);
+      else
+        Promise.resolve(refreshing)
+          .catch(() => {})
+          .then(renew);
     };
     channel.unref?.();
   }
   // After a pause; persisted: somebody else may be signed in.
   for (const type of ['visibilitychange', 'resume', 'online', 'pageshow']) {
-    globalThis.addEventListener?.(type, ({ persisted }) => hidden() || ((persisted || (user !== null && left() <= lead)) && renew()), { capture: true, signal: life.signal });
+    globalThis.addEventListener?.(
+      type,
+      ({ persisted }) => hidden() || ((persisted || (user !== null && left() <= lead)) && renew()),
+      { capture: true, signal: life.signal },
+    );
   }
 
   const ready = start();
@@ -285,7 +320,11 @@ export function createDoorward({ baseUrl = import.meta.url, origins = [], fetch 
       await logout();
     },
     async changePassword(form) {
-      take(await authorized((bearer) => alone(() => go('/api/auth/password', { method: 'POST', bearer, json: form }))).then(read('accessToken')));
+      take(
+        await authorized((bearer) =>
+          alone(() => go('/api/auth/password', { method: 'POST', bearer, json: form })),
+        ).then(read('accessToken')),
+      );
       epoch++;
       channel?.postMessage('in');
     },

@@ -38,14 +38,28 @@ function takeSetup() {
 const asked = () => location.hash.slice(1);
 
 function chrome(view) {
-  const tabs = VIEWS.filter((each) => each.for()).map((each) => h('a', { href: `#${each.hash}`, 'aria-current': each === view ? 'page' : undefined }, each.title));
+  const tabs = VIEWS.filter((each) => each.for()).map((each) =>
+    h('a', { href: `#${each.hash}`, 'aria-current': each === view ? 'page' : undefined }, each.title),
+  );
   const beam = h('div.daylight', { 'aria-hidden': 'true' });
   return [
-    h('header.top', null,
-      h('div.bar', null, h('a.brand', { href: '#account' }, mark, 'Doorward'),
+    h(
+      'header.top',
+      null,
+      h(
+        'div.bar',
+        null,
+        h('a.brand', { href: '#account' }, mark, 'Doorward'),
         h('nav', { 'aria-label': 'Main' }, tabs),
-        h('div.me', null, h('span', { title: auth.user.email }, auth.user.email), deed({ label: 'Sign out', kind: '.quiet', run: () => auth.logout() }))),
-      beam),
+        h(
+          'div.me',
+          null,
+          h('span', { title: auth.user.email }, auth.user.email),
+          deed({ label: 'Sign out', kind: '.quiet', run: () => auth.logout() }),
+        ),
+      ),
+      beam,
+    ),
     h('main.page', { id: 'main', tabindex: '-1' }, view.show(life.signal)),
   ];
 }
@@ -65,7 +79,17 @@ function draw(force) {
     app.replaceChildren(...chrome(view));
   } else {
     document.title = `${{ setup: 'Set up', register: 'Register', unreachable: 'A moment' }[mode] ?? 'Sign in'} · Doorward`;
-    app.replaceChildren(entrance({ mode, reason, setup, go: () => { setup = undefined; draw(true); } }));
+    app.replaceChildren(
+      entrance({
+        mode,
+        reason,
+        setup,
+        go: () => {
+          setup = undefined;
+          draw(true);
+        },
+      }),
+    );
   }
   scrollTo(0, 0);
   // Who navigates by keyboard or ear goes on from the new view.

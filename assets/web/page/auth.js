@@ -14,7 +14,13 @@ export const shorten = (secret) => (secret.length > 24 ? `${secret.slice(0, 8)}�
 
 function tidy(text) {
   try {
-    return JSON.stringify(JSON.parse(text, (key, value) => (SECRET.test(key) && typeof value === 'string' ? (/assword/.test(key) ? '•••' : shorten(value)) : value)), null, 2);
+    return JSON.stringify(
+      JSON.parse(text, (key, value) =>
+        SECRET.test(key) && typeof value === 'string' ? (/assword/.test(key) ? '•••' : shorten(value)) : value,
+      ),
+      null,
+      2,
+    );
   } catch {
     return text ? '(not JSON)' : '';
   }
@@ -27,10 +33,28 @@ const SAID = ['x-token-expires-in', 'retry-after', 'www-authenticate', 'ratelimi
 export async function traced(input, init) {
   const request = new Request(input, init);
   const body = request.method === 'GET' || typeof init?.body !== 'string' ? '' : init.body;
-  const call = { at: Date.now(), method: request.method, path: new URL(request.url).pathname + new URL(request.url).search, status: 0, sent: [], got: [], asked: tidy(body), answered: '', millis: 0 };
+  const call = {
+    at: Date.now(),
+    method: request.method,
+    path: new URL(request.url).pathname + new URL(request.url).search,
+    status: 0,
+    sent: [],
+    got: [],
+    asked: tidy(body),
+    answered: '',
+    millis: 0,
+  };
   for (const name of ASKED) {
     const value = request.headers.get(name);
-    if (value) call.sent.push([name, name === 'content-type' ? value : name === 'authorization' ? `Bearer ${shorten(value.slice(7))}` : shorten(value)]);
+    if (value)
+      call.sent.push([
+        name,
+        name === 'content-type'
+          ? value
+          : name === 'authorization'
+            ? `Bearer ${shorten(value.slice(7))}`
+            : shorten(value),
+      ]);
   }
   const begun = performance.now();
   try {
@@ -61,4 +85,6 @@ export const auth = createDoorward({ fetch: traced });
 
 /** Whether the person may do something: `*` and `users:*` as the server understands them. */
 export const may = (permission) =>
-  (auth.user?.permissions ?? []).some((have) => have === '*' || have === permission || (have.endsWith(':*') && permission.startsWith(have.slice(0, -1))));
+  (auth.user?.permissions ?? []).some(
+    (have) => have === '*' || have === permission || (have.endsWith(':*') && permission.startsWith(have.slice(0, -1))),
+  );

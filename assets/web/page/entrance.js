@@ -28,13 +28,22 @@ function door() {
   return h('div.scene', { 'aria-hidden': 'true' }, svg);
 }
 
-const email = () => field('E-mail', { type: 'email', name: 'email', autocomplete: 'username', required: true, maxlength: 254, inputmode: 'email' });
+const email = () =>
+  field('E-mail', {
+    type: 'email',
+    name: 'email',
+    autocomplete: 'username',
+    required: true,
+    maxlength: 254,
+    inputmode: 'email',
+  });
 
 const SIGNED_OUT = {
   'signed-out': 'You are signed out.',
   TOKEN_REVOKED: 'This session was ended. Sign in again to go on.',
   REFRESH_TOKEN_EXPIRED: 'You were away for a long time. Sign in again to go on.',
-  TOKEN_REUSE_DETECTED: 'A refresh token of yours was used twice, as a thief would. Everything was signed out to be safe.',
+  TOKEN_REUSE_DETECTED:
+    'A refresh token of yours was used twice, as a thief would. Everything was signed out to be safe.',
   INVALID_REFRESH_TOKEN: 'This session is no longer good. Sign in again to go on.',
   CSRF_FAILED: 'A cookie here belongs to somebody else. Sign in again to go on.',
   INVALID_REQUEST: 'A cookie here belongs to somebody else. Sign in again to go on.',
@@ -55,7 +64,10 @@ export const BROKEN = Symbol('broken');
 export function entrance({ mode, reason, setup, go }) {
   const views = {
     'sign-in': () => {
-      const fields = [email(), field('Password', { type: 'password', name: 'password', autocomplete: 'current-password', required: true })];
+      const fields = [
+        email(),
+        field('Password', { type: 'password', name: 'password', autocomplete: 'current-password', required: true }),
+      ];
       return [
         h('h1', null, 'Sign in'),
         h('p.lead', null, SIGNED_OUT[reason] ?? 'Good to see you at the door.'),
@@ -64,7 +76,11 @@ export function entrance({ mode, reason, setup, go }) {
       ];
     },
     register: () => {
-      const invite = field('Invitation', { name: 'invite', autocomplete: 'off', spellcheck: 'false' }, 'Only if somebody gave you a code.');
+      const invite = field(
+        'Invitation',
+        { name: 'invite', autocomplete: 'off', spellcheck: 'false' },
+        'Only if somebody gave you a code.',
+      );
       const fields = [email(), newPassword('Password', 'password'), invite];
       const action = ({ invite, ...rest }) => auth.register(invite.trim() ? { ...rest, invite: invite.trim() } : rest);
       return [
@@ -76,20 +92,51 @@ export function entrance({ mode, reason, setup, go }) {
     },
     broken: () => [
       h('h1', null, 'This link is broken'),
-      h('p.lead', null, 'Part of it was lost on the way. Copy it once more from the server’s log, all of it, or make a new one with doorward setup-link.'),
+      h(
+        'p.lead',
+        null,
+        'Part of it was lost on the way. Copy it once more from the server’s log, all of it, or make a new one with doorward setup-link.',
+      ),
       h('p.aside', null, h('a', { href: '#sign-in', onclick: () => go('sign-in') }, 'Sign in instead')),
     ],
     setup: () => [
       h('h1', null, 'Welcome'),
       h('p.lead', null, 'Your server is running. Make its first admin: the one who lets others in.'),
-      form({ fields: [email(), newPassword('Password', 'password')], label: 'Make me the admin', busy: 'Setting up…', action: (values) => auth.setup({ token: setup, ...values }) }),
-      h('p.aside', null, 'The link works once, for an hour. ', h('a', { href: '#sign-in', onclick: () => go('sign-in') }, 'Sign in instead')),
+      form({
+        fields: [email(), newPassword('Password', 'password')],
+        label: 'Make me the admin',
+        busy: 'Setting up…',
+        action: (values) => auth.setup({ token: setup, ...values }),
+      }),
+      h(
+        'p.aside',
+        null,
+        'The link works once, for an hour. ',
+        h('a', { href: '#sign-in', onclick: () => go('sign-in') }, 'Sign in instead'),
+      ),
     ],
     unreachable: () => [
       h('h1', null, reason === 'NETWORK' ? 'Nobody answers' : 'A moment, please'),
-      h('p.lead', null, reason === 'NETWORK' ? 'The server cannot be reached.' : BUSY[reason] ?? `The server cannot say yet who you are (${reason}).`, ' You are not signed out: this page goes on by itself.'),
+      h(
+        'p.lead',
+        null,
+        reason === 'NETWORK'
+          ? 'The server cannot be reached.'
+          : (BUSY[reason] ?? `The server cannot say yet who you are (${reason}).`),
+        ' You are not signed out: this page goes on by itself.',
+      ),
       h('button.plain', { type: 'button', onclick: () => auth.refresh().catch(() => {}) }, 'Try now'),
     ],
   };
-  return h('div.entrance', null, door(), h('main.gate', { id: 'main', tabindex: '-1' }, h('p.brand', null, 'Doorward'), (views[setup === BROKEN ? 'broken' : mode] ?? views['sign-in'])()));
+  return h(
+    'div.entrance',
+    null,
+    door(),
+    h(
+      'main.gate',
+      { id: 'main', tabindex: '-1' },
+      h('p.brand', null, 'Doorward'),
+      (views[setup === BROKEN ? 'broken' : mode] ?? views['sign-in'])(),
+    ),
+  );
 }

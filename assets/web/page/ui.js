@@ -35,7 +35,14 @@ export function field(label, props, hint) {
 
 /** A password field that says how good the password is, and can show it. */
 export function newPassword(label, name) {
-  const made = field(label, { type: 'password', name, autocomplete: 'new-password', required: true, minlength: 8, maxlength: 1024 });
+  const made = field(label, {
+    type: 'password',
+    name,
+    autocomplete: 'new-password',
+    required: true,
+    minlength: 8,
+    maxlength: 1024,
+  });
   const bar = h('progress', { max: 4, value: 0, 'aria-hidden': 'true' });
   const word = h('span', null, 'At least 8 characters. A few unrelated words are best.');
   made.hints.append(bar, word);
@@ -64,7 +71,13 @@ function strength(password) {
 export function form({ fields = [], action, label, busy, before = [], kind = '' }) {
   const problem = h('p.problem', { role: 'alert' });
   const button = h(`button${kind || '.primary'}`, { type: 'submit' }, label);
-  const element = h('form', { novalidate: true }, fields.map((each) => each.element), problem, h('div.row', null, before, button));
+  const element = h(
+    'form',
+    { novalidate: true },
+    fields.map((each) => each.element),
+    problem,
+    h('div.row', null, before, button),
+  );
   element.addEventListener('submit', async (event) => {
     event.preventDefault();
     if (button.disabled) return;
@@ -81,7 +94,10 @@ export function form({ fields = [], action, label, busy, before = [], kind = '' 
     try {
       await action(Object.fromEntries(fields.map(({ input }) => [input.name, input.value])));
     } catch (error) {
-      const named = (error.fields ?? []).map((each) => [fields.find(({ input }) => input.name === each.field), each.message]);
+      const named = (error.fields ?? []).map((each) => [
+        fields.find(({ input }) => input.name === each.field),
+        each.message,
+      ]);
       for (const [each, message] of named) each?.refuse(`${each.element.firstChild.textContent} ${message}`);
       const first = named.find(([each]) => each)?.[0];
       if (first) first.input.focus();
@@ -113,12 +129,18 @@ export function say(text) {
 /** Asks before something that cannot be undone. Resolves to whether to go on. */
 export function confirm({ title, text, action }) {
   return new Promise((resolve) => {
-    const dialog = h('dialog', { 'aria-labelledby': 'ask' },
+    const dialog = h(
+      'dialog',
+      { 'aria-labelledby': 'ask' },
       h('h2', { id: 'ask' }, title),
       [text].flat().map((line) => h('p', null, line)),
-      h('div.row.end', null,
+      h(
+        'div.row.end',
+        null,
         h('button.plain', { type: 'button', autofocus: true, onclick: () => dialog.close() }, 'Keep it as it is'),
-        h('button.danger', { type: 'button', onclick: () => dialog.close('yes') }, action)));
+        h('button.danger', { type: 'button', onclick: () => dialog.close('yes') }, action),
+      ),
+    );
     dialog.addEventListener('close', () => {
       dialog.remove();
       resolve(dialog.returnValue === 'yes');
@@ -154,7 +176,14 @@ export function fetched(load, show, waiting = 'Loading…') {
     try {
       place.replaceChildren(...[show(await load())].flat());
     } catch (error) {
-      place.replaceChildren(h('div.failed', null, h('p', null, explain(error)), h('button.plain', { type: 'button', onclick: place.reload }, 'Try again')));
+      place.replaceChildren(
+        h(
+          'div.failed',
+          null,
+          h('p', null, explain(error)),
+          h('button.plain', { type: 'button', onclick: place.reload }, 'Try again'),
+        ),
+      );
     }
     place.removeAttribute('aria-busy');
   };
@@ -183,7 +212,13 @@ const absolute = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle:
 export function moment(iso) {
   const at = new Date(iso);
   const seconds = (at - Date.now() - clock.skew) / 1000;
-  const steps = [[60, 'second', 1], [3600, 'minute', 60], [86400, 'hour', 3600], [86400 * 45, 'day', 86400], [Infinity, 'month', 86400 * 30]];
+  const steps = [
+    [60, 'second', 1],
+    [3600, 'minute', 60],
+    [86400, 'hour', 3600],
+    [86400 * 45, 'day', 86400],
+    [Infinity, 'month', 86400 * 30],
+  ];
   const [, unit, size] = steps.find(([limit]) => Math.abs(seconds) < limit);
   const text = Math.abs(seconds) < 45 ? 'just now' : relative.format(Math.round(seconds / size), unit);
   return h('time', { datetime: at.toISOString(), title: absolute.format(at) }, text);
@@ -192,8 +227,24 @@ export function moment(iso) {
 /** "Chrome on Linux", as far as a browser admits what it is. */
 export function device(agent) {
   if (!agent) return 'Unknown device';
-  const browser = [['Edg/', 'Edge'], ['OPR/', 'Opera'], ['Firefox/', 'Firefox'], ['HeadlessChrome/', 'Chrome'], ['Chrome/', 'Chrome'], ['Safari/', 'Safari'], ['curl/', 'curl']].find(([mark]) => agent.includes(mark))?.[1];
-  const system = [['Android', 'Android'], ['iPhone', 'iPhone'], ['iPad', 'iPad'], ['Windows', 'Windows'], ['Mac OS', 'macOS'], ['CrOS', 'ChromeOS'], ['Linux', 'Linux']].find(([mark]) => agent.includes(mark))?.[1];
+  const browser = [
+    ['Edg/', 'Edge'],
+    ['OPR/', 'Opera'],
+    ['Firefox/', 'Firefox'],
+    ['HeadlessChrome/', 'Chrome'],
+    ['Chrome/', 'Chrome'],
+    ['Safari/', 'Safari'],
+    ['curl/', 'curl'],
+  ].find(([mark]) => agent.includes(mark))?.[1];
+  const system = [
+    ['Android', 'Android'],
+    ['iPhone', 'iPhone'],
+    ['iPad', 'iPad'],
+    ['Windows', 'Windows'],
+    ['Mac OS', 'macOS'],
+    ['CrOS', 'ChromeOS'],
+    ['Linux', 'Linux'],
+  ].find(([mark]) => agent.includes(mark))?.[1];
   if (!browser) return agent.split(/[ /]/)[0] || 'Unknown device';
   return system ? `${browser} on ${system}` : browser;
 }
