@@ -55,10 +55,10 @@ async function crowd({ server, context, page }, { locks }) {
     tabs.map((tab) =>
       tab.evaluate(
         async (rounds) => {
-          const { auth, watchers } = await import('/page/auth.js');
+          const { auth, callListeners } = await import('/page/auth.js');
           const count = { refreshed: 0, conflicts: 0, proofs: 0, signedOut: 0, failed: 0 };
           auth.onChange((user) => (user ? 0 : count.signedOut++));
-          watchers.add((call) => {
+          callListeners.add((call) => {
             if (call.path !== '/api/auth/refresh') return;
             if (call.status === 200) count.refreshed++;
             if (call.status === 409) count.conflicts++;
@@ -220,7 +220,7 @@ scene(
     await signIn(page, server, 'bob@example.org');
     await server.kill();
     assert.equal(await me(page), 'NETWORK');
-    await server.go();
+    await server.run();
     assert.equal(await me(page), 'bob@example.org');
     await page.reload();
     await page.getByRole('heading', { name: 'Your account' }).waitFor();
@@ -253,9 +253,9 @@ for (const hours of [-1, 1]) {
       }, hours);
       await signIn(page, server, 'bob@example.org');
       const count = await page.evaluate(async () => {
-        const { auth, watchers } = await import('/page/auth.js');
+        const { auth, callListeners } = await import('/page/auth.js');
         const seen = [];
-        watchers.add((call) => seen.push(`${call.path} ${call.status}`));
+        callListeners.add((call) => seen.push(`${call.path} ${call.status}`));
         const end = performance.now() + 9000;
         while (performance.now() < end) {
           await auth.call('GET', '/api/users/me');

@@ -41,11 +41,12 @@ export class Server {
       `127.0.0.1:${server.port}`,
       ...[...DEV, ...settings].flatMap((setting) => ['--set', setting]),
     ];
-    await server.go();
+    await server.run();
     return server;
   }
 
-  async go() {
+  /** Starts the binary on its data, which outlives it. */
+  async run() {
     this.child = spawn(BINARY, this.arguments, { cwd: this.dir, env: {}, stdio: ['ignore', 'pipe', 'pipe'] });
     this.child.stderr.on('data', (data) => appendFileSync(join(this.dir, 'log'), data));
     const lines = createInterface({ input: this.child.stdout });

@@ -73,7 +73,7 @@ test('the views are accessible in every scheme and width', { timeout: 240_000 },
     await page.getByRole('button', { name: 'Keep it as it is' }).click();
     await page.getByRole('link', { name: 'How it works' }).click();
     await page.getByRole('button', { name: /throw-away/ }).click();
-    await page.getByText('The phone tries its own token').waitFor();
+    await page.getByText('was deleted again').waitFor();
     await page.getByRole('button', { name: 'Ask the server' }).click();
     await page.getByText('answered 200').waitFor();
     await page.locator('.calls summary').first().click();
@@ -306,6 +306,7 @@ await watched(
     await page.getByRole('button', { name: /throw-away/ }).click();
     await page.getByText('The thief replays the copy: 401 TOKEN_REUSE_DETECTED').waitFor();
     await page.getByText('The phone tries its own token: 401 TOKEN_REVOKED').waitFor();
+    await page.getByText('and an admin can delete it').waitFor();
     await page.getByRole('button', { name: 'Ask the server' }).click();
     await page.getByText('No: 403 FORBIDDEN').waitFor();
     await page.reload();
@@ -378,6 +379,55 @@ await watched(
     await elsewhere.close();
   },
 );
+
+await watched(
+  'every role of the configuration can be given, and no other',
+  ['roles.auditor=["articles:read"]'],
+  async (stage) => {
+    const { server, page } = stage;
+    server.user('ada@example.org', 'admin');
+    server.user('bob@example.org');
+    const offered = (select) => select.locator('option').allTextContents();
+    await signIn(page, server, 'ada@example.org');
+    await page.getByRole('link', { name: 'Users' }).click();
+    const role = page.getByLabel('Role of bob@example.org');
+    await role.waitFor();
+    assert.deepEqual(await offered(role), ['admin', 'auditor', 'editor', 'viewer']);
+    assert.equal(await role.inputValue(), 'viewer');
+    await role.selectOption('auditor');
+    await page.getByText('is auditor now').waitFor();
+    assert.match(server.command('user', 'show', 'bob@example.org', '--json'), /"role": ?"auditor"/);
+    const titles = await page.locator('.user .title').allTextContents();
+    assert.deepEqual(
+      titles,
+      ['ada@example.org you', 'bob@example.org '],
+      'nothing but the address and what is out of the ordinary',
+    );
+
+    await page.getByRole('link', { name: 'Invitations' }).click();
+    const invited = page.getByLabel('Role of who comes');
+    await invited.locator('option', { hasText: 'auditor' }).waitFor({ state: 'attached' });
+    assert.deepEqual(await offered(invited), ['default role', 'admin', 'auditor', 'editor', 'viewer']);
+    await page.getByRole('button', { name: 'Make an invitation' }).click();
+    await page.locator('.rows .tag').getByText('viewer').waitFor();
+  },
+);
+
+test('without JavaScript the page says so, and names an address that exists', { timeout: 60_000 }, async () => {
+  const server = await Server.start();
+  const context = await browser.newContext({ javaScriptEnabled: false });
+  try {
+    const page = await context.newPage();
+    await page.goto(server.url);
+    await page.getByText('This page needs JavaScript').waitFor();
+    const response = page.waitForResponse(/health/);
+    await page.getByRole('link', { name: '/health' }).click();
+    assert.equal((await response).status(), 200);
+  } finally {
+    await context.close();
+    await server.stop();
+  }
+});
 
 await watched('the page is used with the keyboard alone', [], async ({ server, page }) => {
   server.user('bob@example.org');

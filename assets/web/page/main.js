@@ -1,47 +1,60 @@
 // Which view, and what is around it.
 
 import { account } from './account.js';
-import { users, invites } from './admin.js';
+import { invites, users } from './admin.js';
 import { auth, may } from './auth.js';
-import { BROKEN, entrance } from './entrance.js';
-import { inside } from './inside.js';
-import { deed, h } from './ui.js';
+import { howItWorks } from './how-it-works.js';
+import { BROKEN_TOKEN, loginView } from './login.js';
+import { actionButton, h } from './ui.js';
 
+/** @import { User } from '/doorward.js' */
+/** @typedef {(viewClosed: AbortSignal) => Node[]} View */
+
+/** @type {{ hash: string, title: string, show: View, isShown: () => boolean }[]} */
 const VIEWS = [
-  { hash: 'account', title: 'Account', show: account, for: () => true },
-  { hash: 'how-it-works', title: 'How it works', show: inside, for: () => true },
-  { hash: 'users', title: 'Users', show: users, for: () => may('users:read') },
-  { hash: 'invitations', title: 'Invitations', show: invites, for: () => may('users:write') },
+  { hash: 'account', title: 'Account', show: account, isShown: () => true },
+  { hash: 'how-it-works', title: 'How it works', show: howItWorks, isShown: () => true },
+  { hash: 'users', title: 'Users', show: users, isShown: () => may('users:read') },
+  { hash: 'invitations', title: 'Invitations', show: invites, isShown: () => may('users:write') },
 ];
+/** @type {Record<string, string>} */
+const LOGIN_TITLES = { setup: 'Set up', register: 'Register', unreachable: 'A moment' };
 
-// Made once, so that it is there when the server is not.
-const mark = h('img', { src: '/door.svg', alt: '', width: 28, height: 28 });
-const app = document.getElementById('app');
-let life = new AbortController();
-let setup;
+// Made once and early: made with each view, it would be missing when the server is.
+const logo = h('img', { src: '/door.svg', alt: '', width: 28, height: 28 });
+const app = /** @type {HTMLElement} */ (document.getElementById('app'));
+/** Aborted when the view goes, for its timers and listeners. */
+let viewClosed = new AbortController();
+/** @type {string | symbol | undefined} */
+let setupToken;
+/** @type {string | undefined} */
 let reason;
-let drawn;
+/** @type {string | undefined} what the view that is shown depends on */
+let renderedKey;
 
-/** A set-up link's token: taken out of the address bar, and of the history, at once. */
-function takeSetup() {
+/** Takes a set-up link's token, which is a secret, out of the address bar and the history at once. */
+function takeSetupToken() {
   const token = /^#setup=(.+)$/.exec(location.hash)?.[1];
   if (!token) return;
   try {
-    setup = decodeURIComponent(token);
+    setupToken = decodeURIComponent(token);
   } catch {
     // Cut or mangled on its way here.
-    setup = BROKEN;
+    setupToken = BROKEN_TOKEN;
   }
   history.replaceState(null, '', '/');
 }
 
-const asked = () => location.hash.slice(1);
+const currentHash = () => location.hash.slice(1);
 
-function chrome(view) {
-  const tabs = VIEWS.filter((each) => each.for()).map((each) =>
+/**
+ * @param {User} user
+ * @param {(typeof VIEWS)[number]} view
+ */
+function layout(user, view) {
+  const tabs = VIEWS.filter((each) => each.isShown()).map((each) =>
     h('a', { href: `#${each.hash}`, 'aria-current': each === view ? 'page' : undefined }, each.title),
   );
-  const beam = h('div.daylight', { 'aria-hidden': 'true' });
   return [
     h(
       'header.top',
@@ -49,72 +62,89 @@ function chrome(view) {
       h(
         'div.bar',
         null,
-        h('a.brand', { href: '#account' }, mark, 'Doorward'),
+        h('a.brand', { href: '#account' }, logo, 'Doorward'),
         h('nav', { 'aria-label': 'Main' }, tabs),
         h(
           'div.me',
           null,
-          h('span', { title: auth.user.email }, auth.user.email),
-          deed({ label: 'Sign out', kind: '.quiet', run: () => auth.logout() }),
+          h('span', { title: user.email }, user.email),
+          actionButton({ label: 'Sign out', kind: 'quiet', run: () => auth.logout() }),
         ),
       ),
-      beam,
+      h('div.daylight', { 'aria-hidden': 'true' }),
     ),
-    h('main.page', { id: 'main', tabindex: '-1' }, view.show(life.signal)),
+    h('main.page', { id: 'main', tabindex: '-1' }, view.show(viewClosed.signal)),
   ];
 }
 
-function draw(force) {
-  const { user } = auth;
-  const view = user && (VIEWS.find((each) => each.hash === asked() && each.for()) ?? VIEWS[0]);
-  const mode = setup ? 'setup' : user === undefined ? 'unreachable' : asked() || 'sign-in';
-  const key = user && !setup ? `${user.id} ${user.role} ${user.permissions} ${view.hash}` : mode;
-  if (key === drawn && !force) return;
-  const first = drawn === undefined;
-  drawn = key;
-  life.abort();
-  life = new AbortController();
-  if (user && !setup) {
-    document.title = `${view.title} · Doorward`;
-    app.replaceChildren(...chrome(view));
-  } else {
-    document.title = `${{ setup: 'Set up', register: 'Register', unreachable: 'A moment' }[mode] ?? 'Sign in'} · Doorward`;
-    app.replaceChildren(
-      entrance({
-        mode,
-        reason,
-        setup,
-        go: () => {
-          setup = undefined;
-          draw(true);
-        },
-      }),
-    );
-  }
-  scrollTo(0, 0);
-  // Who navigates by keyboard or ear goes on from the new view.
-  if (!first) (app.querySelector('.gate input') ?? document.getElementById('main')).focus({ preventScroll: true });
+/** @param {User} user */
+function showView(user) {
+  const view = VIEWS.find((each) => each.hash === currentHash() && each.isShown()) ?? VIEWS[0];
+  replaceView(`${user.id} ${user.role} ${user.permissions} ${view.hash}`, view.title, () => layout(user, view));
 }
 
-takeSetup();
+function showLogin() {
+  const signedOutMode = auth.user === undefined ? 'unreachable' : currentHash() || 'sign-in';
+  const mode = setupToken ? 'setup' : signedOutMode;
+  const leaveSetup = () => {
+    setupToken = undefined;
+    renderedKey = '';
+    render();
+  };
+  replaceView(mode, LOGIN_TITLES[mode] ?? 'Sign in', () => [loginView({ mode, reason, setupToken, leaveSetup })]);
+}
+
+/**
+ * Shows a view, unless it is there already: a renewed token must not empty a form that somebody is filling in.
+ * @param {string} key
+ * @param {string} title
+ * @param {() => Node[]} make
+ */
+function replaceView(key, title, make) {
+  if (key === renderedKey) return;
+  const isFirst = renderedKey === undefined;
+  renderedKey = key;
+  viewClosed.abort();
+  viewClosed = new AbortController();
+  document.title = `${title} · Doorward`;
+  app.replaceChildren(...make());
+  scrollTo(0, 0);
+  // Who navigates by keyboard or ear goes on from the new view.
+  if (!isFirst) firstInput()?.focus({ preventScroll: true });
+}
+
+/** @returns {HTMLElement | null} */
+const firstInput = () => app.querySelector('.gate input') ?? document.getElementById('main');
+
+function render() {
+  if (auth.user && !setupToken) showView(auth.user);
+  else showLogin();
+}
+
+takeSetupToken();
 addEventListener('hashchange', () => {
-  takeSetup();
-  if (asked() !== 'main') draw();
+  takeSetupToken();
+  // The link that skips to the content is no view.
+  if (currentHash() !== 'main') render();
 });
 auth.onChange((user, why) => {
-  if (user) setup = undefined;
+  if (user) setupToken = undefined;
   if (user === undefined) reason = why;
-  if (user === null && drawn !== undefined && why) {
+  if (user === null && renderedKey !== undefined && why) {
     reason = why;
+    // The next one to sign in here starts at the account, not where the last one was.
     history.replaceState(null, '', '/');
   }
-  draw();
+  render();
 });
 await auth.ready;
-draw();
+render();
+
 // The light through the door: what is left of the access token.
 let longest = 1;
 setInterval(() => {
   longest = Math.max(longest, auth.expiresIn);
-  document.querySelector('.daylight')?.style.setProperty('--left', String(auth.expiresIn / longest));
+  /** @type {HTMLElement | null} */
+  const light = document.querySelector('.daylight');
+  light?.style.setProperty('--left', String(auth.expiresIn / longest));
 }, 1000);
