@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     pack(Path::new("assets/web"), Path::new(""), &folder)?;
     // The attribute takes a literal, so the struct is written where the path is known. rust-embed could expand $OUT_DIR
     // itself, but the crates it takes for that include one under MPL-2.0, which `.cargo/deny.toml` does not allow.
-    let embedded = format!("#[derive(RustEmbed)]\n#[folder = {folder:?}]\nstruct Web;\n");
+    let embedded = format!("#[derive(RustEmbed)]\n#[folder = {folder:?}]\nstruct Files;\n");
     Ok(fs::write(Path::new(&out).join("web.rs"), embedded)?)
 }
 

@@ -19,7 +19,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 /// What other sites' pages import; it stays when the page is switched off.
 const MODULE: [&str; 2] = ["doorward.js", "doorward.d.ts"];
 
-// `Web`, which `build.rs` writes: the files of `assets/web`, each in every coding, as `br/doorward.js`.
+// `Files`, which `build.rs` writes: the files of `assets/web`, each in every coding, as `br/doorward.js`.
 include!(concat!(env!("OUT_DIR"), "/web.rs"));
 
 /// An embedded file as it is without compression, and what it is called.
@@ -30,7 +30,7 @@ struct Asset {
 
 /// A file in one of `identity`, `br` and `gzip`.
 fn embedded(name: &str, coding: &str) -> Option<EmbeddedFile> {
-    Web::get(&format!("{coding}/{name}"))
+    Files::get(&format!("{coding}/{name}"))
 }
 
 /// The page and what it is made of. That the file exists is asked before the method is.
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn every_file_is_there_in_every_coding() {
         let names = |coding: &str| -> Vec<_> {
-            Web::iter().filter_map(|path| path.strip_prefix(coding)?.strip_prefix('/').map(str::to_owned)).collect()
+            Files::iter().filter_map(|path| path.strip_prefix(coding)?.strip_prefix('/').map(str::to_owned)).collect()
         };
         assert!(names("identity").contains(&"page/main.js".to_owned()));
         assert_eq!(names("br"), names("identity"));
