@@ -8,16 +8,16 @@ use std::{env, error::Error, ffi::OsStr, fs, io::Write, path::Path};
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=assets/web");
     let out = env::var("OUT_DIR")?;
-    let folder = Path::new(&out).join("web");
+    let folder = format!("{out}/web");
     // A file that is gone from `assets/web` must not stay embedded.
-    if folder.exists() {
+    if Path::new(&folder).exists() {
         fs::remove_dir_all(&folder)?;
     }
-    pack(Path::new("assets/web"), Path::new(""), &folder)?;
+    pack(Path::new("assets/web"), Path::new(""), Path::new(&folder))?;
     // The attribute takes a literal, so the struct is written where the path is known. rust-embed could expand $OUT_DIR
     // itself, but the crates it takes for that include one under MPL-2.0, which `.cargo/deny.toml` does not allow.
     let embedded = format!("#[derive(RustEmbed)]\n#[folder = {folder:?}]\nstruct Files;\n");
-    Ok(fs::write(Path::new(&out).join("web.rs"), embedded)?)
+    Ok(fs::write(format!("{out}/web.rs"), embedded)?)
 }
 
 fn pack(source: &Path, name: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
@@ -44,12 +44,16 @@ fn pack(source: &Path, name: &Path, folder: &Path) -> Result<(), Box<dyn Error>>
     Ok(())
 }
 
-/// Types and reasons are written for who changes a script, and would be half of what every visitor loads. Only lines
-/// that are comments from end to end are left out, so that no string is ever taken for one.
+/// Types and reasons are written for who changes a script, and would be a third of what every visitor loads. Only lines
+/// that are comments from end to end are left out, so that nothing in quotes is taken for one.
 fn without_comments(script: &str) -> String {
-    let is_comment = |line: &str| match line.trim() {
-        line if line.starts_with("/*") => line.find("*/").is_none_or(|end| end + 2 == line.len()),
-        line => line.starts_with("//") || line.starts_with("* ") || line == "*" || line == "*/",
+    let mut is_inside = false;
+    let is_code = |line: &&str| {
+        let line = line.trim();
+        let begins = line.starts_with("/*") && line.find("*/").is_none_or(|end| end + 2 == line.len());
+        let is_comment = is_inside || begins || line.starts_with("//");
+        is_inside = (is_inside || begins) && !line.contains("*/");
+        !is_comment
     };
-    script.lines().filter(|line| !is_comment(line)).flat_map(|line| [line, "\n"]).collect()
+    script.lines().filter(is_code).flat_map(|line| [line, "\n"]).collect()
 }
