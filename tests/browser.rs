@@ -1,4 +1,5 @@
 //! The page and the client module in real Chromium, and the module alone under Node's test runner.
+//! Both are formatted by Prettier and checked by TypeScript.
 //! Node, npm and Chromium have to be there; what is fetched is what `package-lock.json` names.
 //! Pictures of every view are left in `tests/browser/shots/`.
 
@@ -12,10 +13,10 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser")
 }
 
-/// Fetches the driver and axe, unless they are there.
+/// Fetches the driver, axe, the formatter and the compiler, unless they are there.
 fn prepare() {
     let modules = directory().join("node_modules");
-    if modules.join("axe-core").exists() && modules.join("playwright-core").exists() {
+    if ["axe-core", "playwright-core", "prettier", "typescript"].iter().all(|name| modules.join(name).exists()) {
         return;
     }
     let status = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(directory()).status();
@@ -23,19 +24,33 @@ fn prepare() {
 }
 
 fn passes(file: &str) {
+    succeeds(Command::new("node").args(["--test", "--test-reporter=spec", file]).current_dir(directory()));
+}
+
+/// Runs a tool that npm installed, at the top of the repository.
+fn tool(name: &str, args: &[&str]) {
+    succeeds(Command::new(directory().join("node_modules/.bin").join(name)).args(args).current_dir(env!("CARGO_MANIFEST_DIR")));
+}
+
+fn succeeds(command: &mut Command) {
     // One browser at a time: eight tabs are enough to share a machine with.
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     prepare();
-    let output = Command::new("node")
-        .args(["--test", "--test-reporter=spec", file])
-        .current_dir(directory())
-        .env("DOORWARD_BIN", env!("CARGO_BIN_EXE_doorward"))
-        .output()
-        .expect("node is installed");
+    let output = command.env("DOORWARD_BIN", env!("CARGO_BIN_EXE_doorward")).output().expect("node is installed");
     let text = String::from_utf8_lossy(&output.stdout);
     println!("{text}");
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_page_and_its_tests_are_formatted() {
+    tool("prettier", &["--check", "--ignore-unknown", "--no-error-on-unmatched-pattern", "assets/web", "tests/browser", "examples"]);
+}
+
+#[test]
+fn scripts_fit_their_types_and_the_module_what_is_declared_of_it() {
+    tool("tsc", &["--project", "tests/browser"]);
 }
 
 #[test]

@@ -69,3 +69,9 @@ export interface Doorward {
 }
 
 export function createDoorward(options?: Options): Doorward;
+
+/**
+ * Reads the header or the claims of a token. The account page's own need, no part of the client's API: it may go.
+ * @internal
+ */
+export function decodeTokenPart(part: string): any;

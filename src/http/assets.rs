@@ -19,19 +19,18 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 /// What other sites' pages import; it stays when the page is switched off.
 const MODULE: [&str; 2] = ["doorward.js", "doorward.d.ts"];
 
-#[derive(RustEmbed)]
-#[folder = "assets/web"]
-struct Plain;
+// `Files`, which `build.rs` writes: the files of `assets/web`, each in every coding, as `br/doorward.js`.
+include!(concat!(env!("OUT_DIR"), "/web.rs"));
 
-/// The same files compressed, by `assets/compress.mjs`: `doorward.js.br`, `doorward.js.gz`.
-#[derive(RustEmbed)]
-#[folder = "assets/packed"]
-struct Packed;
-
-/// An embedded file and what it is called.
+/// An embedded file as it is without compression, and what it is called.
 struct Asset {
     name: String,
     file: EmbeddedFile,
+}
+
+/// A file in one of `identity`, `br` and `gzip`.
+fn embedded(name: &str, coding: &str) -> Option<EmbeddedFile> {
+    Files::get(&format!("{coding}/{name}"))
 }
 
 /// The page and what it is made of. That the file exists is asked before the method is.
@@ -51,16 +50,13 @@ fn find(path: &str, page: bool) -> Option<Asset> {
         "index.html" => return None,
         name => name,
     };
-    let file = (page || MODULE.contains(&name)).then(|| Plain::get(name))??;
+    let file = (page || MODULE.contains(&name)).then(|| embedded(name, "identity"))??;
     Some(Asset { name: name.to_owned(), file })
 }
 
 fn answer(Asset { name, file }: Asset, context: &RequestContext) -> Response {
     let coding = ["br", "gzip"].into_iter().find(|coding| accepts(context, coding));
-    let packed = coding.and_then(|coding| {
-        let ending = if coding == "br" { "br" } else { "gz" };
-        Packed::get(&format!("{name}.{ending}")).map(|file| (coding, file))
-    });
+    let packed = coding.and_then(|coding| embedded(&name, coding).map(|file| (coding, file)));
     // A tag for each form of it (RFC 9110 §8.8.3.3).
     let hash = data_encoding::HEXLOWER.encode(&file.metadata.sha256_hash()[..16]);
     let tag = packed.as_ref().map_or_else(|| format!("\"{hash}\""), |(coding, _)| format!("\"{hash}-{coding}\""));
@@ -130,13 +126,32 @@ mod tests {
         for name in MODULE {
             assert!(find(&format!("/{name}"), false).is_some(), "{name}");
         }
-        for path in ["/", "/style.css", "/page/app.js"] {
+        for path in ["/", "/style.css", "/page/main.js"] {
             assert!(find(path, true).is_some(), "{path}");
             assert!(find(path, false).is_none(), "{path}");
         }
-        for path in ["/index.html", "/doorward.js.br", "/nothing", ""] {
+        for path in ["/index.html", "/br/doorward.js", "/../br/doorward.js", "/nothing", ""] {
             assert!(find(path, true).is_none(), "{path}");
         }
+    }
+
+    #[test]
+    fn the_module_is_at_most_four_thousand_bytes_gzipped_and_its_types_keep_their_comments() {
+        let text = |name| String::from_utf8(embedded(name, "identity").expect("embedded").data.into_owned()).expect("text");
+        let size = embedded("doorward.js", "gzip").expect("embedded").data.len();
+        assert!(size <= 4000, "{size} bytes");
+        assert!(!text("doorward.js").lines().any(|line| line.trim_start().starts_with("//") || line.contains("/** @param")));
+        assert!(text("doorward.d.ts").contains("/** Somebody who is signed in. */"));
+    }
+
+    #[test]
+    fn every_file_is_there_in_every_coding() {
+        let names = |coding: &str| -> Vec<_> {
+            Files::iter().filter_map(|path| path.strip_prefix(coding)?.strip_prefix('/').map(str::to_owned)).collect()
+        };
+        assert!(names("identity").contains(&"page/main.js".to_owned()));
+        assert_eq!(names("br"), names("identity"));
+        assert_eq!(names("gzip"), names("identity"));
     }
 
     #[test]

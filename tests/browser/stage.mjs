@@ -13,8 +13,12 @@ export const PASSWORD = 'correct horse battery';
 
 /** Cheap hashing and room for many tries. */
 const DEV = [
-  'insecure_dev=true', 'passwords.scrypt_log_n=4', 'passwords.scrypt_p=1', 'limits.login_failures=100',
-  'limits.register_burst=1000000', 'limits.refresh_per_minute=1000000',
+  'insecure_dev=true',
+  'passwords.scrypt_log_n=4',
+  'passwords.scrypt_p=1',
+  'limits.login_failures=100',
+  'limits.register_burst=1000000',
+  'limits.refresh_per_minute=1000000',
 ];
 
 /** A port that is ours to listen on twice: a restarted server must be found where it was. */
@@ -32,16 +36,24 @@ export class Server {
     server.dir = mkdtempSync(join(tmpdir(), 'doorward-'));
     server.port = await freePort();
     server.url = `http://127.0.0.1:${server.port}`;
-    server.arguments = ['--listen', `127.0.0.1:${server.port}`, ...[...DEV, ...settings].flatMap((setting) => ['--set', setting])];
-    await server.go();
+    server.arguments = [
+      '--listen',
+      `127.0.0.1:${server.port}`,
+      ...[...DEV, ...settings].flatMap((setting) => ['--set', setting]),
+    ];
+    await server.run();
     return server;
   }
 
-  async go() {
+  /** Starts the binary on its data, which outlives it. */
+  async run() {
     this.child = spawn(BINARY, this.arguments, { cwd: this.dir, env: {}, stdio: ['ignore', 'pipe', 'pipe'] });
     this.child.stderr.on('data', (data) => appendFileSync(join(this.dir, 'log'), data));
     const lines = createInterface({ input: this.child.stdout });
-    const up = await Promise.race([new Promise((done) => lines.once('line', done)), new Promise((done) => this.child.once('exit', done))]);
+    const up = await Promise.race([
+      new Promise((done) => lines.once('line', done)),
+      new Promise((done) => this.child.once('exit', done)),
+    ]);
     if (typeof up !== 'string') throw new Error(`no start: ${this.log()}`);
   }
 
@@ -84,7 +96,15 @@ export class Server {
 export const launch = () =>
   chromium.launch({
     executablePath: '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+    args: [
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
   });
 
 /** A browser profile whose pages note what must never happen: policy violations, calls elsewhere, errors. */
@@ -101,7 +121,9 @@ export async function visitor(browser, server, options = {}) {
     if (/Content Security Policy|TrustedScript|TrustedHTML/i.test(message.text())) trouble.push(message.text());
   });
   await context.addInitScript(() => {
-    addEventListener('securitypolicyviolation', (event) => console.error(`Content Security Policy: ${event.violatedDirective} ${event.blockedURI}`));
+    addEventListener('securitypolicyviolation', (event) =>
+      console.error(`Content Security Policy: ${event.violatedDirective} ${event.blockedURI}`),
+    );
   });
   return context;
 }

@@ -19,7 +19,12 @@ after(() => browser?.close());
 
 /** axe finds nothing, in light and dark, wide and narrow; and a picture of each. */
 async function inspect(page, name) {
-  for (const [scheme, width] of [['light', 1280], ['dark', 1280], ['light', 390], ['dark', 390]]) {
+  for (const [scheme, width] of [
+    ['light', 1280],
+    ['dark', 1280],
+    ['light', 390],
+    ['dark', 390],
+  ]) {
     await page.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' });
     await page.setViewportSize({ width, height: width < 500 ? 844 : 860 });
     await page.locator('[aria-busy]').first().waitFor({ state: 'detached' });
@@ -29,7 +34,10 @@ async function inspect(page, name) {
     const found = await page.evaluate(async (source) => {
       if (!globalThis.axe) (0, eval)(source);
       const { violations } = await globalThis.axe.run(document, { resultTypes: ['violations'] });
-      return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.any.map((each) => each.message)}`).join(' | ')}`);
+      return violations.map(
+        ({ id, nodes }) =>
+          `${id}: ${nodes.map((node) => `${node.html} ${node.any.map((each) => each.message)}`).join(' | ')}`,
+      );
     }, AXE);
     assert.deepEqual(found, [], `${name} ${scheme} ${width}`);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
@@ -65,7 +73,7 @@ test('the views are accessible in every scheme and width', { timeout: 240_000 },
     await page.getByRole('button', { name: 'Keep it as it is' }).click();
     await page.getByRole('link', { name: 'How it works' }).click();
     await page.getByRole('button', { name: /throw-away/ }).click();
-    await page.getByText('The phone tries its own token').waitFor();
+    await page.getByText('was deleted again').waitFor();
     await page.getByRole('button', { name: 'Ask the server' }).click();
     await page.getByText('answered 200').waitFor();
     await page.locator('.calls summary').first().click();
@@ -107,213 +115,315 @@ async function watched(name, settings, play) {
   });
 }
 
-test('those who watch see: an inline script, a request elsewhere, markup from text, a picture without words', { timeout: 60_000 }, async () => {
-  const server = await Server.start();
-  const context = await visitor(browser, server);
-  try {
-    const page = await context.newPage();
+test(
+  'those who watch see: an inline script, a request elsewhere, markup from text, a picture without words',
+  { timeout: 60_000 },
+  async () => {
+    const server = await Server.start();
+    const context = await visitor(browser, server);
+    try {
+      const page = await context.newPage();
+      await page.goto(server.url);
+      await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+      const blocked = await page.evaluate(async () => {
+        const script = document.createElement('script');
+        const results = [];
+        try {
+          script.textContent = 'globalThis.ran = 1';
+          document.head.append(script);
+        } catch (error) {
+          results.push(error.name);
+        }
+        try {
+          document.body.innerHTML = '<p>markup</p>';
+        } catch (error) {
+          results.push(error.name);
+        }
+        await fetch('http://127.0.0.1:9/').catch((error) => results.push(error.name));
+        return [...results, typeof globalThis.ran];
+      });
+      assert.deepEqual(blocked, ['TypeError', 'TypeError', 'TypeError', 'undefined']);
+      assert.ok(
+        context.trouble.some((each) => /connect-src/.test(each)),
+        context.trouble.join(),
+      );
+      assert.ok(
+        context.trouble.some((each) => /[Tt]rusted/.test(each)),
+        context.trouble.join(),
+      );
+      const loose = await inspected();
+      const other = await loose.newPage();
+      await other.goto(server.url);
+      await other.getByRole('heading', { name: 'Sign in' }).waitFor();
+      await other.evaluate(() => document.querySelector('main').append(document.createElement('img')));
+      await assert.rejects(inspect(other, 'spoiled'), /image-alt/);
+      rmSync(join(SHOTS, 'spoiled-light.png'));
+      await loose.close();
+    } finally {
+      await context.close();
+      await server.stop();
+    }
+  },
+);
+
+await watched(
+  'a set-up link makes the first admin and leaves the address bar at once',
+  [],
+  async ({ server, page }) => {
+    const link = server.setupLink();
+    await page.goto(link);
+    await page.getByRole('heading', { name: 'Welcome' }).waitFor();
+    assert.equal(page.url(), `${server.url}/`);
+    assert.ok(
+      !(await page.evaluate(() => performance.getEntriesByType('navigation')[0].name + history.length)).includes(
+        'undefined',
+      ),
+    );
+    await page.getByLabel('E-mail').fill('ada@example.org');
+    await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
+    await page.getByRole('button', { name: 'Make me the admin' }).click();
+    await page.getByRole('link', { name: 'Users' }).waitFor();
+    await page.getByRole('button', { name: 'Sign out', exact: true }).click();
+    await page.getByText('You are signed out').waitFor();
+    await page.goto(link);
+    await page.getByLabel('E-mail').fill('eve@example.org');
+    await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
+    await page.getByRole('button', { name: 'Make me the admin' }).click();
+    await page.getByRole('alert').getByText('not good any more').waitFor();
+  },
+);
+
+await watched(
+  'hdr_6 register, sign out, a wrong password, sign in; no token is in any storage',
+  [],
+  async ({ server, context, page }) => {
     await page.goto(server.url);
-    await page.getByRole('heading', { name: 'Sign in' }).waitFor();
-    const blocked = await page.evaluate(async () => {
-      const script = document.createElement('script');
-      const results = [];
-      try {
-        script.textContent = 'globalThis.ran = 1';
-        document.head.append(script);
-      } catch (error) {
-        results.push(error.name);
-      }
-      try {
-        document.body.innerHTML = '<p>markup</p>';
-      } catch (error) {
-        results.push(error.name);
-      }
-      await fetch('http://127.0.0.1:9/').catch((error) => results.push(error.name));
-      return [...results, typeof globalThis.ran];
-    });
-    assert.deepEqual(blocked, ['TypeError', 'TypeError', 'TypeError', 'undefined']);
-    assert.ok(context.trouble.some((each) => /connect-src/.test(each)), context.trouble.join());
-    assert.ok(context.trouble.some((each) => /[Tt]rusted/.test(each)), context.trouble.join());
-    const loose = await inspected();
-    const other = await loose.newPage();
-    await other.goto(server.url);
+    await page.getByRole('link', { name: 'Make an account' }).click();
+    await page.getByLabel('E-mail').fill('not an address');
+    await page.getByLabel('Password', { exact: true }).fill('short');
+    await page.getByRole('button', { name: 'Register' }).click();
+    assert.equal(await page.getByLabel('E-mail').getAttribute('aria-invalid'), 'true');
+    await page.getByLabel('E-mail').fill('bob@example.org');
+    await page.getByLabel('Password', { exact: true }).fill('password1234');
+    await page.getByRole('button', { name: 'Register' }).click();
+    await page.locator('[aria-invalid]').waitFor();
+    await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
+    await page.getByRole('button', { name: 'Register' }).click();
+    await page.getByRole('heading', { name: 'Your account' }).waitFor();
+
+    const token = await page.evaluate(() => import('/page/auth.js').then(({ auth }) => auth.token()));
+    assert.equal(token.split('.').length, 3);
+    const stored = await page.evaluate(async () =>
+      JSON.stringify([
+        { ...localStorage },
+        { ...sessionStorage },
+        await indexedDB.databases(),
+        await caches.keys(),
+        document.cookie,
+        location.href,
+        document.documentElement.outerHTML,
+        history.state,
+      ]),
+    );
+    assert.ok(!stored.includes(token) && !stored.includes(token.split('.')[2]), 'the access token is in memory alone');
+    const cookies = await context.cookies(`${server.url}/api/auth/refresh`);
+    const { port } = new URL(server.url);
+    const refresh = cookies.find(({ name }) => name === `doorward-refresh-${port}`);
+    assert.ok(refresh.httpOnly && refresh.sameSite === 'Strict' && refresh.path === '/api/auth');
+    assert.ok(!stored.includes(refresh.value), 'no script reads the refresh token');
+    assert.deepEqual(
+      cookies.map(({ name }) => name).sort(),
+      ['csrf', 'device', 'refresh'].map((kind) => `doorward-${kind}-${port}`),
+    );
+
+    await page.reload();
+    await page.getByRole('heading', { name: 'Your account' }).waitFor();
+    await page.getByRole('button', { name: 'Sign out here' }).click();
+    await page.getByText('You are signed out').waitFor();
+    assert.deepEqual(
+      (await context.cookies()).map(({ name }) => name),
+      [`doorward-device-${port}`],
+      'the device stays known, nothing else',
+    );
+    await page.getByLabel('E-mail').fill('bob@example.org');
+    await page.getByLabel('Password', { exact: true }).fill('not the password');
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.getByRole('alert').getByText('E-mail or password is wrong').waitFor();
+    await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'Your account' }).waitFor();
+  },
+);
+
+await watched(
+  'another device is signed out, the password changes, everything is signed out',
+  [],
+  async ({ server, page }) => {
+    server.user('bob@example.org');
+    const elsewhere = await visitor(browser, server);
+    const other = await elsewhere.newPage();
+    await signIn(other, server, 'bob@example.org');
+    await signIn(page, server, 'bob@example.org');
+    await page.getByText('this one').waitFor();
+    await page.getByRole('button', { name: /^Sign out Chrome/ }).click();
+    await page.getByRole('button', { name: 'Sign it out' }).click();
+    await page.getByText('That device is signed out').waitFor();
+    await other.getByRole('link', { name: 'How it works' }).click();
+    await other.getByRole('button', { name: 'Ask the server' }).click();
+    await other.getByText('This session was ended').waitFor();
+    await signIn(other, server, 'bob@example.org');
+
+    await page.getByLabel('Current password').fill('wrong wrong wrong');
+    await page.getByLabel('New password').fill('another horse battery');
+    await page.getByRole('button', { name: 'Change password' }).click();
+    await page.getByRole('alert').getByText('wrong').waitFor();
+    await page.getByLabel('Current password').fill(PASSWORD);
+    await page.getByRole('button', { name: 'Change password' }).click();
+    await page.getByText('Your password is changed').waitFor();
+    await other.reload();
     await other.getByRole('heading', { name: 'Sign in' }).waitFor();
-    await other.evaluate(() => document.querySelector('main').append(document.createElement('img')));
-    await assert.rejects(inspect(other, 'spoiled'), /image-alt/);
-    rmSync(join(SHOTS, 'spoiled-light.png'));
-    await loose.close();
+    await signIn(other, server, 'bob@example.org', 'another horse battery');
+    await page.getByRole('button', { name: 'Sign out everywhere' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Sign out everywhere' }).click();
+    await page.getByText('You are signed out').waitFor();
+    await other.reload();
+    await other.getByRole('heading', { name: 'Sign in' }).waitFor();
+    await elsewhere.close();
+  },
+);
+
+await watched(
+  'ref_1 a stolen token is replayed for real, and the real session goes on',
+  [],
+  async ({ server, page }) => {
+    server.user('bob@example.org');
+    await signIn(page, server, 'bob@example.org');
+    await page.getByRole('link', { name: 'How it works' }).click();
+    await page.getByText('good until').first().waitFor();
+    await page.getByText(/\d+ (min|s).* left/).waitFor();
+    await page.getByRole('button', { name: 'Renew now' }).click();
+    await page.getByText('Rotated').first().waitFor();
+    await page.getByRole('button', { name: /throw-away/ }).click();
+    await page.getByText('The thief replays the copy: 401 TOKEN_REUSE_DETECTED').waitFor();
+    await page.getByText('The phone tries its own token: 401 TOKEN_REVOKED').waitFor();
+    await page.getByText('and an admin can delete it').waitFor();
+    await page.getByRole('button', { name: 'Ask the server' }).click();
+    await page.getByText('No: 403 FORBIDDEN').waitFor();
+    await page.reload();
+    await page.getByRole('heading', { name: 'How it works' }).waitFor();
+    await page.getByText('Use my own account instead').click();
+    await page.getByLabel('Your password').fill(PASSWORD);
+    await page.getByRole('button', { name: 'Play it with my account' }).click();
+    await page.getByText('The thief replays the copy: 401').waitFor();
+    await page.getByRole('link', { name: 'Account' }).click();
+    await page.getByText('This session was ended').waitFor();
+  },
+);
+
+await watched(
+  'an admin searches, pages, gives roles, disables, deletes, ends sessions, invites',
+  [],
+  async ({ server, page }) => {
+    server.user('ada@example.org', 'admin');
+    for (let i = 10; i < 35; i++) server.user(`person${i}@example.org`);
+    const elsewhere = await visitor(browser, server);
+    const other = await elsewhere.newPage();
+    await signIn(other, server, 'person11@example.org');
+    await signIn(page, server, 'ada@example.org');
+    await page.getByRole('link', { name: 'Users' }).click();
+    await page.getByText('person10@example.org').waitFor();
+    await page.getByRole('button', { name: 'Next' }).click();
+    await page.getByText('person34@example.org').waitFor();
+    await page.getByRole('button', { name: 'Back' }).click();
+    await page.getByText('person10@example.org').waitFor();
+    await page.getByRole('searchbox').fill('person11');
+    await page.getByText('person10@example.org').waitFor({ state: 'detached' });
+    await page.getByLabel('Role of person11@example.org').selectOption('editor');
+    await page.getByText('is editor now').waitFor();
+    await page.getByRole('button', { name: 'Sessions of person11@example.org' }).click();
+    await page.getByRole('button', { name: /^End Chrome/ }).click();
+    await page.getByRole('button', { name: 'End it' }).click();
+    await page.getByText('Signed in nowhere').waitFor();
+    await other.reload();
+    await other.getByRole('heading', { name: 'Sign in' }).waitFor();
+    await page.getByRole('button', { name: 'Disable person11@example.org' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Disable' }).click();
+    await page.getByRole('button', { name: 'Enable person11@example.org' }).waitFor();
+    await page.getByRole('button', { name: 'Enable person11@example.org' }).click();
+    await page.getByRole('button', { name: 'Delete person11@example.org' }).click();
+    await page.getByRole('button', { name: 'Delete for good' }).click();
+    await page.getByText('No address begins with').waitFor();
+    await page.getByRole('searchbox').fill('ada');
+    await page.getByLabel('Role of ada@example.org').selectOption('viewer');
+    await page.getByText('Somebody must be left to administer').waitFor();
+    assert.equal(await page.getByLabel('Role of ada@example.org').inputValue(), 'admin');
+
+    await page.getByRole('link', { name: 'Invitations' }).click();
+    await page.getByLabel('Role of who comes').selectOption('editor');
+    await page.getByRole('button', { name: 'Make an invitation' }).click();
+    const code = await page.getByLabel('The code').inputValue();
+    await page.getByRole('button', { name: 'I have it' }).click();
+    await other.goto(`${server.url}/#register`);
+    await other.getByLabel('E-mail').fill('new@example.org');
+    await other.getByLabel('Password', { exact: true }).fill(PASSWORD);
+    await other.getByLabel('Invitation').fill(code);
+    await other.getByRole('button', { name: 'Register' }).click();
+    await other.locator('dd .tag').getByText('editor').waitFor();
+    await page.getByRole('button', { name: 'Make an invitation' }).click();
+    await page
+      .getByRole('button', { name: /^Withdraw/ })
+      .first()
+      .click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Withdraw' }).click();
+    await page.getByText('The invitation is withdrawn').waitFor();
+    await elsewhere.close();
+  },
+);
+
+await watched(
+  'every role of the configuration can be given, and no other',
+  ['roles.auditor=["articles:read"]'],
+  async (stage) => {
+    const { server, page } = stage;
+    server.user('ada@example.org', 'admin');
+    server.user('bob@example.org');
+    const offered = (select) => select.locator('option').allTextContents();
+    await signIn(page, server, 'ada@example.org');
+    await page.getByRole('link', { name: 'Users' }).click();
+    const role = page.getByLabel('Role of bob@example.org');
+    await role.waitFor();
+    assert.deepEqual(await offered(role), ['admin', 'auditor', 'editor', 'viewer']);
+    assert.equal(await role.inputValue(), 'viewer');
+    await role.selectOption('auditor');
+    await page.getByText('is auditor now').waitFor();
+    assert.match(server.command('user', 'show', 'bob@example.org', '--json'), /"role": ?"auditor"/);
+    const titles = await page.locator('.user .title').allTextContents();
+    assert.deepEqual(
+      titles,
+      ['ada@example.org you', 'bob@example.org '],
+      'nothing but the address and what is out of the ordinary',
+    );
+
+    await page.getByRole('link', { name: 'Invitations' }).click();
+    const invited = page.getByLabel('Role of who comes');
+    await invited.locator('option', { hasText: 'auditor' }).waitFor({ state: 'attached' });
+    assert.deepEqual(await offered(invited), ['default role', 'admin', 'auditor', 'editor', 'viewer']);
+    await page.getByRole('button', { name: 'Make an invitation' }).click();
+    await page.locator('.rows .tag').getByText('viewer').waitFor();
+  },
+);
+
+test('what the page says without JavaScript names addresses that exist', { timeout: 60_000 }, async () => {
+  const server = await Server.start();
+  try {
+    const html = await (await fetch(server.url)).text();
+    const [, text] = /<noscript>(.*)<\/noscript>/s.exec(html);
+    const links = [...text.matchAll(/href="([^"]+)"/g)].map(([, href]) => href);
+    assert.deepEqual(links, ['/health']);
+    for (const link of links) assert.equal((await fetch(server.url + link)).status, 200);
   } finally {
-    await context.close();
     await server.stop();
   }
-});
-
-await watched('a set-up link makes the first admin and leaves the address bar at once', [], async ({ server, page }) => {
-  const link = server.setupLink();
-  await page.goto(link);
-  await page.getByRole('heading', { name: 'Welcome' }).waitFor();
-  assert.equal(page.url(), `${server.url}/`);
-  assert.ok(!(await page.evaluate(() => performance.getEntriesByType('navigation')[0].name + history.length)).includes('undefined'));
-  await page.getByLabel('E-mail').fill('ada@example.org');
-  await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.getByRole('button', { name: 'Make me the admin' }).click();
-  await page.getByRole('link', { name: 'Users' }).waitFor();
-  await page.getByRole('button', { name: 'Sign out', exact: true }).click();
-  await page.getByText('You are signed out').waitFor();
-  await page.goto(link);
-  await page.getByLabel('E-mail').fill('eve@example.org');
-  await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.getByRole('button', { name: 'Make me the admin' }).click();
-  await page.getByRole('alert').getByText('not good any more').waitFor();
-});
-
-await watched('hdr_6 register, sign out, a wrong password, sign in; no token is in any storage', [], async ({ server, context, page }) => {
-  await page.goto(server.url);
-  await page.getByRole('link', { name: 'Make an account' }).click();
-  await page.getByLabel('E-mail').fill('not an address');
-  await page.getByLabel('Password', { exact: true }).fill('short');
-  await page.getByRole('button', { name: 'Register' }).click();
-  assert.equal(await page.getByLabel('E-mail').getAttribute('aria-invalid'), 'true');
-  await page.getByLabel('E-mail').fill('bob@example.org');
-  await page.getByLabel('Password', { exact: true }).fill('password1234');
-  await page.getByRole('button', { name: 'Register' }).click();
-  await page.locator('[aria-invalid]').waitFor();
-  await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.getByRole('button', { name: 'Register' }).click();
-  await page.getByRole('heading', { name: 'Your account' }).waitFor();
-
-  const token = await page.evaluate(() => import('/page/auth.js').then(({ auth }) => auth.token()));
-  assert.equal(token.split('.').length, 3);
-  const stored = await page.evaluate(async () => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, await indexedDB.databases(), await caches.keys(), document.cookie, location.href, document.documentElement.outerHTML, history.state]));
-  assert.ok(!stored.includes(token) && !stored.includes(token.split('.')[2]), 'the access token is in memory alone');
-  const cookies = await context.cookies(`${server.url}/api/auth/refresh`);
-  const { port } = new URL(server.url);
-  const refresh = cookies.find(({ name }) => name === `doorward-refresh-${port}`);
-  assert.ok(refresh.httpOnly && refresh.sameSite === 'Strict' && refresh.path === '/api/auth');
-  assert.ok(!stored.includes(refresh.value), 'no script reads the refresh token');
-  assert.deepEqual(cookies.map(({ name }) => name).sort(), ['csrf', 'device', 'refresh'].map((kind) => `doorward-${kind}-${port}`));
-
-  await page.reload();
-  await page.getByRole('heading', { name: 'Your account' }).waitFor();
-  await page.getByRole('button', { name: 'Sign out here' }).click();
-  await page.getByText('You are signed out').waitFor();
-  assert.deepEqual((await context.cookies()).map(({ name }) => name), [`doorward-device-${port}`], 'the device stays known, nothing else');
-  await page.getByLabel('E-mail').fill('bob@example.org');
-  await page.getByLabel('Password', { exact: true }).fill('not the password');
-  await page.getByRole('button', { name: 'Sign in' }).click();
-  await page.getByRole('alert').getByText('E-mail or password is wrong').waitFor();
-  await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.keyboard.press('Enter');
-  await page.getByRole('heading', { name: 'Your account' }).waitFor();
-});
-
-await watched('another device is signed out, the password changes, everything is signed out', [], async ({ server, page }) => {
-  server.user('bob@example.org');
-  const elsewhere = await visitor(browser, server);
-  const other = await elsewhere.newPage();
-  await signIn(other, server, 'bob@example.org');
-  await signIn(page, server, 'bob@example.org');
-  await page.getByText('this one').waitFor();
-  await page.getByRole('button', { name: /^Sign out Chrome/ }).click();
-  await page.getByRole('button', { name: 'Sign it out' }).click();
-  await page.getByText('That device is signed out').waitFor();
-  await other.getByRole('link', { name: 'How it works' }).click();
-  await other.getByRole('button', { name: 'Ask the server' }).click();
-  await other.getByText('This session was ended').waitFor();
-  await signIn(other, server, 'bob@example.org');
-
-  await page.getByLabel('Current password').fill('wrong wrong wrong');
-  await page.getByLabel('New password').fill('another horse battery');
-  await page.getByRole('button', { name: 'Change password' }).click();
-  await page.getByRole('alert').getByText('wrong').waitFor();
-  await page.getByLabel('Current password').fill(PASSWORD);
-  await page.getByRole('button', { name: 'Change password' }).click();
-  await page.getByText('Your password is changed').waitFor();
-  await other.reload();
-  await other.getByRole('heading', { name: 'Sign in' }).waitFor();
-  await signIn(other, server, 'bob@example.org', 'another horse battery');
-  await page.getByRole('button', { name: 'Sign out everywhere' }).click();
-  await page.getByRole('dialog').getByRole('button', { name: 'Sign out everywhere' }).click();
-  await page.getByText('You are signed out').waitFor();
-  await other.reload();
-  await other.getByRole('heading', { name: 'Sign in' }).waitFor();
-  await elsewhere.close();
-});
-
-await watched('ref_1 a stolen token is replayed for real, and the real session goes on', [], async ({ server, page }) => {
-  server.user('bob@example.org');
-  await signIn(page, server, 'bob@example.org');
-  await page.getByRole('link', { name: 'How it works' }).click();
-  await page.getByText('good until').first().waitFor();
-  await page.getByText(/\d+ (min|s).* left/).waitFor();
-  await page.getByRole('button', { name: 'Renew now' }).click();
-  await page.getByText('Rotated').first().waitFor();
-  await page.getByRole('button', { name: /throw-away/ }).click();
-  await page.getByText('The thief replays the copy: 401 TOKEN_REUSE_DETECTED').waitFor();
-  await page.getByText('The phone tries its own token: 401 TOKEN_REVOKED').waitFor();
-  await page.getByRole('button', { name: 'Ask the server' }).click();
-  await page.getByText('No: 403 FORBIDDEN').waitFor();
-  await page.reload();
-  await page.getByRole('heading', { name: 'How it works' }).waitFor();
-  await page.getByText('Use my own account instead').click();
-  await page.getByLabel('Your password').fill(PASSWORD);
-  await page.getByRole('button', { name: 'Play it with my account' }).click();
-  await page.getByText('The thief replays the copy: 401').waitFor();
-  await page.getByRole('link', { name: 'Account' }).click();
-  await page.getByText('This session was ended').waitFor();
-});
-
-await watched('an admin searches, pages, gives roles, disables, deletes, ends sessions, invites', [], async ({ server, page }) => {
-  server.user('ada@example.org', 'admin');
-  for (let i = 10; i < 35; i++) server.user(`person${i}@example.org`);
-  const elsewhere = await visitor(browser, server);
-  const other = await elsewhere.newPage();
-  await signIn(other, server, 'person11@example.org');
-  await signIn(page, server, 'ada@example.org');
-  await page.getByRole('link', { name: 'Users' }).click();
-  await page.getByText('person10@example.org').waitFor();
-  await page.getByRole('button', { name: 'Next' }).click();
-  await page.getByText('person34@example.org').waitFor();
-  await page.getByRole('button', { name: 'Back' }).click();
-  await page.getByText('person10@example.org').waitFor();
-  await page.getByRole('searchbox').fill('person11');
-  await page.getByText('person10@example.org').waitFor({ state: 'detached' });
-  await page.getByLabel('Role of person11@example.org').selectOption('editor');
-  await page.getByText('is editor now').waitFor();
-  await page.getByRole('button', { name: 'Sessions of person11@example.org' }).click();
-  await page.getByRole('button', { name: /^End Chrome/ }).click();
-  await page.getByRole('button', { name: 'End it' }).click();
-  await page.getByText('Signed in nowhere').waitFor();
-  await other.reload();
-  await other.getByRole('heading', { name: 'Sign in' }).waitFor();
-  await page.getByRole('button', { name: 'Disable person11@example.org' }).click();
-  await page.getByRole('dialog').getByRole('button', { name: 'Disable' }).click();
-  await page.getByRole('button', { name: 'Enable person11@example.org' }).waitFor();
-  await page.getByRole('button', { name: 'Enable person11@example.org' }).click();
-  await page.getByRole('button', { name: 'Delete person11@example.org' }).click();
-  await page.getByRole('button', { name: 'Delete for good' }).click();
-  await page.getByText('No address begins with').waitFor();
-  await page.getByRole('searchbox').fill('ada');
-  await page.getByLabel('Role of ada@example.org').selectOption('viewer');
-  await page.getByText('Somebody must be left to administer').waitFor();
-  assert.equal(await page.getByLabel('Role of ada@example.org').inputValue(), 'admin');
-
-  await page.getByRole('link', { name: 'Invitations' }).click();
-  await page.getByLabel('Role of who comes').selectOption('editor');
-  await page.getByRole('button', { name: 'Make an invitation' }).click();
-  const code = await page.getByLabel('The code').inputValue();
-  await page.getByRole('button', { name: 'I have it' }).click();
-  await other.goto(`${server.url}/#register`);
-  await other.getByLabel('E-mail').fill('new@example.org');
-  await other.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await other.getByLabel('Invitation').fill(code);
-  await other.getByRole('button', { name: 'Register' }).click();
-  await other.locator('dd .tag').getByText('editor').waitFor();
-  await page.getByRole('button', { name: 'Make an invitation' }).click();
-  await page.getByRole('button', { name: /^Withdraw/ }).first().click();
-  await page.getByRole('dialog').getByRole('button', { name: 'Withdraw' }).click();
-  await page.getByText('The invitation is withdrawn').waitFor();
-  await elsewhere.close();
 });
 
 await watched('the page is used with the keyboard alone', [], async ({ server, page }) => {

@@ -3,45 +3,96 @@
 import { createDoorward } from '/doorward.js';
 import { clock } from './ui.js';
 
-const KEPT = 40;
+/**
+ * @typedef {object} Call
+ * @property {number} at
+ * @property {string} method
+ * @property {string} path
+ * @property {number} status 0 while there is no answer
+ * @property {string} [error] the server's code, or NETWORK
+ * @property {[string, string][]} requestHeaders
+ * @property {[string, string][]} responseHeaders
+ * @property {string} requestBody
+ * @property {string} responseBody
+ * @property {number} millis
+ * @property {boolean} [isDemo] made by the theft demo, so nothing that happened to this page's own session
+ */
+
+const MAX_CALLS = 40;
+/** @type {Call[]} the latest first */
 export const calls = [];
-export const watchers = new Set();
+/** @type {Set<(call: Call) => void>} */
+export const callListeners = new Set();
 
-const SECRET = /^(?:accessToken|refreshToken|csrfToken|password|currentPassword|newPassword|token|code|invite)$/;
+const SECRETS = /^(?:accessToken|refreshToken|csrfToken|password|currentPassword|newPassword|token|code|invite)$/;
 
-/** A secret, short enough to be of no use and long enough to be told from another. */
+/**
+ * A secret, short enough to be of no use and long enough to be told from another.
+ * @param {string} secret
+ */
 export const shorten = (secret) => (secret.length > 24 ? `${secret.slice(0, 8)}…${secret.slice(-4)}` : '…');
 
-function tidy(text) {
+/** @param {string} text */
+function redactJson(text) {
+  const redact = (/** @type {string} */ key, /** @type {unknown} */ value) => {
+    if (!SECRETS.test(key) || typeof value !== 'string') return value;
+    // Even the ends of a password are too much of it.
+    return /assword/.test(key) ? '•••' : shorten(value);
+  };
   try {
-    return JSON.stringify(JSON.parse(text, (key, value) => (SECRET.test(key) && typeof value === 'string' ? (/assword/.test(key) ? '•••' : shorten(value)) : value)), null, 2);
+    return JSON.stringify(JSON.parse(text, redact), null, 2);
   } catch {
     return text ? '(not JSON)' : '';
   }
 }
 
-const ASKED = ['authorization', 'x-csrf-token', 'idempotency-key', 'content-type'];
-const SAID = ['x-token-expires-in', 'retry-after', 'www-authenticate', 'ratelimit', 'x-request-id'];
+/**
+ * @param {string} name
+ * @param {string} value
+ */
+function redactHeader(name, value) {
+  if (name === 'content-type') return value;
+  return name === 'authorization' ? `Bearer ${shorten(value.slice('Bearer '.length))}` : shorten(value);
+}
 
-/** fetch, with its secrets shortened into the record. */
-export async function traced(input, init) {
+const REQUEST_HEADERS = ['authorization', 'x-csrf-token', 'idempotency-key', 'content-type'];
+const RESPONSE_HEADERS = ['x-token-expires-in', 'retry-after', 'www-authenticate', 'ratelimit', 'x-request-id'];
+
+/**
+ * `fetch` that also notes the call, with its secrets shortened.
+ * @param {RequestInfo | URL} input
+ * @param {RequestInit} [init]
+ */
+export async function tracedFetch(input, init) {
   const request = new Request(input, init);
-  const body = request.method === 'GET' || typeof init?.body !== 'string' ? '' : init.body;
-  const call = { at: Date.now(), method: request.method, path: new URL(request.url).pathname + new URL(request.url).search, status: 0, sent: [], got: [], asked: tidy(body), answered: '', millis: 0 };
-  for (const name of ASKED) {
+  const { pathname, search } = new URL(request.url);
+  /** @type {Call} */
+  const call = {
+    at: Date.now(),
+    method: request.method,
+    path: pathname + search,
+    status: 0,
+    requestHeaders: [],
+    responseHeaders: [],
+    requestBody: redactJson(typeof init?.body === 'string' ? init.body : ''),
+    responseBody: '',
+    millis: 0,
+  };
+  for (const name of REQUEST_HEADERS) {
     const value = request.headers.get(name);
-    if (value) call.sent.push([name, name === 'content-type' ? value : name === 'authorization' ? `Bearer ${shorten(value.slice(7))}` : shorten(value)]);
+    if (value) call.requestHeaders.push([name, redactHeader(name, value)]);
   }
   const begun = performance.now();
   try {
     const response = await fetch(request);
     call.status = response.status;
-    const skew = Date.parse(response.headers.get('date')) - Date.now();
-    // A second or two is the way here.
-    if (Number.isFinite(skew)) clock.skew = Math.abs(skew) > 5000 ? skew : 0;
-    for (const name of SAID) if (response.headers.get(name)) call.got.push([name, response.headers.get(name)]);
+    noteClockSkew(response);
+    for (const name of RESPONSE_HEADERS) {
+      const value = response.headers.get(name);
+      if (value) call.responseHeaders.push([name, value]);
+    }
     const text = await response.clone().text();
-    call.answered = tidy(text);
+    call.responseBody = redactJson(text);
     try {
       call.error = JSON.parse(text).error;
     } catch {}
@@ -52,13 +103,35 @@ export async function traced(input, init) {
   } finally {
     call.millis = Math.round(performance.now() - begun);
     calls.unshift(call);
-    calls.length = Math.min(calls.length, KEPT);
-    for (const watcher of watchers) watcher(call);
+    calls.length = Math.min(calls.length, MAX_CALLS);
+    for (const listener of callListeners) listener(call);
   }
 }
 
-export const auth = createDoorward({ fetch: traced });
+/** @param {Response} response */
+function noteClockSkew(response) {
+  const skew = Date.parse(response.headers.get('date') ?? '') - Date.now();
+  // A few seconds are the way here and the rounding of the header, no wrong clock.
+  if (Number.isFinite(skew)) clock.skew = Math.abs(skew) > 5000 ? skew : 0;
+}
 
-/** Whether the person may do something: `*` and `users:*` as the server understands them. */
+export const auth = createDoorward({ fetch: tracedFetch });
+
+/** Who is signed in, for views that are shown to nobody else. */
+export function signedInUser() {
+  if (!auth.user) throw new Error('nobody is signed in');
+  return auth.user;
+}
+
+/**
+ * Whether to show what needs this permission. The one place here that knows how the server reads `*` and `users:*`. It
+ * only hides buttons that would be refused: what somebody may do is decided by the server, at every request.
+ * @param {string} permission
+ */
 export const may = (permission) =>
-  (auth.user?.permissions ?? []).some((have) => have === '*' || have === permission || (have.endsWith(':*') && permission.startsWith(have.slice(0, -1))));
+  (auth.user?.permissions ?? []).some(
+    (granted) =>
+      granted === '*' ||
+      granted === permission ||
+      (granted.endsWith(':*') && permission.startsWith(granted.slice(0, -1))),
+  );

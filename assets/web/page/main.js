@@ -1,0 +1,150 @@
+// Which view, and what is around it.
+
+import { account } from './account.js';
+import { invites, users } from './admin.js';
+import { auth, may } from './auth.js';
+import { howItWorks } from './how-it-works.js';
+import { BROKEN_TOKEN, loginView } from './login.js';
+import { actionButton, h } from './ui.js';
+
+/** @import { User } from '/doorward.js' */
+/** @typedef {(viewClosed: AbortSignal) => Node[]} View */
+
+/** @type {{ hash: string, title: string, show: View, isShown: () => boolean }[]} */
+const VIEWS = [
+  { hash: 'account', title: 'Account', show: account, isShown: () => true },
+  { hash: 'how-it-works', title: 'How it works', show: howItWorks, isShown: () => true },
+  { hash: 'users', title: 'Users', show: users, isShown: () => may('users:read') },
+  { hash: 'invitations', title: 'Invitations', show: invites, isShown: () => may('users:write') },
+];
+/** @type {Record<string, string>} */
+const LOGIN_TITLES = { setup: 'Set up', register: 'Register', unreachable: 'A moment' };
+
+// Made once and early: made with each view, it would be missing when the server is.
+const logo = h('img', { src: '/door.svg', alt: '', width: 28, height: 28 });
+const app = /** @type {HTMLElement} */ (document.getElementById('app'));
+/** Aborted when the view goes, for its timers and listeners. */
+let viewClosed = new AbortController();
+/** @type {string | symbol | undefined} */
+let setupToken;
+/** @type {string | undefined} */
+let reason;
+/** @type {string | undefined} what the view that is shown depends on */
+let renderedKey;
+
+/** Takes a set-up link's token, which is a secret, out of the address bar and the history at once. */
+function takeSetupToken() {
+  const token = /^#setup=(.+)$/.exec(location.hash)?.[1];
+  if (!token) return;
+  try {
+    setupToken = decodeURIComponent(token);
+  } catch {
+    // Cut or mangled on its way here.
+    setupToken = BROKEN_TOKEN;
+  }
+  history.replaceState(null, '', '/');
+}
+
+const currentHash = () => location.hash.slice(1);
+
+/**
+ * @param {User} user
+ * @param {(typeof VIEWS)[number]} view
+ */
+function layout(user, view) {
+  const tabs = VIEWS.filter((each) => each.isShown()).map((each) =>
+    h('a', { href: `#${each.hash}`, 'aria-current': each === view ? 'page' : undefined }, each.title),
+  );
+  return [
+    h(
+      'header.top',
+      null,
+      h(
+        'div.bar',
+        null,
+        h('a.brand', { href: '#account' }, logo, 'Doorward'),
+        h('nav', { 'aria-label': 'Main' }, tabs),
+        h(
+          'div.me',
+          null,
+          h('span', { title: user.email }, user.email),
+          actionButton({ label: 'Sign out', kind: 'quiet', run: () => auth.logout() }),
+        ),
+      ),
+      h('div.daylight', { 'aria-hidden': 'true' }),
+    ),
+    h('main.page', { id: 'main', tabindex: '-1' }, view.show(viewClosed.signal)),
+  ];
+}
+
+/** @param {User} user */
+function showView(user) {
+  const view = VIEWS.find((each) => each.hash === currentHash() && each.isShown()) ?? VIEWS[0];
+  replaceView(`${user.id} ${user.role} ${user.permissions} ${view.hash}`, view.title, () => layout(user, view));
+}
+
+function showLogin() {
+  const signedOutMode = auth.user === undefined ? 'unreachable' : currentHash() || 'sign-in';
+  const mode = setupToken ? 'setup' : signedOutMode;
+  const leaveSetup = () => {
+    setupToken = undefined;
+    renderedKey = '';
+    render();
+  };
+  replaceView(mode, LOGIN_TITLES[mode] ?? 'Sign in', () => [loginView({ mode, reason, setupToken, leaveSetup })]);
+}
+
+/**
+ * Shows a view, unless it is there already: a renewed token must not empty a form that somebody is filling in.
+ * @param {string} key
+ * @param {string} title
+ * @param {() => Node[]} make
+ */
+function replaceView(key, title, make) {
+  if (key === renderedKey) return;
+  const isFirst = renderedKey === undefined;
+  renderedKey = key;
+  viewClosed.abort();
+  viewClosed = new AbortController();
+  document.title = `${title} · Doorward`;
+  app.replaceChildren(...make());
+  scrollTo(0, 0);
+  // Who navigates by keyboard or ear goes on from the new view.
+  if (!isFirst) firstInput()?.focus({ preventScroll: true });
+}
+
+/** @returns {HTMLElement | null} */
+const firstInput = () => app.querySelector('.gate input') ?? document.getElementById('main');
+
+function render() {
+  if (auth.user && !setupToken) showView(auth.user);
+  else showLogin();
+}
+
+takeSetupToken();
+addEventListener('hashchange', () => {
+  takeSetupToken();
+  // The link that skips to the content is no view.
+  if (currentHash() !== 'main') render();
+});
+auth.onChange((user, why) => {
+  if (user) setupToken = undefined;
+  if (user === undefined) reason = why;
+  if (user === null && renderedKey !== undefined && why) {
+    reason = why;
+    // The next one to sign in here starts at the account, not where the last one was.
+    history.replaceState(null, '', '/');
+  }
+  render();
+});
+await auth.ready;
+render();
+
+// The light through the door: what is left of the access token.
+let longest = 1;
+setInterval(() => {
+  longest = Math.max(longest, auth.expiresIn);
+  /** @type {HTMLElement | null} */
+  const light = document.querySelector('.daylight');
+  light?.style.setProperty('--left', String(auth.expiresIn / longest));
+}, 1000);
