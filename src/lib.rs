@@ -61,7 +61,7 @@
 //! * **I7** What a store verb returns is durable: there is no way to hold the value earlier.
 //! * **I8** No arrow points up.
 //!
-//! `tests/layering.rs` holds what of this a text can show. Rule ids in comments and tests (`REF-3`,
+//! `tests/it/layering.rs` holds what of this a text can show. Rule ids in comments and tests (`REF-3`,
 //! `STO-1` …) are those of `docs/security.md`; decisions that somebody will ask about are in `docs/adr`.
 
 pub mod app;

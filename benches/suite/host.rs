@@ -3,26 +3,17 @@
 use doorward::{
     app::App,
     config::{Environment, Flags, OperatorSecrets, load},
-    http::{Site, Web},
+    http::{AppState, PublicOrigin},
     server,
-    store::{
-        Error,
-        engine::{
-            Engine, Reads, Visit, Work,
-            overlay::{self, Staged},
-        },
-    },
+    store::engine::memory::Memory,
 };
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
-use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::{self, Write},
     net::SocketAddr,
-    ops::Bound,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -30,79 +21,18 @@ use std::{
 use warp::{Filter, Reply};
 
 /// Doorward on rows in memory: the same work, and nothing to wait for.
-pub fn hasty(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
+pub fn no_fsync(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let settings = load(flags, &Environment::of_process())?.settings;
-    let (listen, level) = (settings.server.listen, settings.log.clone());
-    doorward::telemetry::start(&level);
+    doorward::telemetry::start(&settings.log);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let app = Arc::new(App::open_on(Hasty::open, settings, &OperatorSecrets::read(&Environment::default())?).await?);
-        let listener = server::listen(listen)?;
-        let site = Site::new(&app.settings, listener.local_addr()?);
-        server::run(listener, Arc::new(Web { app, site }), std::future::pending()).await;
+        let secrets = OperatorSecrets::read(&Environment::default())?;
+        let app = Arc::new(App::open_on(|_, _| Box::new(Memory::default()), &settings, &secrets).await?);
+        let listener = server::listen(settings.server.listen)?;
+        let site = PublicOrigin::new(&settings, listener.local_addr()?);
+        server::run(listener, Arc::new(AppState { app, site }), std::future::pending()).await;
         Ok(())
     })
-}
-
-/// Rows in memory, for as long as this process lives.
-static ROWS: RwLock<BTreeMap<Vec<u8>, Vec<u8>>> = RwLock::new(BTreeMap::new());
-
-struct Hasty {
-    /// One at a time: what a writer thread would see to.
-    alone: Mutex<()>,
-}
-
-impl Hasty {
-    fn open(directory: &Path, _: u64) -> Result<Box<dyn Engine>, Error> {
-        // Something must lie there for a data directory to be whole.
-        let made = std::fs::create_dir_all(directory).and_then(|()| std::fs::write(directory.join("db"), "in memory"));
-        made.map_err(|error| Error::Storage(error.to_string().into()))?;
-        Ok(Box::new(Self { alone: Mutex::new(()) }))
-    }
-}
-
-impl Reads for Hasty {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        Ok(ROWS.read().get(key).cloned())
-    }
-
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Error> {
-        let from = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        for (key, value) in ROWS.read().range::<[u8], _>((from, Bound::Unbounded)) {
-            if !key.starts_with(prefix) || visit(key, value).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Engine for Hasty {
-    fn reads(&self) -> &dyn Reads {
-        self
-    }
-
-    fn submit(&self, mut work: Box<dyn Work>) {
-        let alone = self.alone.lock();
-        let written = overlay::run(self, &Staged::new(), &mut *work).map(|staged| {
-            let mut rows = ROWS.write();
-            for (key, value) in staged {
-                match value {
-                    Some(value) => rows.insert(key, value),
-                    None => rows.remove(&key),
-                };
-            }
-        });
-        work.finish(written);
-        drop(alone);
-    }
-
-    fn is_writable(&self) -> bool {
-        true
-    }
 }
 
 /// The claims of Doorward's own access tokens.

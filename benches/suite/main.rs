@@ -1,4 +1,4 @@
-//! The benchmark suite: `benches/run`, or `cargo bench --bench suite -- --help`. What it measures and
+//! The benchmark suite: `benches/run`, or `cargo bench --package doorward-bench -- --help`. What it measures and
 //! how is in `benches/README.md`.
 
 mod generator;
@@ -14,7 +14,13 @@ mod seed;
 
 use clap::{Parser, Subcommand};
 use doorward::config::Flags;
-use std::{error::Error, path::PathBuf, time::Duration};
+use std::{
+    env,
+    error::Error,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Measures Doorward beside its limits and its peers.
 #[derive(Parser)]
@@ -41,7 +47,7 @@ struct Cli {
     #[arg(long, default_value_t = 1_000_000)]
     users: u64,
     /// Where results go
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench"))]
+    #[arg(long, default_value_os_t = top().join("target/bench"))]
     out: PathBuf,
     #[command(subcommand)]
     command: Option<Command>,
@@ -72,7 +78,7 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Serve {
-    Hasty(Flags),
+    NoFsync(Flags),
     Warp {
         #[arg(long)]
         listen: std::net::SocketAddr,
@@ -101,12 +107,31 @@ struct Span {
     directory: PathBuf,
 }
 
+/// The top of the repository.
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is a folder of the repository")
+}
+
+/// The program that is measured: the one that `DOORWARD` names, or else the one that `benches/run` built beside this.
+fn doorward() -> io::Result<PathBuf> {
+    if let Some(other) = env::var_os("DOORWARD") {
+        return Ok(other.into());
+    }
+    // This one is target/release/deps/suite-….
+    let built = env::current_exe()?.parent().and_then(Path::parent).map(|folder| folder.join("doorward"));
+    built.filter(|built| built.is_file()).ok_or_else(|| io::Error::other("Doorward is not built: use benches/run"))
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let cli = Cli::parse();
+    if cli.bench {
+        // Cargo starts it in the folder of its package; paths that people type are seen from the top.
+        env::set_current_dir(top())?;
+    }
     match cli.command {
         None => suite(&cli),
         Some(Command::Report) => report::write(&report::read(&cli.out)?, &cli.out),
-        Some(Command::Serve(Serve::Hasty(flags))) => host::hasty(&flags),
+        Some(Command::Serve(Serve::NoFsync(flags))) => host::no_fsync(&flags),
         Some(Command::Serve(Serve::Warp { listen })) => host::warp(listen),
         Some(Command::Loop(Loop::Scrypt { span })) => {
             println!("{}", host::scrypt_loop(span.length())?);
@@ -127,9 +152,9 @@ impl Span {
 }
 
 fn suite(cli: &Cli) -> Result<(), Box<dyn Error>> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers");
-    let mut contenders = peer::all(folder.as_ref())?;
-    let smoke = ["doorward", "doorward-hasty", "warp", "express-map-tuned"].map(String::from);
+    let doorward = doorward()?;
+    let mut contenders = peer::all(&top().join("benches/peers"), &doorward)?;
+    let smoke = ["doorward", "doorward-no-fsync", "warp", "express-map-tuned"].map(String::from);
     let wanted = if cli.smoke && cli.contenders.is_empty() { &smoke[..] } else { &cli.contenders };
     contenders.retain(|contender| wanted.is_empty() || wanted.contains(&contender.name));
     let (rounds, seconds, users) = if cli.smoke { (1, 0.2, 2000) } else { (cli.rounds, cli.seconds, cli.users) };
@@ -139,7 +164,7 @@ fn suite(cli: &Cli) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&data)?;
     contenders.iter().try_for_each(peer::Contender::install)?;
     process::stay_on_own_core()?;
-    let plan = sections::Plan { contenders, operations: cli.operations.clone(), rounds, window, long, users, data };
+    let plan = sections::Plan { contenders, operations: cli.operations.clone(), rounds, window, long, users, data, doorward };
     let mut results = measure::Results::default();
     for (name, section) in sections::SECTIONS {
         if cli.only.is_empty() || cli.only.iter().any(|only| only == name) {

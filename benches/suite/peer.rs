@@ -28,6 +28,9 @@ pub struct Peer {
     operations: BTreeMap<String, toml::Value>,
     #[serde(skip)]
     folder: PathBuf,
+    /// The build of Doorward that is measured, whichever contender this is.
+    #[serde(skip)]
+    doorward: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -75,13 +78,14 @@ pub struct Client {
 }
 
 /// Finds all contenders, in order of name.
-pub fn all(folder: &Path) -> io::Result<Vec<Contender>> {
+pub fn all(folder: &Path, doorward: &Path) -> io::Result<Vec<Contender>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let folder = entry?.path();
         let Ok(text) = fs::read_to_string(folder.join("peer.toml")) else { continue };
         let mut peer: Peer = toml::from_str(&text).map_err(|error| io::Error::other(format!("{}: {error}", folder.display())))?;
         peer.folder = folder;
+        doorward.clone_into(&mut peer.doorward);
         let peer = std::sync::Arc::new(peer);
         for (name, variant) in &peer.variants {
             found.push(Contender { name: name.clone(), peer: peer.clone(), variant: variant.clone() });
@@ -131,12 +135,8 @@ impl Contender {
     fn command(&self, data: &Path, port: u16, hashing: Hashing) -> std::process::Command {
         let mut command = pinned(self.peer.folder.join("start"));
         command.env("PORT", port.to_string()).env("DATA", data).env("SUITE", env::current_exe().unwrap_or_default());
-        // One may name another build to be measured.
-        command.env("DOORWARD", env::var_os("DOORWARD").unwrap_or_else(|| env!("CARGO_BIN_EXE_doorward").into()));
-        command.env(
-            "CACHE",
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-peers").join(self.peer.folder.file_name().unwrap_or_default()),
-        );
+        command.env("DOORWARD", &self.peer.doorward);
+        command.env("CACHE", crate::top().join("target/bench-peers").join(self.peer.folder.file_name().unwrap_or_default()));
         command.envs(&self.variant.env);
         if hashing == Hashing::Cheap {
             command.envs(&self.variant.cheap);

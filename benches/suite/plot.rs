@@ -35,7 +35,7 @@ const PLOTS: [Plot; 3] = [
         file: "refresh.svg",
         title: "Refreshes a second, 32 connections, one core",
         bars: &[
-            ("Doorward, not waiting", "doorward-hasty/refresh/32"),
+            ("Doorward, not waiting", "doorward-no-fsync/refresh/32"),
             ("Doorward", "doorward/refresh/32"),
             ("PocketBase (no rotation)", "pocketbase/refresh/32"),
             ("Express, Map, tuned", "express-map-tuned/refresh/32"),

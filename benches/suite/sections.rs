@@ -28,6 +28,8 @@ pub struct Plan {
     pub users: u64,
     /// Where servers keep their data: on a disk.
     pub data: PathBuf,
+    /// The program that is measured.
+    pub doorward: PathBuf,
 }
 
 /// A section.
@@ -245,7 +247,7 @@ fn start(plan: &Plan, results: &mut Results) -> io::Result<()> {
             results.figure(format!("{}/idle/MB", contender.name), megabytes(running.server.memory()));
         }
     }
-    let binary = fs::metadata(env!("CARGO_BIN_EXE_doorward"))?.len();
+    let binary = fs::metadata(&plan.doorward)?.len();
     results.figure("doorward/binary/MB", megabytes(binary));
     Ok(())
 }

@@ -3,8 +3,9 @@
 use doorward::{
     app::App,
     config::{Environment, Flags, OperatorSecrets, load},
-    domain::{Client, Email, Password, Role, Session, SessionId, Transport, User, UserId},
-    store::{Admission, Created, NewAccount},
+    data::DataDir,
+    domain::{AuthMethod, By, Client, Clock, Email, Event, Kind, Password, Role, Session, SessionId, Timestamp, Transport, User, UserId},
+    store::{Created, Deny, NewAccount, RegistrationProof, Store, engine::sled::SledStorage},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use secrecy::SecretString;
@@ -18,9 +19,14 @@ pub fn seed(flags: &Flags, count: u64, alone: bool) -> Result<(), Box<dyn std::e
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let settings = load(flags, &Environment::of_process())?.settings;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let app = App::open(settings, &OperatorSecrets::read(&Environment::default())?).await?;
+        let app = App::open(&settings, &OperatorSecrets::read(&Environment::default())?).await?;
         let password = Password::new(&SecretString::from(crate::peer::PASSWORD))?;
-        let model = app.accounts.add("seed@bench.example".parse()?, password, Some(Role::admin())).await?;
+        let model = app.accounts().add("seed@bench.example".parse()?, password, Some(Role::admin())).await?;
+        drop(app);
+        let data_dir = DataDir::open(&settings.server.data_dir)?;
+        let now = Clock::default().now();
+        let store = data_dir.unlock(&SledStorage::new(data_dir.path(), 0), now, Vec::new()).await?.store;
+        let ends_at = now.plus(settings.tokens.session_max_age);
         let progress = |number: u64| {
             if number.is_multiple_of(100_000) {
                 eprintln!("{number} of {count} users");
@@ -29,23 +35,25 @@ pub fn seed(flags: &Flags, count: u64, alone: bool) -> Result<(), Box<dyn std::e
         stream::iter(0..count)
             .map(|number| {
                 progress(number);
-                account(&app, &model, number, alone)
+                account(&store, &model, number, (!alone).then_some((now, ends_at)))
             })
             .buffer_unordered(AT_ONCE)
             .try_collect::<Vec<()>>()
             .await?;
-        app.count().await;
         Ok(())
     })
 }
 
-async fn account(app: &App, model: &User, number: u64, alone: bool) -> Result<(), Box<dyn std::error::Error>> {
-    let now = app.clock.now();
+async fn account(
+    store: &Store,
+    model: &User,
+    number: u64,
+    session: Option<(Timestamp, Timestamp)>,
+) -> Result<(), Box<dyn std::error::Error>> {
     // Addresses come in no order, as people do: an odd factor makes each number another one.
     let email: Email = format!("{:08x}@bench.example", (number * 0x9e37_79b1) & 0xffff_ffff).parse()?;
     let user = User { id: UserId::random(), email, role: "viewer".parse()?, ..model.clone() };
-    let ends_at = now.plus(app.settings.tokens.session_max_age);
-    let session = Session {
+    let session = session.map(|(now, ends_at)| Session {
         id: SessionId::random(),
         user: user.id,
         transport: Transport::Cookie,
@@ -61,13 +69,17 @@ async fn account(app: &App, model: &User, number: u64, alone: bool) -> Result<()
         replaced_at: Vec::new(),
         replays: 0,
         retry_key: None,
+        auth_time: now,
+        methods: vec![AuthMethod::Password],
         client: Client {
             ip: [192, 0, 2, 1].into(),
             user_agent: "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0".into(),
         },
-    };
-    let account = NewAccount { user, session: (!alone).then_some(session), replaces: None, admission: Admission::Open, remember: None };
-    match app.store.create_account(account).await? {
+    });
+    let deny = Deny { until: Timestamp::default(), not_before: None };
+    let event = Event::new(Kind::Registered, By::User(user.id));
+    let account = NewAccount { user, session, replaces: None, proof: RegistrationProof::Open, deny, event };
+    match store.create_account(account).await? {
         Created::User(_) => Ok(()),
         other => Err(format!("user {number}: {other:?}").into()),
     }

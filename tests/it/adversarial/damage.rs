@@ -1,9 +1,7 @@
 //! Flipped bits and cut files: a clear end or correct service, nothing in between (STO-6..9).
 
-use crate::{
-    age::duplicate,
-    support::{Actor, PASSWORD, Server, doorward, run, send},
-};
+use super::age::duplicate;
+use crate::support::{Actor, PASSWORD, Server, doorward, run, send};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},

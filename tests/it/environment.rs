@@ -1,15 +1,12 @@
 //! What the program finds when it starts: variables that are not ours, secrets in the packing of editors, settings that
 //! contradict each other.
 
-#[path = "support/mod.rs"]
-mod support;
-
+use crate::support::{Actor, PASSWORD, Server, launch, run};
 use std::{
     ffi::OsString,
     os::unix::ffi::OsStringExt,
     process::{Command, Output},
 };
-use support::{Actor, PASSWORD, Server, launch, run};
 
 fn check(dir: &std::path::Path, settings: &[&str], change: impl FnOnce(&mut Command)) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));

@@ -1,9 +1,7 @@
 //! A database that grows old: rotation after rotation, expiry, older copies, clocks that jump.
 
-use crate::{
-    disk::until,
-    support::{Actor, PASSWORD, Server},
-};
+use super::disk::until;
+use crate::support::{Actor, PASSWORD, Server, TURN};
 use std::{path::Path, process::Command, time::Duration};
 
 /// Bytes of all files below a directory.
@@ -15,6 +13,7 @@ fn size(path: &Path) -> u64 {
 #[tokio::test]
 async fn sto_12_rotations_do_not_make_the_database_grow() {
     const SESSIONS: usize = 50;
+    let _turn = TURN.lock().await;
     let rotations: usize = std::env::var("DOORWARD_TEST_ROTATIONS").map_or(3000, |n| n.parse().expect("a number"));
     let limits = [
         ("limits.register_burst", "fifty sessions of fifty users"),

@@ -1,8 +1,7 @@
 //! What the README and `docs/security.md` say is so: the walk runs as printed, the tables are those of
 //! the code, and the tests that are named exist.
 
-mod support;
-
+use crate::support;
 use doorward::http::{
     error::Code,
     routes::{Access, ROUTES},
@@ -13,7 +12,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-const README: &str = include_str!("../README.md");
+const README: &str = include_str!("../../README.md");
 
 /// Marks the end of a block in what the walk prints.
 const END: &str = "-- end of block --";
@@ -112,7 +111,7 @@ fn readable(path: &str) -> String {
 
 #[test]
 fn the_api_table_is_the_route_table() {
-    let printed = table("<!-- held against src/http/routes.rs by tests/readme.rs -->");
+    let printed = table("<!-- held against src/http/routes.rs by tests/it/readme.rs -->");
     let expected: Vec<String> = ROUTES
         .iter()
         .map(|route| {
@@ -133,7 +132,7 @@ fn the_api_table_is_the_route_table() {
 
 #[test]
 fn the_error_table_is_the_list_of_codes() {
-    let printed = table("<!-- held against src/http/error.rs by tests/readme.rs -->");
+    let printed = table("<!-- held against src/http/error.rs by tests/it/readme.rs -->");
     let expected: Vec<String> =
         Code::ALL.iter().map(|code| format!("| {} | `{}` | {} |", code.status(), code.as_str(), code.message())).collect();
     assert_eq!(printed, expected, "paste this into the README:\n\n{}\n", expected.join("\n"));
@@ -142,7 +141,7 @@ fn the_error_table_is_the_list_of_codes() {
 /// A key that is named in the README is one of `config.toml`.
 #[test]
 fn settings_that_are_named_exist() {
-    let settings: toml::Table = include_str!("../config.toml").parse().expect("TOML");
+    let settings: toml::Table = include_str!("../../config.toml").parse().expect("TOML");
     let mut named = 0;
     for quoted in README.split('`').skip(1).step_by(2) {
         let key = quoted.split([' ', '=']).next().expect("a first word");
@@ -164,7 +163,7 @@ fn tests_that_are_named_exist() {
     for directory in ["src", "tests"] {
         read_all(&root.join(directory), &mut sources);
     }
-    let rules = include_str!("../docs/security.md");
+    let rules = include_str!("../../docs/security.md");
     let rows = rules.lines().filter(|line| line.starts_with("| ")).map(|row| row.split(" | ").collect::<Vec<_>>());
     let cells = rows.filter(|row| row.len() == 4 && row[0] != "| id").map(|row| row[3]);
     let mut named = 0;

@@ -2,15 +2,13 @@
 //! hostile clients and a service that notes all it receives. What arrives there is Doorward's word alone.
 
 mod front;
-#[path = "../support/mod.rs"]
-mod support;
 
+use crate::support::{Actor, PASSWORD, Server, send};
 use front::{BOTH, DOORWARD, Echo, Kind, Proxy};
 use serde_json::{Value, json};
 use std::net::IpAddr;
-use support::{Actor, PASSWORD, Server, send};
 
-const README: &str = include_str!("../../README.md");
+const README: &str = include_str!("../../../README.md");
 
 /// The block of this language in the README's section on proxies.
 fn printed(language: &str) -> &'static str {

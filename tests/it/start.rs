@@ -1,7 +1,6 @@
 //! Starting and stopping: what a first start makes, what a start refuses, how a stop ends.
 
-mod support;
-
+use crate::support::{self, Actor, PASSWORD, Server, TURN, doorward};
 use hmac::{Hmac, KeyInit, Mac};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -15,7 +14,6 @@ use std::{
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
-use support::{Actor, PASSWORD, Server, doorward};
 
 const GOOD: &str = "q3vYp0mXz7Rk1tW9sB5nH2dL8fJ4gC6aE0uT";
 const OTHER: &str = "M4xT8wQe2Zr6Yu1Io5Pa9Sd3Fg7Hj0KlVbNm";
@@ -324,6 +322,7 @@ fn a_newer_schema_refuses_to_start() {
 #[test]
 fn ops_1_kill_9_during_the_first_start_leaves_a_start_that_works() {
     let crashes: u64 = std::env::var("DOORWARD_TEST_CRASHES").ok().map_or(25, |n| n.parse().expect("a number"));
+    let _turn = TURN.blocking_lock();
     // How long a first start takes here and now tells where the moments lie.
     let begun = Instant::now();
     drop(Server::start());

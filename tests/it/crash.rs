@@ -6,11 +6,9 @@
 //! held against the ledger: what was acknowledged holds, what was not may have happened as a whole
 //! or not at all. `DOORWARD_TEST_CRASHES` says how often.
 
-mod support;
-
+use crate::support::{Actor, PASSWORD, Server};
 use serde_json::{Value, json};
 use std::time::Duration;
-use support::{Actor, PASSWORD, Server};
 
 const CLIENTS: usize = 6;
 /// The longest a server lives before it is killed, in milliseconds.

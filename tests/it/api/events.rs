@@ -2,8 +2,8 @@
 
 use crate::support::{Actor, PASSWORD, Server, send};
 use doorward::{
-    http::routes::{Access, ROUTES},
     domain::Kind,
+    http::routes::{Access, ROUTES},
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -182,7 +182,7 @@ async fn log_3_races_without_end_are_a_few_lines() {
 /// `docs/events.md` is for those who read the log: it has every event there is, and no other.
 #[test]
 fn log_3_the_page_of_events_is_complete() {
-    let page = include_str!("../../docs/events.md");
+    let page = include_str!("../../../docs/events.md");
     let (_, list) = page.split_once("| event | what happened |").expect("the list");
     let rows = list.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     let listed: BTreeSet<_> = rows.collect();

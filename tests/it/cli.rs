@@ -1,7 +1,6 @@
 //! The commands: the same on a running server and on a stopped one, for people and for machines.
 
-mod support;
-
+use crate::support::{Actor, PASSWORD, Server, doorward, run, send};
 use serde_json::Value;
 use std::{
     fs,
@@ -9,7 +8,6 @@ use std::{
     process::Output,
     time::{Duration, Instant},
 };
-use support::{Actor, PASSWORD, Server, doorward, run};
 
 const CHANGED: &str = "another horse entirely";
 
@@ -191,7 +189,7 @@ async fn the_set_up_link_of_a_command_makes_the_first_admin_once() {
     assert_eq!(page, server.url("/"));
     let set_up = |token: &str| {
         let body = serde_json::json!({ "token": token, "email": "root@example.org", "password": PASSWORD, "tokenTransport": "body" });
-        support::send(Actor::at(&server).request("POST", "/api/auth/setup").json(&body))
+        send(Actor::at(&server).request("POST", "/api/auth/setup").json(&body))
     };
     assert_eq!(set_up(&logged).await.outcome(), (401, "INVALID_SETUP_TOKEN"), "a new link takes the place of the old");
     assert_eq!(set_up(token).await.expect(201).body["user"]["role"], "admin");

@@ -1,7 +1,4 @@
-//! The server under siege: hostile clients, more work than it can do, failing disks, damaged files.
-
-#[path = "../support/mod.rs"]
-mod support;
+//! Adversaries: hostile clients, more work than the server can do, failing disks, damaged files.
 
 mod age;
 mod damage;

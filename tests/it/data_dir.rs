@@ -1,7 +1,6 @@
 //! The data directory as others make it: whose it is, who may read it, and what its file system can.
 
-mod support;
-
+use crate::support::{PASSWORD, doorward, run};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::{self, Permissions},
@@ -12,7 +11,6 @@ use std::{
     path::Path,
     process::{Child, Command, Output, Stdio},
 };
-use support::{PASSWORD, doorward, run};
 
 /// `nobody`, and a user who has no name.
 const OWNER: u32 = 65534;

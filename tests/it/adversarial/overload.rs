@@ -1,6 +1,6 @@
 //! More sign-ins than there are threads to hash for (LIM-9), with the hashing of production.
 
-use crate::support::{Actor, PASSWORD, Server, send};
+use crate::support::{Actor, PASSWORD, Server, TURN, send};
 use serde_json::json;
 use std::{
     sync::{
@@ -37,6 +37,7 @@ fn percentile(times: &mut [Duration], percent: usize) -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lim_9_two_hundred_sign_ins_at_once_are_served_or_refused_and_others_notice_nothing() {
+    let _turn = TURN.lock().await;
     let proxied = "server.trusted_proxies=127.0.0.1";
     let server =
         Server::with(&["passwords.scrypt_log_n=15", "passwords.scrypt_p=3", "passwords.hash_threads=2", "log.level=info", proxied]);
@@ -100,6 +101,7 @@ async fn lim_9_two_hundred_sign_ins_at_once_are_served_or_refused_and_others_not
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_hangs_up_while_waiting_to_be_hashed_for_gives_the_place_back() {
+    let _turn = TURN.lock().await;
     // One thread that takes a second or more for a hash: a queue of twenty would take as many.
     let settings = [
         "passwords.scrypt_log_n=16",

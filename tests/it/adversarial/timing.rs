@@ -1,6 +1,6 @@
 //! What the time of an answer tells about an account: nothing (AUT-2).
 
-use crate::support::{Actor, PASSWORD, Server};
+use crate::support::{Actor, PASSWORD, Server, TURN};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,7 @@ fn the_rank_test_tells_samples_apart_and_only_those() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aut_2_the_time_of_a_failed_sign_in_says_nothing_about_the_account() {
+    let _turn = TURN.lock().await;
     let settings =
         ["passwords.scrypt_log_n=10", "limits.login_failures_per_account=100000", "server.trusted_proxies=127.0.0.1/32", "log.level=info"];
     let server = Server::with(&settings);

@@ -1,7 +1,6 @@
 //! Who may do what, cell by cell: every path of the table of routes, every method, everyone (AZ-1).
 
-mod support;
-
+use crate::support::{Actor, Answer, PASSWORD, Server, send};
 use doorward::{
     domain::UserId,
     http::routes::{Access, ROUTES},
@@ -10,7 +9,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use support::{Actor, Answer, PASSWORD, Server, send};
 
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
 /// What the one verifier says of a bearer that is no good.

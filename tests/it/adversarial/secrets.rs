@@ -230,7 +230,8 @@ async fn log_4_a_log_that_cannot_be_written_stops_nobody() {
 
 #[tokio::test]
 async fn ops_4_nothing_of_its_memory_reaches_a_core_file() {
-    // Whatever the tests run under, the server is offered core files.
+    // Whatever the tests run under, the server is offered core files, and so is all that other tests start from now on:
+    // other servers decline too, and nothing else ends by a signal that leaves one.
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     rustix::process::setrlimit(rustix::process::Resource::Core, unlimited).expect("core files may be offered: this test needs root");
     let mut server = Server::start();

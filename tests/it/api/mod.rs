@@ -1,8 +1,5 @@
 //! The API from outside: the real binary, by the contract alone.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod accounts;
 mod admin;
 mod authorization;

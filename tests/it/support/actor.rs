@@ -82,6 +82,7 @@ impl Actor {
     }
 
     /// One of a crowd, each with an address of its own, behind a proxy at a server that trusts it.
+    #[allow(clippy::wrong_self_convention, reason = "it reads as where it is from")]
     pub fn from_address(mut self, n: usize) -> Self {
         self.headers.push(("x-forwarded-for".into(), format!("198.18.{}.{}", n / 250, n % 250)));
         self

@@ -1,20 +1,24 @@
 //! The real binary on a free port, with its data in a temporary directory, and those who talk to it.
-#![allow(dead_code, clippy::wrong_self_convention, reason = "each test binary uses its part")]
 
 mod actor;
 
-#[allow(unused_imports, reason = "each test binary uses its part")]
 pub use actor::Actor;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use std::{
     fs::File,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::Once,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
+use tokio::sync::Mutex;
+
+/// One at a time: tests that take the whole machine, and such as compare times on it, hold this.
+pub static TURN: Mutex<()> = Mutex::const_new(());
 
 pub const PASSWORD: &str = "correct horse battery";
 
@@ -173,8 +177,19 @@ pub fn run(command: &mut Command, stdin: &str) -> Output {
     child.wait_with_output().expect("ended")
 }
 
+/// All tests are one process, and some open thousands of connections: it takes all the files that it may have open, once.
+/// Servers do the same for themselves, so that they inherit this changes nothing.
+fn allow_files() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("up to what is allowed");
+    });
+}
+
 /// Starts a server below `dir`; it is up when its one line is there. Otherwise what it logged.
 pub fn launch(dir: &Path, settings: &[String], environment: &[(String, String)]) -> Result<(Child, String), String> {
+    allow_files();
     let log = File::options().create(true).append(true).open(dir.join("log")).expect("a log file");
     let mut child = doorward(dir, settings, environment).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("spawned");
     let mut line = String::new();

@@ -1,6 +1,6 @@
 //! Who gets in while others attack, at the limits as they are shipped, from many addresses behind a trusted proxy.
 
-use crate::support::{Actor, PASSWORD, Server, send};
+use crate::support::{Actor, PASSWORD, Server, TURN, send};
 use serde_json::json;
 use std::{
     sync::{
@@ -107,6 +107,7 @@ async fn lim_3_what_a_device_was_known_by_is_worth_nothing_after_a_new_password(
 /// Ten accounts to an address, each signing in with its right password in a loop: they take turns with others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lim_9_two_addresses_that_sign_in_without_pause_keep_nobody_else_from_it() {
+    let _turn = TURN.lock().await;
     let server = Server::with(&[PROXIED, "passwords.scrypt_log_n=15", "passwords.scrypt_p=3", "passwords.hash_threads=2"]);
     server.json(&["user", "add", "honest@example.org"], PASSWORD);
     for (source, n) in (0..2).flat_map(|source| (0..10).map(move |n| (source, n))) {
@@ -144,6 +145,7 @@ async fn lim_9_two_addresses_that_sign_in_without_pause_keep_nobody_else_from_it
 
 #[tokio::test]
 async fn lim_9_a_guess_counts_once_its_hash_was_begun_even_if_nobody_waits_for_the_answer() {
+    let _turn = TURN.lock().await;
     let server = Server::with(&[PROXIED, "passwords.scrypt_log_n=15", "passwords.scrypt_p=3"]);
     server.json(&["user", "add", "alice@example.org"], PASSWORD);
     let body = json!({ "email": "alice@example.org", "password": "not this one" }).to_string();

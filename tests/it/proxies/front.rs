@@ -89,7 +89,7 @@ pub const BOTH: [Kind; 2] = [Kind::Nginx, Kind::Caddy];
 impl Kind {
     /// The block that the README prints for it.
     pub fn block(self) -> &'static str {
-        crate::printed(if self == Self::Nginx { "nginx" } else { "caddy" })
+        super::printed(if self == Self::Nginx { "nginx" } else { "caddy" })
     }
 
     /// Its program, which a missing one is told of: nothing here is skipped.
