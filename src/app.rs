@@ -15,7 +15,7 @@ use crate::{
     },
     store::{
         self, Report, Store,
-        engine::{Storage, sled::SledStorage},
+        engine::{SledStorage, Storage},
     },
 };
 use std::{path::Path, sync::Arc};

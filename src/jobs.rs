@@ -1,15 +1,15 @@
 //! What runs beside the requests, on a timer.
 
 use crate::app::App;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often what has expired is swept (STO-15: within a minute).
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs all jobs, for ever.
-pub async fn run(app: &App) {
-    sweep(app).await;
+pub async fn run(app: Arc<App>) {
+    sweep(&app).await;
 }
 
 /// Sweeps what has expired: sessions, invitations, revocations, limits.

@@ -1,6 +1,6 @@
 //! Doorward: login for everything on one box, in one file.
 //!
-//! One static binary with its database, its keys and its page inside. It registers users, signs them
+//! One static binary with its database, its keys and its page inside. It registers users, logs them
 //! in, hands out short-lived access tokens (JWT) and rotating refresh tokens, notices stolen ones,
 //! checks roles and permissions, revokes everything at once when told to, and throttles attackers
 //! without locking owners out.
@@ -10,16 +10,15 @@
 //! |---|---|
 //! | [`domain`] | the words of the trade as types: parsed once, then trusted; no I/O |
 //! | [`store`] | what is remembered, as verbs, each one atomic and durable transition; `store/rotation.rs` is the heart |
-//! | [`store::engine`] | the boundary beneath: ordered bytes; `sled` behind it, with one writer thread |
-//! | [`service`] | the use cases: accounts, sessions, tokens, passwords, revocation, throttle; no HTTP |
-//! | [`service::events`] | what happened, with actor and target: every line of the log that tells of something |
+//! | [`store::engine`] | the boundary beneath: ordered bytes; sled behind it, with one writer thread |
+//! | [`service`] | the use cases, a file each: login, registration, password change, refresh, users, invites; no HTTP |
+//! | [`service::denylist`] | which access tokens are void although they have not expired |
 //! | [`http`] | the API: [`http::routes`] is the table; guards, bodies, cookies, errors, answers |
 //! | [`server`] | the accept loop: connections, where their requests begin, time-outs, drain |
-//! | [`app`] | the composition root: opens the data, builds the services |
+//! | [`app`], [`jobs`] | the composition root: opens the data, builds the services; what runs on a timer |
 //! | [`data`], [`keyring`] | the data directory: whose it is; keys and database, made and opened together |
 //! | [`config`] | settings: flag > environment > file > default |
 //! | [`cli`] | the command line, and the control socket to a running server |
-//! | [`allocator`] | memory given back after the start; the one place with `unsafe` |
 //! | [`telemetry`], [`failure`] | logs; why the program ends, with exit codes |
 //!
 //! ```text
@@ -28,40 +27,68 @@
 //!                                    domain <-----+------------+     no arrow points up
 //! ```
 //!
-//! # The way of a sign-in
-//! [`server`] takes the connection, `http::service` refuses what is no plain request, the table picks
-//! `POST /api/auth/login`, the body filter parses it, `http::auth` checks where it comes from and asks
-//! [`service::accounts::Accounts::sign_in`]. That charges the throttle, compares the password on the
+//! # The way of a login
+//! [`server`] takes the connection, `http/pipeline.rs` refuses what is no plain request, the table picks
+//! `POST /api/auth/login`, the body filter parses it, `http/auth.rs` checks where it comes from and asks
+//! [`service::accounts::Accounts::login`]. That charges the throttle, compares the password on the
 //! hashing threads (the same work whether the user exists or not), and asks the store to begin a
 //! session. The store's verb is queued to the writer, which runs it with others as one group, flushes,
-//! syncs, tells memory, and answers. Then tokens are issued and cookies set.
+//! syncs, tells memory, writes the log's line, and answers. Then tokens are issued and cookies set.
 //!
 //! # The way of a refresh
-//! A refresh token says its session and generation under a tag, so it is known to be genuine before
-//! anything is read. The store compares its generation with the session's: equal, it rotates (only then
-//! a limit is asked: no limit stands before evidence); one behind with the `Idempotency-Key` it was
-//! replaced with, or within its grace, the same child is given again; behind because it lost a race, 409;
-//! behind for any other reason, it was stolen, and everything it could reach is revoked before the
-//! answer. A token that comes along with a sign-in or a sign-out is looked at in the same way.
+//! `service/sessions/refresh.rs` is the protocol. A refresh token says its session and generation under a tag,
+//! so it is known to be genuine before anything is read. The store compares its generation with the
+//! session's: equal, it rotates (only then a limit is asked: no limit stands before evidence); one behind with
+//! the `Idempotency-Key` it was replaced with, or within its grace, the same child is given again; behind
+//! because it lost a race, 409; behind for any other reason, it was stolen, and everything it could reach is
+//! revoked before the answer. A token that comes along with a login or a logout is looked at in the same way.
 //!
 //! # The way of any other request
-//! The bearer's signature and claims are checked, then memory is asked whether it is revoked: no disk,
-//! no lock held across an await. Who they are and what they may do is then read from their record, not
+//! The bearer's signature and claims are checked, then the deny list in memory is asked whether it was revoked:
+//! no disk, no lock held across an await. Who they are and what they may do is then read from their record, not
 //! from the token.
+//!
+//! # Glossary
+//! | word | meaning |
+//! |---|---|
+//! | session | one login on one device; a family of refresh tokens, of which one is good (`sid`) |
+//! | generation | how often a session's refresh token was replaced; each token says its own |
+//! | rotation | a refresh token is replaced by the next generation, at every refresh |
+//! | reuse | an older generation is presented and nothing excuses it: taken for theft |
+//! | lost race, conflict | the token's rotation by another request was not durable yet when it arrived: 409 |
+//! | conflict window | how long after a rotation a browser with a CSRF token is still taken for a lost race |
+//! | retry key | the `Idempotency-Key` of a refresh: sent again with it, the same child is given again |
+//! | grace | a time in which that needs no key; none by default |
+//! | transport | how a session's refresh token travels: in a cookie or in the body; never changes |
+//! | token version | a number of the user in every access token (`ver`); raised, those from before are void |
+//! | epoch | counts how often everything of a user was ended at once; what they handed out before is void |
+//! | deny list, not before | what was revoked and could still live; the moment before which everything is void |
+//! | device token | lets nobody in; whoever has it has login tries of their own, which strangers cannot use up |
+//! | caller, address prefix | who asks for a hash; the /32 of IPv4 or /64 of IPv6 that limits count as one |
+//! | decoy | a row that is nobody's, read when there is none, so that finding nobody takes as long |
+//! | keyring | the file with the keys, made at the first start: one for each purpose |
+//! | set-up link | by which the first admin is made: good once, for an hour |
+//! | engine, storage | what keeps ordered bytes; where they are kept and how that is opened |
+//! | verb, work | one atomic and durable change, as the store and as the engine know it |
+//! | group | the works that are made durable with one sync |
+//! | view | a look at what is committed; in `http/`, what a client is shown of a record (`SessionView`) |
+//! | event, record | what a verb tells memory once it is durable; what it writes into the log |
+//! | marker | a number that only grows, in the database and beside it: by it a rollback is noticed |
 //!
 //! # Invariants
 //! * **I1** One place names each dependency: sled `store/engine/sled/`, bincode `store/record.rs`,
-//!   scrypt `service/passwords.rs`, jsonwebtoken `service/access_tokens.rs`, governor
-//!   `service/throttle/bucket.rs`, rust-embed `http/assets.rs`, warp `http/`, libc `allocator.rs`.
+//!   scrypt `service/passwords.rs`, jsonwebtoken `service/keys.rs`, governor
+//!   `service/throttle/bucket.rs`, rust-embed `http/assets.rs`, warp `http/`.
 //! * **I2** Only `http/error.rs` chooses the status of a refusal.
 //! * **I3** Domain types are neither what is sent nor what is stored: each edge has its own serde types.
-//! * **I4** Time, ids and randomness are arguments of a verb: an engine may run it twice.
+//! * **I4** A verb changes nothing but its transaction. Time, ids, randomness and what memory knows are its
+//!   arguments: an engine may run it twice.
 //! * **I5** A secret lives in a type that prints as `[REDACTED]` and is wiped when dropped.
 //! * **I6** No `unwrap` outside tests; an `expect` states why it cannot fail.
 //! * **I7** What a store verb returns is durable: there is no way to hold the value earlier.
-//! * **I8** No arrow points up.
+//! * **I8** No arrow points up, and no file reaches itself through others.
 //!
-//! `tests/it/layering.rs` holds what of this a text can show. Rule ids in comments and tests (`REF-3`,
+//! `tests/it/layering` holds what of this a text can show. Rule ids in comments and tests (`REF-3`,
 //! `STO-1` …) are those of `docs/security.md`; decisions that somebody will ask about are in `docs/adr`.
 
 pub mod app;

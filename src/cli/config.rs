@@ -20,7 +20,8 @@ pub fn run(command: &Command, loaded: &Loaded, secrets: &OperatorSecrets, json: 
     match command {
         // Loading has refused what is not good.
         Command::Check => {
-            let warnings: Vec<_> = loaded.settings.warnings().into_iter().chain(secrets.warnings.iter().cloned()).collect();
+            let warnings: Vec<_> =
+                loaded.renamed.iter().cloned().chain(loaded.settings.warnings()).chain(secrets.warnings.iter().cloned()).collect();
             print(json, &json!({ "ok": true, "warnings": warnings }), |_| {
                 let warned = warnings.iter().map(|warning| format!("warning: {warning}\n"));
                 format!("{}all settings are good", warned.collect::<String>())

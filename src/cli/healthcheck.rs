@@ -1,6 +1,6 @@
 //! `doorward healthcheck`
 
-use super::{output::print, runtime};
+use super::{output, output::print, process::runtime};
 use crate::{config::Settings, failure::Failure};
 use http_body_util::{BodyExt, Empty};
 use hyper::{Request, body::Bytes, client::conn::http1};
@@ -10,7 +10,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::net::TcpStream;
 
 /// How long a healthy server may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -21,9 +21,9 @@ pub struct Args {
 
 pub fn run(args: &Args, settings: &Settings, json: bool) -> Result<(), Failure> {
     let at = args.at.unwrap_or_else(|| reachable(settings.server.listen));
-    let asked = async { tokio::time::timeout(PATIENCE, ask(at)).await.unwrap_or_else(|_| Err("no answer in time".into())) };
+    let asked = async { tokio::time::timeout(HEALTH_TIMEOUT, ask(at)).await.unwrap_or_else(|_| Err("no answer in time".into())) };
     let (healthy, answer) = runtime()?.block_on(asked).map_err(|why| Failure::new(format!("http://{at}/health: {why}")))?;
-    print(json, &answer, |answer| super::output::text(answer, "status").into_owned())?;
+    print(json, &answer, |answer| output::text(answer, "status").into_owned())?;
     if healthy { Ok(()) } else { Err(Failure::new(format!("http://{at}/health: the server is up but degraded: see its log"))) }
 }
 

@@ -1,11 +1,12 @@
 //! The command line: one file per noun. Commands that need the data ask a running server through its
-//! control socket, or do it themselves when none runs; the output is the same (SPEC §1).
+//! control socket, or do it themselves when none runs; the output is the same.
 
 mod check;
 mod config;
 mod control;
 mod healthcheck;
 mod output;
+mod process;
 mod serve;
 mod session;
 mod token;
@@ -14,7 +15,6 @@ mod user;
 use crate::{
     config::{Environment, Flags, OperatorSecrets, load},
     failure::Failure,
-    telemetry,
 };
 use clap::{Parser, Subcommand};
 use control::Request;
@@ -73,8 +73,8 @@ enum Command {
 pub fn run(cli: Cli) -> Result<(), Failure> {
     // Files of ours are for nobody else, sled's too (STO-11).
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    harden();
-    open_up();
+    process::harden();
+    process::raise_fd_limit();
     let Cli { flags, json, command } = cli;
     // What needs no settings must work with broken ones.
     let command = match command.unwrap_or(Command::Serve) {
@@ -84,42 +84,16 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     let environment = Environment::of_process();
     let loaded = load(&flags, &environment)?;
     let secrets = OperatorSecrets::read(&environment)?;
-    let ask = |request| control::ask(&loaded, &secrets, request);
+    let send = |request| control::dispatch(&loaded, &secrets, request);
     match command {
         Command::Serve => serve::serve(loaded, &secrets),
-        Command::User(command) => user::run(command, json, ask),
-        Command::Session(command) => session::run(command, json, ask),
-        Command::SetupLink => output::print(json, &ask(Request::SetupLink)?, |answer| output::text(answer, "link").into_owned()),
-        Command::Check => check::run(&ask(Request::Check)?, json),
+        Command::User(command) => user::run(command, json, send),
+        Command::Session(command) => session::run(command, json, send),
+        Command::SetupLink => output::print(json, &send(Request::SetupLink)?, |answer| output::text(answer, "link").into_owned()),
+        Command::Check => check::run(&send(Request::Check)?, json),
         Command::Config(command) => config::run(&command, &loaded, &secrets, json),
         Command::Token(_) => unreachable!("carried out above"),
         Command::Healthcheck(args) => healthcheck::run(&args, &loaded.settings, json),
-        Command::Clock { seconds, slept } => ask(Request::Clock { seconds, slept }).map(drop),
+        Command::Clock { seconds, slept } => send(Request::Clock { seconds, slept }).map(drop),
     }
-}
-
-/// Takes as many file handles as the system gives: each connection is one (OPS-8).
-fn open_up() {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit });
-}
-
-/// Keeps what is in memory out of core files and away from other processes of this user (OPS-4).
-fn harden() {
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    // Neither is given everywhere; what remains is as safe as any other program.
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
-    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-}
-
-/// Logs of a command go where a server's do, but only what is wrong.
-fn quiet(loaded: &crate::config::Settings) {
-    let mut log = loaded.log.clone();
-    log.level = crate::config::LogLevel::Warn;
-    telemetry::start(&log);
-}
-
-/// A runtime for one command.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::new(format!("no runtime: {error}")))
 }

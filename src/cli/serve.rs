@@ -1,9 +1,9 @@
 //! `doorward serve`
 
-use super::{control, output, runtime};
+use super::{control, output, process::runtime};
 use crate::{
     app::App,
-    config::{Loaded, OperatorSecrets},
+    config::{Loaded, OperatorSecrets, Settings},
     data::act_as_owner,
     domain::Role,
     failure::Failure,
@@ -14,6 +14,7 @@ use crate::{
 };
 use std::sync::Arc;
 use tokio::{
+    net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
 };
@@ -34,70 +35,83 @@ pub fn serve(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
 }
 
 async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
+    warn_of_settings(&loaded, secrets);
     let settings = loaded.settings;
-    if !loaded.passed_over.is_empty() {
-        tracing::info!("no settings, and passed over: {} (Kubernetes: enableServiceLinks: false)", loaded.passed_over.join(", "));
-    }
-    for warning in settings.warnings().iter().chain(&secrets.warnings) {
-        tracing::warn!("{warning}");
-    }
     // Listened for from here on: a stop during the start is a stop.
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
     control::warn_of_length(&settings.server.data_dir);
-    tokio::spawn(heard([
+    tokio::spawn(note_ignored_signals([
         ("SIGHUP", signals(SignalKind::hangup())?),
         ("SIGUSR1", signals(SignalKind::user_defined1())?),
         ("SIGUSR2", signals(SignalKind::user_defined2())?),
     ]));
     let app = Arc::new(App::open(&settings, secrets).await?);
-    let listen = settings.server.listen;
-    let listener = server::listen(listen).map_err(|error| {
-        Failure::new(format!("{listen}: cannot be listened on: {error}: is another server running? --listen takes another address"))
-    })?;
-    let address = listener.local_addr().map_err(|error| Failure::new(format!("{listen}: {error}")))?;
-    let site = PublicOrigin::new(&settings, address);
-    if settings.insecure_dev {
-        tracing::warn!("insecure_dev = true: for a developer's own machine alone");
-    }
-    if !site.secure && !address.ip().is_loopback() {
-        tracing::warn!("serving plain http beyond this machine: whoever is on the way can take over accounts (server.insecure_http)");
-    }
+    let (listener, site) = listen(&settings)?;
     first_admin(&app, &site, secrets).await?;
     match control::listen(&settings.server.data_dir) {
         Ok(control) => drop(tokio::spawn(control::serve(control, Arc::clone(&app), site.clone()))),
         Err(error) => tracing::warn!(%error, "no control socket: serving without, and commands work while the server is stopped"),
     }
-    tokio::spawn({
-        let app = Arc::clone(&app);
-        async move { jobs::run(&app).await }
-    });
-    let web = Arc::new(AppState { app: Arc::clone(&app), site });
-    // The one line on stdout: connections are queued from the bind on, so it can answer.
-    // Nobody needs to read it for serving.
-    if let Err(error) = output::write(&format!("listening on http://{address}")) {
-        tracing::warn!(%error, "listening on http://{address}, which stdout does not take");
-    }
+    tokio::spawn(jobs::run(Arc::clone(&app)));
+    let web = Arc::new(AppState { app, site });
+    announce(&listener);
     let (stop, stopping) = oneshot::channel::<()>();
-    let told_twice = async {
-        told(&mut terminate, &mut interrupt).await;
+    let two_signals = async {
+        stop_signal(&mut terminate, &mut interrupt).await;
         tracing::info!("stopping: finishing what is in flight");
         // The server may have ended by itself.
         let _ = stop.send(());
-        told(&mut terminate, &mut interrupt).await;
+        stop_signal(&mut terminate, &mut interrupt).await;
         tracing::info!("stopping at once");
     };
     tokio::select! {
         () = server::run(listener, web, async { drop(stopping.await) }) => {}
-        () = told_twice => {}
+        () = two_signals => {}
     }
     // Every verb that was acknowledged is durable already; the rest of the queue ends with the store.
     let _ = std::fs::remove_file(crate::data::DataDir::control_socket(&settings.server.data_dir));
     Ok(())
 }
 
+/// Says what of the settings works and should be looked at all the same.
+fn warn_of_settings(loaded: &Loaded, secrets: &OperatorSecrets) {
+    if !loaded.passed_over.is_empty() {
+        tracing::info!("no settings, and passed over: {} (Kubernetes: enableServiceLinks: false)", loaded.passed_over.join(", "));
+    }
+    for warning in loaded.renamed.iter().chain(&loaded.settings.warnings()).chain(&secrets.warnings) {
+        tracing::warn!("{warning}");
+    }
+    if loaded.settings.insecure_dev {
+        tracing::warn!("insecure_dev = true: for a developer's own machine alone");
+    }
+}
+
+/// Listens where the settings say.
+fn listen(settings: &Settings) -> Result<(TcpListener, PublicOrigin), Failure> {
+    let listen = settings.server.listen;
+    let listener = server::listen(listen).map_err(|error| {
+        Failure::new(format!("{listen}: cannot be listened on: {error}: is another server running? --listen takes another address"))
+    })?;
+    let address = listener.local_addr().map_err(|error| Failure::new(format!("{listen}: {error}")))?;
+    let site = PublicOrigin::new(settings, address);
+    if !site.secure && !address.ip().is_loopback() {
+        tracing::warn!("serving plain http beyond this machine: whoever is on the way can take over accounts (server.insecure_http)");
+    }
+    Ok((listener, site))
+}
+
+/// The one line on stdout: connections are queued from the bind on, so it can answer. Nobody needs to read it for
+/// serving.
+fn announce(listener: &TcpListener) {
+    let address = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
+    if let Err(error) = output::write(&format!("listening on http://{address}")) {
+        tracing::warn!(%error, "listening on http://{address}, which stdout does not take");
+    }
+}
+
 /// Waits for a signal that says stop.
-async fn told(terminate: &mut Signal, interrupt: &mut Signal) {
+async fn stop_signal(terminate: &mut Signal, interrupt: &mut Signal) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -106,7 +120,7 @@ async fn told(terminate: &mut Signal, interrupt: &mut Signal) {
 
 /// Notes signals that mean nothing here but would end the process: log rotation sends them, and there
 /// is no file to open anew.
-async fn heard(signals: [(&'static str, Signal); 3]) {
+async fn note_ignored_signals(signals: [(&'static str, Signal); 3]) {
     let each = signals.map(|(name, mut signal)| async move {
         while signal.recv().await.is_some() {
             tracing::info!("{name}: nothing to do; SIGTERM stops the server, a new start reads settings anew");

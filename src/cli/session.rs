@@ -26,9 +26,9 @@ pub enum Command {
     },
 }
 
-pub fn run(command: Command, json: bool, ask: impl Fn(Request) -> Result<Value, Failure>) -> Result<(), Failure> {
+pub fn run(command: Command, json: bool, send: impl Fn(Request) -> Result<Value, Failure>) -> Result<(), Failure> {
     match command {
-        Command::List { user } => print(json, &ask(Request::SessionList { user })?, |sessions| {
+        Command::List { user } => print(json, &send(Request::SessionList { user })?, |sessions| {
             let rows = sessions
                 .as_array()
                 .into_iter()
@@ -36,6 +36,6 @@ pub fn run(command: Command, json: bool, ask: impl Fn(Request) -> Result<Value, 
                 .map(|session| ["id", "lastSeenAt", "expiresAt", "ip", "userAgent"].map(|member| text(session, member).into_owned()));
             table(["id", "last seen", "expires", "address", "client"], rows)
         }),
-        Command::Revoke { session, user } => print(json, &ask(Request::SessionRevoke { session, user })?, |_| "revoked".into()),
+        Command::Revoke { session, user } => print(json, &send(Request::SessionRevoke { session, user })?, |_| "revoked".into()),
     }
 }

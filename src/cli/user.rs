@@ -1,7 +1,7 @@
 //! `doorward user …`
 
 use super::{
-    control::{Request, Typed},
+    control::{PlainPassword, Request},
     output::{confirm, print, table, text},
 };
 use crate::{config::unpacked, failure::Failure};
@@ -75,25 +75,10 @@ pub enum Command {
     },
 }
 
-pub fn run(command: Command, json: bool, ask: impl Fn(Request) -> Result<Value, Failure>) -> Result<(), Failure> {
+pub fn run(command: Command, json: bool, send: impl Fn(Request) -> Result<Value, Failure>) -> Result<(), Failure> {
     let request = match command {
         Command::Add { email, role } => Request::UserAdd { email, role, password: password()? },
-        Command::List { query } => {
-            return print(json, &ask(Request::UserList { query })?, |users| {
-                let rows = users.as_array().into_iter().flatten().map(|user| {
-                    let state = if user["disabled"] == true { "disabled" } else { "enabled" };
-                    [
-                        text(user, "id").into(),
-                        text(user, "email").into(),
-                        if user["emailVerified"] == true { "verified" } else { "" }.into(),
-                        text(user, "role").into(),
-                        state.into(),
-                        text(user, "createdAt").into(),
-                    ]
-                });
-                table(["id", "email", "address", "role", "state", "created"], rows)
-            });
-        }
+        Command::List { query } => return print(json, &send(Request::UserList { query })?, user_table),
         Command::Show { user } => Request::UserShow { user },
         Command::Role { user, role } => Request::UserRole { user, role },
         Command::Password { user } => Request::UserPassword { user, password: password()? },
@@ -105,10 +90,10 @@ pub fn run(command: Command, json: bool, ask: impl Fn(Request) -> Result<Value, 
             if !yes {
                 confirm(&format!("Delete {user} for good, with all their sessions?"))?;
             }
-            return print(json, &ask(Request::UserDelete { user })?, |user| format!("deleted {}", text(user, "email")));
+            return print(json, &send(Request::UserDelete { user })?, |user| format!("deleted {}", text(user, "email")));
         }
     };
-    print(json, &ask(request)?, |user| {
+    print(json, &send(request)?, |user| {
         let members = [
             ("id", "id"),
             ("email", "email"),
@@ -121,8 +106,24 @@ pub fn run(command: Command, json: bool, ask: impl Fn(Request) -> Result<Value, 
     })
 }
 
+/// Users, one a line.
+fn user_table(users: &Value) -> String {
+    let rows = users.as_array().into_iter().flatten().map(|user| {
+        let state = if user["disabled"] == true { "disabled" } else { "enabled" };
+        [
+            text(user, "id").into(),
+            text(user, "email").into(),
+            if user["emailVerified"] == true { "verified" } else { "" }.into(),
+            text(user, "role").into(),
+            state.into(),
+            text(user, "createdAt").into(),
+        ]
+    });
+    table(["id", "email", "address", "role", "state", "created"], rows)
+}
+
 /// A password from the keyboard, twice and unseen, or the first line of stdin. Never from argv.
-fn password() -> Result<Typed, Failure> {
+fn password() -> Result<PlainPassword, Failure> {
     if !std::io::stdin().is_terminal() {
         let mut line = zeroize::Zeroizing::new(Vec::new());
         std::io::stdin().lock().read_until(b'\n', &mut line).map_err(|error| Failure::new(format!("stdin: {error}")))?;
@@ -132,9 +133,10 @@ fn password() -> Result<Typed, Failure> {
             let _ = writeln!(std::io::stderr(), "doorward: the password {oddity}: is that meant?");
         }
         let text = str::from_utf8(&text).map_err(|_| Failure::new("stdin: the password is no UTF-8 text"))?;
-        return Ok(Typed::from(text.to_owned()));
+        return Ok(PlainPassword::from(text.to_owned()));
     }
-    let ask = |prompt| rpassword::prompt_password(prompt).map(Typed::from).map_err(|error| Failure::new(format!("terminal: {error}")));
+    let ask =
+        |prompt| rpassword::prompt_password(prompt).map(PlainPassword::from).map_err(|error| Failure::new(format!("terminal: {error}")));
     let (first, second) = (ask("Password: ")?, ask("Again: ")?);
     if first == second { Ok(first) } else { Err(Failure::new("the two passwords differ; nothing was changed")) }
 }

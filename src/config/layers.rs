@@ -61,6 +61,8 @@ pub struct Loaded {
     found: Option<Found>,
     /// Variables with our prefix that others put there, and that are no settings.
     pub passed_over: Vec<String>,
+    /// Settings that were given by a name of an earlier release, one sentence each.
+    pub renamed: Vec<String>,
     origins: Origins,
 }
 
@@ -97,70 +99,116 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Settings of an earlier release that have another name now; the old one is still understood.
+const RENAMED: [(&str, &str); 1] = [("demo.enabled", "page.enabled")];
+
 /// Reads and checks all settings.
 ///
 /// # Errors
 /// One message that names origin, key, what was found and what is allowed; exit 78.
 pub fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, Failure> {
     let defaults = Table::try_from(Settings::default()).map_err(|error| Failure::config(error.to_string()))?;
-    let mut merged = Table::new();
-    let mut origins = Origins::new();
+    let mut layers = Layers { defaults, merged: Table::new(), origins: Origins::new(), renamed: Vec::new() };
     let mut found = None;
     let entry = fs::symlink_metadata(FILE).ok().filter(|_| flags.config.is_none() && Path::new(FILE).exists());
     if let Some(path) = flags.config.clone().or_else(|| entry.as_ref().map(|_| FILE.into())) {
         let (settings, file) = read_file(&path)?;
-        merged = settings;
-        for key in keys(&merged) {
-            origins.insert(key, Origin::File(path.clone()));
-        }
+        layers.add_file(settings, &path);
         found = entry.map(|entry| Found { path, entry, file });
     }
-    let mut overlay = |key: &str, text: &str, origin: Origin| -> Result<(), Failure> {
-        let default = lookup(&defaults, key).ok_or_else(|| unknown(&origin, key, &defaults))?;
-        if key.starts_with("roles.") {
-            // One role set by name changes that role, not which roles there are.
-            merged.entry("roles").or_insert_with(|| defaults["roles"].clone());
-        }
-        insert(&mut merged, key, typed(default, text));
-        origins.insert(key.to_owned(), origin);
-        Ok(())
-    };
-    let mut passed_over = Vec::new();
-    for name in environment.names().filter(|name| !RESERVED.contains(name)) {
-        match keys(&defaults).into_iter().find(|key| variable(key) == name) {
-            None if environment.is_about_us(name) => passed_over.push(name.to_owned()),
-            key => {
-                let text = environment.text(name)?.unwrap_or_default();
-                overlay(key.as_deref().unwrap_or(name), text, Origin::Variable(name.to_owned()))?;
-            }
-        }
-    }
-    for assignment in &flags.set {
-        let (key, text) = assignment
-            .split_once('=')
-            .ok_or_else(|| Failure::config(format!("flag --set {assignment}: found no '=', allowed: KEY=VALUE")))?;
-        overlay(key.trim(), text.trim(), Origin::Flag(format!("--set {key}")))?;
-    }
-    for (flag, key, text) in [("--listen", "server.listen", &flags.listen), ("--data-dir", "server.data_dir", &flags.data_dir)] {
-        if let Some(text) = text {
-            overlay(key, text, Origin::Flag(flag.into()))?;
-        }
-    }
-    let settings: Settings = serde_path_to_error::deserialize(Value::Table(merged.clone())).map_err(|error| {
-        let path = error.path().to_string();
-        // One item of a list is the list's fault: that is what came from somewhere.
-        let key = path.split('[').next().unwrap_or_default();
-        let why = error.into_inner().to_string().replace('\n', " ");
-        let found = key.split_once('.').and_then(|(section, key)| merged.get(section)?.get(key));
-        match found.map(ToString::to_string) {
-            Some(found) if !why.contains(found.trim_matches('"')) => refusal(&origins, key, &format!("found {found}: {}", why.trim())),
-            _ => refusal(&origins, key, why.trim()),
-        }
-    })?;
+    let passed_over = layers.add_environment(environment)?;
+    layers.add_flags(flags)?;
+    let settings = layers.settings()?;
     settings
         .check()
-        .map_err(|OutOfBounds { key, found, allowed }| refusal(&origins, key, &format!("found {found}, allowed: {allowed}")))?;
-    Ok(Loaded { settings, found, passed_over, origins })
+        .map_err(|OutOfBounds { key, found, allowed }| refusal(&layers.origins, key, &format!("found {found}, allowed: {allowed}")))?;
+    Ok(Loaded { settings, found, passed_over, renamed: layers.renamed, origins: layers.origins })
+}
+
+/// The settings as they come together, lowest layer first.
+struct Layers {
+    defaults: Table,
+    merged: Table,
+    origins: Origins,
+    renamed: Vec<String>,
+}
+
+impl Layers {
+    fn add_file(&mut self, mut settings: Table, path: &Path) {
+        for (old, new) in RENAMED {
+            if let Some(value) = remove(&mut settings, old) {
+                insert(&mut settings, new, value);
+                self.renamed.push(format!("{}: {old} is called {new} now", path.display()));
+            }
+        }
+        for key in keys(&settings) {
+            self.origins.insert(key, Origin::File(path.to_owned()));
+        }
+        self.merged = settings;
+    }
+
+    /// Answers with the variables that others put there, and that are no settings.
+    fn add_environment(&mut self, environment: &Environment) -> Result<Vec<String>, Failure> {
+        let mut passed_over = Vec::new();
+        for name in environment.names().filter(|name| !RESERVED.contains(name)) {
+            let known = keys(&self.defaults).into_iter().chain(RENAMED.map(|(old, _)| old.to_owned()));
+            match known.into_iter().find(|key| variable(key) == name) {
+                None if environment.is_about_us(name) => passed_over.push(name.to_owned()),
+                key => {
+                    let text = environment.text(name)?.unwrap_or_default();
+                    self.overlay(key.as_deref().unwrap_or(name), text, Origin::Variable(name.to_owned()))?;
+                }
+            }
+        }
+        Ok(passed_over)
+    }
+
+    fn add_flags(&mut self, flags: &Flags) -> Result<(), Failure> {
+        for assignment in &flags.set {
+            let (key, text) = assignment
+                .split_once('=')
+                .ok_or_else(|| Failure::config(format!("flag --set {assignment}: found no '=', allowed: KEY=VALUE")))?;
+            self.overlay(key.trim(), text.trim(), Origin::Flag(format!("--set {key}")))?;
+        }
+        for (flag, key, text) in [("--listen", "server.listen", &flags.listen), ("--data-dir", "server.data_dir", &flags.data_dir)] {
+            if let Some(text) = text {
+                self.overlay(key, text, Origin::Flag(flag.into()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn overlay(&mut self, key: &str, text: &str, origin: Origin) -> Result<(), Failure> {
+        let new = RENAMED.into_iter().find_map(|(old, new)| (old == key).then_some(new));
+        if let Some(new) = new {
+            self.renamed.push(format!("{origin}: {key} is called {new} now"));
+        }
+        let key = new.unwrap_or(key);
+        let default = lookup(&self.defaults, key).ok_or_else(|| unknown(&origin, key, &self.defaults))?;
+        if key.starts_with("roles.") {
+            // One role set by name changes that role, not which roles there are.
+            self.merged.entry("roles").or_insert_with(|| self.defaults["roles"].clone());
+        }
+        insert(&mut self.merged, key, typed(default, text));
+        self.origins.insert(key.to_owned(), origin);
+        Ok(())
+    }
+
+    fn settings(&self) -> Result<Settings, Failure> {
+        serde_path_to_error::deserialize(Value::Table(self.merged.clone())).map_err(|error| {
+            let path = error.path().to_string();
+            // One item of a list is the list's fault: that is what came from somewhere.
+            let key = path.split('[').next().unwrap_or_default();
+            let why = error.into_inner().to_string().replace('\n', " ");
+            let found = key.split_once('.').and_then(|(section, key)| self.merged.get(section)?.get(key));
+            match found.map(ToString::to_string) {
+                Some(found) if !why.contains(found.trim_matches('"')) => {
+                    refusal(&self.origins, key, &format!("found {found}: {}", why.trim()))
+                }
+                _ => refusal(&self.origins, key, why.trim()),
+            }
+        })
+    }
 }
 
 fn read_file(path: &Path) -> Result<(Table, Metadata), Failure> {
@@ -246,6 +294,17 @@ fn insert(table: &mut Table, key: &str, value: Value) {
     }
 }
 
+/// Takes a key of a section out, and the section with its last.
+fn remove(table: &mut Table, key: &str) -> Option<Value> {
+    let (name, key) = key.split_once('.')?;
+    let section = table.get_mut(name)?.as_table_mut()?;
+    let value = section.remove(key)?;
+    if section.is_empty() {
+        table.remove(name);
+    }
+    Some(value)
+}
+
 /// A text as the type its default has; a text that is no such thing stays one and is refused by type.
 fn typed(default: &Value, text: &str) -> Value {
     let parsed = match default {
@@ -261,92 +320,4 @@ fn typed(default: &Value, text: &str) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    fn flags(file: &str, set: &[&str]) -> (tempfile::TempDir, Flags) {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("test.toml");
-        std::fs::write(&path, file).expect("a file");
-        (dir, Flags { config: Some(path), set: set.iter().map(|s| (*s).to_owned()).collect(), ..Flags::default() })
-    }
-
-    fn loaded(file: &str, env: &[(&str, &str)], set: &[&str]) -> Result<Loaded, Failure> {
-        let (_dir, flags) = flags(file, set);
-        load(&flags, &Environment::with(env))
-    }
-
-    #[test]
-    fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
-        let (file, env, set) = ("[tokens]\naccess_ttl = '1m'", [("DOORWARD_TOKENS_ACCESS_TTL", "2m")], ["tokens.access_ttl=3m"]);
-        let ttl = |file, env: &[_], set: &[_]| loaded(file, env, set).expect("loads").settings.tokens.access_ttl;
-        assert_eq!(ttl("", &[], &[]), Duration::from_secs(900));
-        assert_eq!(ttl(file, &[], &[]), Duration::from_secs(60));
-        assert_eq!(ttl(file, &env, &[]), Duration::from_secs(120));
-        assert_eq!(ttl(file, &env, &set), Duration::from_secs(180));
-        assert_eq!(loaded(file, &env, &set).expect("loads").origin("tokens.access_ttl"), "flag --set tokens.access_ttl");
-    }
-
-    #[test]
-    fn texts_take_the_type_of_their_setting() {
-        let env = [
-            ("DOORWARD_INSECURE_DEV", "true"),
-            ("DOORWARD_SESSIONS_MAX_PER_USER", "3"),
-            ("DOORWARD_SERVER_TRUSTED_PROXIES", "127.0.0.1, ::1/128"),
-            ("DOORWARD_SERVICE_PORT", "3000"),
-            ("DOORWARD_ACCESS_SECRET", "no setting"),
-            ("PATH", "/bin"),
-        ];
-        let settings = loaded("", &env, &["roles.viewer=articles:read,news:read", "roles.author=news:write"]).expect("loads").settings;
-        assert!(settings.insecure_dev);
-        assert_eq!(settings.sessions.max_per_user, 3);
-        assert_eq!(settings.server.trusted_proxies, ["127.0.0.1/32".parse().expect("a net"), "::1/128".parse().expect("a net")]);
-        assert!(settings.roles.allows(&"viewer".parse().expect("a role"), "news:read"));
-    }
-
-    #[test]
-    fn a_wrong_setting_is_refused_with_origin_key_found_and_allowed() {
-        let refused = |file, env: &[_], set: &[_], words: &[&str]| {
-            let failure = loaded(file, env, set).expect_err("refused");
-            assert_eq!(failure.code(), 78);
-            for word in words {
-                assert!(failure.to_string().contains(word), "{word} is not in: {failure}");
-            }
-        };
-        refused("[tokens]\nacess_ttl = '1m'", &[], &[], &["test.toml", "tokens", "acess_ttl", "access_ttl"]);
-        refused("[tokns]\naccess_ttl = '1m'", &[], &[], &["test.toml", "tokns", "tokens"]);
-        refused("[tokens]\naccess_ttl = 'soon'", &[], &[], &["test.toml", "tokens.access_ttl", "soon", "duration"]);
-        refused("[tokens]\naccess_ttl = '1s'", &[], &[], &["test.toml", "tokens.access_ttl", "1s", "10s to 1h"]);
-        refused("[registration]\nmode = 'all'", &[], &[], &["registration.mode", "all", "open", "invite", "closed"]);
-        refused("[server\n", &[], &[], &["test.toml", "line 1"]);
-        refused("", &[("DOORWARD_TOKENS_ACESS_TTL", "1m")], &[], &["DOORWARD_TOKENS_ACESS_TTL", "DOORWARD_TOKENS_ACCESS_TTL"]);
-        refused("", &[("DOORWARD_PORT", "3000")], &[], &["DOORWARD_PORT", "no such setting"]);
-        refused("[server]\ntrusted_proxies = ['10.0.0']", &[], &[], &["test.toml", "server.trusted_proxies", "10.0.0", "such as"]);
-        refused("", &[], &["server.trusted_proxies=0.0.0.0/0"], &["server.trusted_proxies", "0.0.0.0/0", "everybody"]);
-        refused("", &[("DOORWARD_SESSIONS_MAX_PER_USER", "many")], &[], &["DOORWARD_SESSIONS_MAX_PER_USER", "many"]);
-        refused("", &[], &["tokens.ttl=1m"], &["--set tokens.ttl", "tokens.access_ttl"]);
-        refused("", &[], &["tokens"], &["--set tokens", "KEY=VALUE"]);
-        refused("", &[], &["server.public_url=http://box.lan"], &["--set server.public_url", "box.lan", "insecure_http"]);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_file_variable_or_flag_makes_reading_the_settings_panic(
-            file in "(\\[[a-z.]{0,8}\\]\n|[a-z_]{1,14} ?= ?['\"\\[{0-9a-z:/.,}\\]-]{0,12}\n|\\PC{0,20}){0,5}",
-            key in proptest::sample::select(vec!["SERVER_LISTEN", "TOKENS_ACCESS_TTL", "SERVER_PUBLIC_URL", "ROLES_VIEWER", "LIMITS_LOGIN_FAILURES"]),
-            value in "[0-9a-z:/.,\\[\\]*-]{0,20}|\\PC{0,20}",
-        ) {
-            // Refused or taken, but told: with the exit code for settings.
-            let name = format!("DOORWARD_{key}");
-            for outcome in [
-                loaded(&file, &[], &[]),
-                loaded("", &[(&name, &value)], &[]),
-                loaded("", &[], &[&format!("{}={value}", key.to_lowercase().replacen('_', ".", 1))]),
-                loaded("", &[], &[&value]),
-            ] {
-                proptest::prop_assert!(outcome.map_or_else(|failure| failure.code() == 78, |_| true));
-            }
-        }
-    }
-}
+mod tests;

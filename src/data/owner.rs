@@ -1,14 +1,17 @@
 //! Whose a data directory is: a process works on its own files alone, and nobody else gets at them
 //! (STO-11, OPS-2).
 
-use super::{at, path, path::FoundFile};
+use super::{
+    path,
+    path::FoundFile,
+    user::{User, at},
+};
 use crate::{failure::Failure, store::engine::sled::FILES};
 use rustix::{
-    process::{Gid, Uid, geteuid},
+    process::{Gid, Uid},
     thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
 use std::{
-    fmt,
     fs::{self, Metadata, Permissions},
     io,
     os::unix::fs::{MetadataExt, PermissionsExt},
@@ -21,61 +24,6 @@ const OURS: [&str; 3] = ["keyring", "keyring.new", "control.sock"];
 
 /// How many files one line of the log names.
 const NAMED: usize = 4;
-
-/// A user of this machine, shown by name where `/etc/passwd` has one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct User(u32);
-
-impl User {
-    /// Who runs this process.
-    #[must_use]
-    pub fn current() -> Self {
-        Self(geteuid().as_raw())
-    }
-
-    /// With this number.
-    #[must_use]
-    pub const fn with_id(id: u32) -> Self {
-        Self(id)
-    }
-
-    /// Who owns a file.
-    #[must_use]
-    pub fn owner_of(file: &Metadata) -> Self {
-        Self(file.uid())
-    }
-
-    /// Name and primary group, where `/etc/passwd` has them.
-    fn entry(self) -> Option<(String, u32)> {
-        let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let mut lines = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
-        lines.find_map(|fields| match fields[..] {
-            [name, _, id, group, ..] if id.parse() == Ok(self.0) => Some((name.to_owned(), group.parse().ok()?)),
-            _ => None,
-        })
-    }
-
-    /// Whether they may do everything anyway.
-    #[must_use]
-    pub fn is_root(self) -> bool {
-        self.0 == Uid::ROOT.as_raw()
-    }
-
-    /// Whether what they wrote may be trusted: it is this process's own user, or root.
-    #[must_use]
-    pub fn is_trusted(self) -> bool {
-        self == Self::current() || self.is_root()
-    }
-}
-
-impl fmt::Display for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.entry() {
-            Some((name, _)) => write!(f, "{name} (uid {})", self.0),
-            None => write!(f, "uid {}", self.0),
-        }
-    }
-}
 
 /// Makes root the owner of a data directory, or of the place where it will be made, before anything is
 /// opened: what root made there, its owner could not read later. Answers whom, when that was another. To be
@@ -121,8 +69,8 @@ fn require_ours(path: &Path, us: User) -> Result<(), Failure> {
 fn become_user(owner: User, group: u32, directory: &Path) -> Result<(), Failure> {
     // The group of the directory may be root's still: `chown` without one leaves it.
     let groups = [owner.entry().map(|(_, group)| group), Some(group)].into_iter().flatten();
-    let group = groups.into_iter().find(|group| *group != Gid::ROOT.as_raw()).unwrap_or(owner.0);
-    let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(group));
+    let group = groups.into_iter().find(|group| *group != Gid::ROOT.as_raw()).unwrap_or(owner.id());
+    let (uid, gid) = (Uid::from_raw(owner.id()), Gid::from_raw(group));
     set_thread_groups(&[]).and_then(|()| set_thread_res_gid(gid, gid, gid)).and_then(|()| set_thread_res_uid(uid, uid, uid)).map_err(
         |error| {
             Failure::config(format!("{}: belongs to {owner}, whom this may not become: {error}: run it as {owner}", directory.display()))

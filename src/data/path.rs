@@ -1,7 +1,7 @@
 //! The way to a data directory, for root: whoever can put something else in place of a part of it chooses
 //! what root reads, makes and takes from others (STO-11). sshd's `StrictModes` asks the same.
 
-use super::{User, at};
+use super::user::{User, at};
 use crate::failure::Failure;
 use std::{
     collections::VecDeque,

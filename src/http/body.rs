@@ -18,7 +18,7 @@ use warp::{
 use zeroize::Zeroizing;
 
 /// Largest body, in bytes.
-const LIMIT: usize = 10 * 1024;
+const MAX_BODY: usize = 10 * 1024;
 /// How often to ask whether a body has taken too long: the more are waited for, the shorter it may.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -63,7 +63,7 @@ fn sent() -> impl Filter<Extract = (Sent,), Error = Rejection> + Clone + use<> {
 
 async fn read(context: &RequestContext, body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Sent {
     let announced = context.header(&header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > LIMIT as u64) {
+    if announced.is_some_and(|length| length > MAX_BODY as u64) {
         return Err(Code::PayloadTooLarge.into());
     }
     // Of what is not there, the type does not matter: many clients name one all the same.
@@ -93,7 +93,7 @@ async fn in_time(awaited: &Awaited<'_>, collected: impl Future<Output = Result<B
     loop {
         match tokio::time::timeout(TICK, &mut collected).await {
             Ok(bytes) => return bytes,
-            Err(_) if begun.elapsed() >= awaited.patience() => return Err(Code::RequestTimeout.into()),
+            Err(_) if begun.elapsed() >= awaited.body_timeout() => return Err(Code::RequestTimeout.into()),
             Err(_) => {}
         }
     }
@@ -101,12 +101,12 @@ async fn in_time(awaited: &Awaited<'_>, collected: impl Future<Output = Result<B
 
 async fn collect(body: impl Stream<Item = Result<impl Buf, warp::Error>>, announced: Option<u64>) -> Result<Bytes, ApiError> {
     // With room for all of it: what grows leaves copies behind.
-    let room = announced.and_then(|length| usize::try_from(length).ok()).map_or(LIMIT, |length| length.min(LIMIT));
+    let room = announced.and_then(|length| usize::try_from(length).ok()).map_or(MAX_BODY, |length| length.min(MAX_BODY));
     let (mut body, mut bytes) = (pin!(body), Zeroizing::new(Vec::with_capacity(room)));
     while let Some(chunk) = body.next().await {
         let mut chunk = chunk.map_err(|_| ApiError::from(Code::InvalidRequest).message("The body broke off"))?;
         // Counted, whatever Content-Length said or left out.
-        if bytes.len() + chunk.remaining() > LIMIT {
+        if bytes.len() + chunk.remaining() > MAX_BODY {
             return Err(Code::PayloadTooLarge.into());
         }
         while chunk.has_remaining() {

@@ -26,7 +26,7 @@ pub trait Connection: fmt::Debug + Send + Sync {
     fn await_body(&self, client: AddressPrefix) -> bool;
 
     /// How long a body may take to arrive, as things are now.
-    fn patience(&self) -> Duration;
+    fn body_timeout(&self) -> Duration;
 
     /// The body is there, or is not waited for any more.
     fn body_done(&self);
@@ -38,8 +38,8 @@ pub struct Awaited<'a>(Option<&'a dyn Connection>);
 
 impl Awaited<'_> {
     /// How long the body may take to arrive, as things are now.
-    pub fn patience(&self) -> Duration {
-        self.0.map_or(Duration::MAX, Connection::patience)
+    pub fn body_timeout(&self) -> Duration {
+        self.0.map_or(Duration::MAX, Connection::body_timeout)
     }
 }
 

@@ -17,31 +17,6 @@ const REFRESH_PATH: &str = "/api/auth";
 /// Paths that reach what reads a refresh token (RFC 6265 §5.1.4), for which a neighbour may have set one.
 const PLANTABLE: [&str; 7] = ["/", "/api", "/api/", REFRESH_PATH, "/api/auth/", "/api/auth/refresh", "/api/auth/csrf"];
 
-/// What our cookies are called. A jar is shared by all programs on a host, whatever their port: names of
-/// our own, and the port in them where no prefix keeps others from setting them (ADR 5).
-#[derive(Debug, Clone)]
-pub struct Names {
-    /// The refresh token's. `__Host-` would forbid its path.
-    refresh: String,
-    /// The CSRF token's.
-    csrf: String,
-    /// The device token's (LIM-3).
-    device: String,
-}
-
-impl Names {
-    /// The names at this address of the site.
-    #[must_use]
-    pub fn of(url: &str) -> Self {
-        let parsed = Url::parse(url).ok();
-        let port = parsed.as_ref().and_then(Url::port_or_known_default).unwrap_or_default();
-        let name = |prefix: &str, of: &str| {
-            if url.starts_with("https:") { format!("{prefix}doorward-{of}") } else { format!("doorward-{of}-{port}") }
-        };
-        Self { refresh: name("__Secure-", "refresh"), csrf: name("__Host-", "csrf"), device: name("__Host-", "device") }
-    }
-}
-
 impl PublicOrigin {
     fn cookie(&self, name: &str, value: String, seconds: u64) -> CookieBuilder<'static> {
         Cookie::build((name.to_owned(), value))

@@ -16,7 +16,7 @@ pub fn add_security_headers(site: &PublicOrigin, context: &RequestContext, path:
         (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
         (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
     ];
-    const VARY: HeaderValue = HeaderValue::from_static("Origin, Sec-Fetch-PublicOrigin");
+    const VARY: HeaderValue = HeaderValue::from_static("Origin, Sec-Fetch-Site");
     const TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
     const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
     const TOKEN_EXPIRES_IN: HeaderName = HeaderName::from_static("x-token-expires-in");

@@ -35,3 +35,4 @@ pub use head::{Fragment, TwoLengths};
 pub use origin::PublicOrigin;
 pub use pipeline::service;
 pub use state::AppState;
+pub use warp::reply::Response;

@@ -3,7 +3,6 @@
 
 use super::{
     context::RequestContext,
-    cookies::Names,
     error::{ApiError, Code},
 };
 use crate::config::{self, CsrfMode, Settings};
@@ -13,6 +12,31 @@ use url::Url;
 use warp::http::{HeaderName, header};
 
 pub const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// What our cookies are called. A jar is shared by all programs on a host, whatever their port: names of
+/// our own, and the port in them where no prefix keeps others from setting them (ADR 5).
+#[derive(Debug, Clone)]
+pub struct CookieNames {
+    /// The refresh token's. `__Host-` would forbid its path.
+    pub(super) refresh: String,
+    /// The CSRF token's.
+    pub(super) csrf: String,
+    /// The device token's (LIM-3).
+    pub(super) device: String,
+}
+
+impl CookieNames {
+    /// The names at this address of the site.
+    #[must_use]
+    pub fn of(url: &str) -> Self {
+        let parsed = Url::parse(url).ok();
+        let port = parsed.as_ref().and_then(Url::port_or_known_default).unwrap_or_default();
+        let name = |prefix: &str, of: &str| {
+            if url.starts_with("https:") { format!("{prefix}doorward-{of}") } else { format!("doorward-{of}-{port}") }
+        };
+        Self { refresh: name("__Secure-", "refresh"), csrf: name("__Host-", "csrf"), device: name("__Host-", "device") }
+    }
+}
 
 /// The site as browsers see it.
 #[derive(Debug, Clone)]
@@ -24,7 +48,7 @@ pub struct PublicOrigin {
     /// Who must send a CSRF token.
     pub csrf: CsrfMode,
     /// What its cookies are called.
-    pub names: Names,
+    pub names: CookieNames,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether `/` is the account page.
@@ -47,7 +71,7 @@ impl PublicOrigin {
             let port = parsed.port().map_or_else(String::new, |port| format!(":{port}"));
             own.extend(["localhost", "127.0.0.1", "[::1]"].map(|host| format!("http://{host}{port}")));
         }
-        let names = Names::of(&url);
+        let names = CookieNames::of(&url);
         Self {
             url,
             secure,

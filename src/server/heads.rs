@@ -5,13 +5,16 @@
 //! `Content-Length` says where the next begins. Bodies are counted and never looked into: they may look
 //! like heads, and there are passwords in them.
 
-use super::MAX_HEADERS;
 use memchr::{memchr, memmem};
 use std::{collections::VecDeque, mem};
 use zeroize::Zeroizing;
 
+/// Largest head, in bytes, and most header lines.
+pub const MAX_HEAD: usize = 16 * 1024;
+pub const MAX_HEADERS: usize = 64;
+
 /// What is kept of one head. hyper gives up on longer ones.
-const MAX: usize = 2 * super::MAX_HEAD;
+const MAX_KEPT: usize = 2 * MAX_HEAD;
 
 /// What is known of one request's head.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -88,7 +91,7 @@ impl Heads {
         // The end of an empty line may have come on its own.
         match self.parse(&partial, before.saturating_sub(3)) {
             Some(end) => &bytes[end.saturating_sub(before)..],
-            None if partial.len() > MAX => {
+            None if partial.len() > MAX_KEPT => {
                 self.next = Next::Nothing;
                 &[]
             }

@@ -4,19 +4,21 @@
 //! with a limit on everything a client could hold on to (HTTP-1, ADR 7).
 
 mod heads;
-mod pulse;
-mod slots;
+mod limits;
+mod watchdog;
 
 use crate::http::{self, AppState};
+use heads::{MAX_HEAD, MAX_HEADERS};
 use hyper::{
+    Request,
+    body::Incoming,
     header::{CONNECTION, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
-use pulse::{Pulse, Watched};
+use limits::{ConnectionLimits, Slot};
 use rustix::io::Errno;
-use slots::Slots;
 use std::{
     convert::Infallible,
     io,
@@ -24,11 +26,9 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use watchdog::{Watchdog, Watched};
 
-/// Largest head, in bytes, and most header lines.
-const MAX_HEAD: usize = 16 * 1024;
-const MAX_HEADERS: usize = 64;
 /// How long what is in flight may take once we stop (OPS-6).
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long to wait after an accept failed for want of something (OPS-8).
@@ -53,79 +53,91 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Serves until `stop` is done, then finishes what is in flight.
 pub async fn run(listener: TcpListener, web: Arc<AppState>, stop: impl Future<Output = ()>) {
     let service = http::service(Arc::clone(&web));
-    let mut http = http1::Builder::new();
-    // The watchdog keeps the time: hyper's own timer would count an idle connection as a slow head.
-    // Answers are small: copied behind its head, a body costs less than a second piece to write does.
-    http.header_read_timeout(None).writev(false).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
     let connections = GracefulShutdown::new();
-    let (slots, mut refused) = (Slots::new(), Refused::default());
+    let (limits, mut refused) = (ConnectionLimits::new(), Refused::default());
     let is_exempt = |ip: IpAddr| ip.is_loopback() || web.site.trusted_proxies.iter().any(|net| net.contains(&ip));
     let mut stop = std::pin::pin!(stop);
     loop {
-        let (stream, peer) = tokio::select! {
+        let accepted = tokio::select! {
             () = &mut stop => break,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    refused.note(&error);
-                    if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) {
-                        // Whoever takes its place is answered at once; where none can be made, it takes a while.
-                        let _ = tokio::time::timeout(BACK_OFF, slots.make_room()).await;
-                    } else {
-                        tokio::time::sleep(BACK_OFF).await;
-                    }
-                    continue;
-                }
-            },
+            accepted = listener.accept() => accepted,
         };
-        let (peer, pulse) = (peer.ip().to_canonical(), Pulse::new());
-        let Some(slot) = slots.take((!is_exempt(peer)).then(|| peer.into()), Arc::clone(&pulse)) else { continue };
-        let slot = Arc::new(slot);
-        // Answers are small: waiting to fill a segment helps nobody. A socket that refuses is gone already.
-        let _ = stream.set_nodelay(true);
-        let service = service.clone();
-        let connection = http.serve_connection(
-            TokioIo::new(Watched::new(stream, Arc::clone(&pulse))),
-            service_fn({
-                let (pulse, slot) = (Arc::clone(&pulse), Arc::clone(&slot));
-                move |mut request| {
-                    let pulse = Arc::clone(&pulse);
-                    let head = pulse.begin();
-                    if head.has_fragment {
-                        request.extensions_mut().insert(http::Fragment);
-                    }
-                    if head.is_ambiguous {
-                        request.extensions_mut().insert(http::TwoLengths);
-                    }
-                    let answer = service(peer, Arc::clone(&slot) as _, request);
-                    async move {
-                        let mut answer = answer.await;
-                        if head.is_last {
-                            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                        }
-                        pulse.end();
-                        Ok::<_, Infallible>(answer)
-                    }
-                }
-            }),
-        );
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
-            tokio::select! {
-                ended = connection => {
-                    if let Err(error) = ended {
-                        tracing::trace!(%error, "a connection ended early");
-                    }
-                }
-                () = pulse.overdue() => {}
-                () = slot.evicted() => {}
+        let (stream, peer) = match accepted {
+            Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
+            Err(error) => {
+                refused.note(&error);
+                recover(&limits, &error).await;
+                continue;
             }
-        });
+        };
+        let watchdog = Watchdog::new();
+        if let Some(slot) = limits.take((!is_exempt(peer)).then(|| peer.into()), Arc::clone(&watchdog)) {
+            serve(stream, peer, watchdog, Arc::new(slot), service.clone(), &connections);
+        }
     }
     drop(listener);
     if tokio::time::timeout(DRAIN, connections.shutdown()).await.is_err() {
         tracing::warn!("some requests were still in flight after {}s", DRAIN.as_secs());
     }
+}
+
+/// Waits until another accept makes sense.
+async fn recover(limits: &ConnectionLimits, error: &io::Error) {
+    if matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE)) {
+        // Whoever takes its place is answered at once; where none can be made, it takes a while.
+        let _ = tokio::time::timeout(BACK_OFF, limits.make_room()).await;
+    } else {
+        tokio::time::sleep(BACK_OFF).await;
+    }
+}
+
+/// Serves one connection, on a task of its own, until it ends, takes too long, or another needs its place.
+fn serve<S, F>(stream: TcpStream, peer: IpAddr, watchdog: Arc<Watchdog>, slot: Arc<Slot>, service: S, connections: &GracefulShutdown)
+where
+    S: Fn(IpAddr, Arc<dyn http::Connection>, Request<Incoming>) -> F + Send + 'static,
+    F: Future<Output = http::Response> + Send + 'static,
+{
+    // Answers are small: waiting to fill a segment helps nobody. A socket that refuses is gone already.
+    let _ = stream.set_nodelay(true);
+    let answer = {
+        let (watchdog, slot) = (Arc::clone(&watchdog), Arc::clone(&slot));
+        move |mut request: Request<Incoming>| {
+            let watchdog = Arc::clone(&watchdog);
+            let head = watchdog.begin();
+            if head.has_fragment {
+                request.extensions_mut().insert(http::Fragment);
+            }
+            if head.is_ambiguous {
+                request.extensions_mut().insert(http::TwoLengths);
+            }
+            let answer = service(peer, Arc::clone(&slot) as _, request);
+            async move {
+                let mut answer = answer.await;
+                if head.is_last {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                watchdog.end();
+                Ok::<_, Infallible>(answer)
+            }
+        }
+    };
+    let mut http = http1::Builder::new();
+    // The watchdog keeps the time: hyper's own timer would count an idle connection as a slow head.
+    // Answers are small: copied behind its head, a body costs less than a second piece to write does.
+    http.header_read_timeout(None).writev(false).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
+    let connection = http.serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&watchdog))), service_fn(answer));
+    let connection = connections.watch(connection);
+    tokio::spawn(async move {
+        tokio::select! {
+            ended = connection => {
+                if let Err(error) = ended {
+                    tracing::trace!(%error, "a connection ended early");
+                }
+            }
+            () = watchdog.overdue() => {}
+            () = slot.evicted() => {}
+        }
+    });
 }
 
 /// What could not be accepted, summed: whoever is out of descriptors is so a thousand times a second.

@@ -44,56 +44,66 @@ fn check_tables(reads: &dyn Reads) -> Result<Report, Error> {
     report.table(reads, &INSTANCE, |(), _| Ok(None))?;
     report.table(reads, &SETUP, |(), _| Ok(None))?;
     report.table(reads, &INVITES, |_, _| Ok(None))?;
-    report.table(reads, &NOT_BEFORE, |(), _| Ok(None))?;
-    report.table(reads, &REVOKED_USERS, |id, void| {
-        Ok(USERS
-            .get(reads, &id)?
-            .is_some_and(|user| user.token_version < void.least_version)
-            .then_some("voids tokens of a version not given yet"))
-    })?;
-    report.table(reads, &REVOKED_SESSIONS, |_, _| Ok(None))?;
-    report.table(reads, &REVOKED_TOKENS, |_, _| Ok(None))?;
-    report.table(reads, &USERS, |id, user| {
-        Ok(if user.id != id {
-            Some("has the id of another")
-        } else if USERS_BY_EMAIL.get(reads, &user.email)? != Some(id) {
-            Some("is not found by its address")
-        } else if ACTIVE_ADMINS.get(reads, &id)?.is_some() != user.is_active_admin() {
-            Some("is counted among the admins wrongly")
-        } else {
-            None
-        })
-    })?;
-    report.table(reads, &USERS_BY_EMAIL, |email, id| {
-        Ok(USERS.get(reads, &id)?.is_none_or(|user| user.email != email).then_some("leads to no user of that address"))
-    })?;
-    report.table(reads, &ACTIVE_ADMINS, |id, ()| {
-        Ok(USERS.get(reads, &id)?.is_none_or(|user| !user.is_active_admin()).then_some("is no admin"))
-    })?;
-    report.table(reads, &SESSIONS, |id, session| {
-        Ok(if session.id != id {
-            Some("has the id of another")
-        } else if USERS.get(reads, &session.user)?.is_none() {
-            Some("has no user")
-        } else if SESSIONS_BY_USER.get(reads, &(session.user, id))?.is_none() {
-            Some("is not found by its user")
-        } else if SESSIONS_BY_SWEEP.get(reads, &(session.sweep_at, id))?.is_none() || session.sweep_at > session.expires_at {
-            Some("would not be swept")
-        } else {
-            None
-        })
-    })?;
-    report.table(reads, &SESSIONS_BY_USER, |(user, id), ()| {
-        Ok(SESSIONS.get(reads, &id)?.is_none_or(|session| session.user != user).then_some("leads to no session of that user"))
-    })?;
-    report.table(reads, &SESSIONS_BY_SWEEP, |(at, id), ()| {
-        Ok(SESSIONS.get(reads, &id)?.is_none_or(|session| session.sweep_at != at).then_some("leads to no session to sweep then"))
-    })?;
+    report.deny_list(reads)?;
+    report.users(reads)?;
+    report.sessions(reads)?;
     report.unknown_rows(reads)?;
     Ok(report)
 }
 
 impl Report {
+    fn deny_list(&mut self, reads: &dyn Reads) -> Result<(), Error> {
+        self.table(reads, &NOT_BEFORE, |(), _| Ok(None))?;
+        self.table(reads, &REVOKED_USERS, |id, void| {
+            let is_wrong = USERS.get(reads, &id)?.is_some_and(|user| user.token_version < void.least_version);
+            Ok(is_wrong.then_some("voids tokens of a version not given yet"))
+        })?;
+        self.table(reads, &REVOKED_SESSIONS, |_, _| Ok(None))?;
+        self.table(reads, &REVOKED_TOKENS, |_, _| Ok(None))
+    }
+
+    fn users(&mut self, reads: &dyn Reads) -> Result<(), Error> {
+        self.table(reads, &USERS, |id, user| {
+            Ok(if user.id != id {
+                Some("has the id of another")
+            } else if USERS_BY_EMAIL.get(reads, &user.email)? != Some(id) {
+                Some("is not found by its address")
+            } else if ACTIVE_ADMINS.get(reads, &id)?.is_some() != user.is_active_admin() {
+                Some("is counted among the admins wrongly")
+            } else {
+                None
+            })
+        })?;
+        self.table(reads, &USERS_BY_EMAIL, |email, id| {
+            Ok(USERS.get(reads, &id)?.is_none_or(|user| user.email != email).then_some("leads to no user of that address"))
+        })?;
+        self.table(reads, &ACTIVE_ADMINS, |id, ()| {
+            Ok(USERS.get(reads, &id)?.is_none_or(|user| !user.is_active_admin()).then_some("is no admin"))
+        })
+    }
+
+    fn sessions(&mut self, reads: &dyn Reads) -> Result<(), Error> {
+        self.table(reads, &SESSIONS, |id, session| {
+            Ok(if session.id != id {
+                Some("has the id of another")
+            } else if USERS.get(reads, &session.user)?.is_none() {
+                Some("has no user")
+            } else if SESSIONS_BY_USER.get(reads, &(session.user, id))?.is_none() {
+                Some("is not found by its user")
+            } else if SESSIONS_BY_SWEEP.get(reads, &(session.sweep_at, id))?.is_none() || session.sweep_at > session.expires_at {
+                Some("would not be swept")
+            } else {
+                None
+            })
+        })?;
+        self.table(reads, &SESSIONS_BY_USER, |(user, id), ()| {
+            Ok(SESSIONS.get(reads, &id)?.is_none_or(|session| session.user != user).then_some("leads to no session of that user"))
+        })?;
+        self.table(reads, &SESSIONS_BY_SWEEP, |(at, id), ()| {
+            Ok(SESSIONS.get(reads, &id)?.is_none_or(|session| session.sweep_at != at).then_some("leads to no session to sweep then"))
+        })
+    }
+
     /// Reads a table, holding each sound row against the others.
     fn table<K: Key, R: Record>(
         &mut self,

@@ -128,31 +128,8 @@ impl Store {
     pub async fn create_account(&self, new: NewAccount) -> Result<Created, Error> {
         self.transact(move |t| {
             let NewAccount { mut user, session, replaces, proof, deny, event } = new.clone();
-            match proof {
-                RegistrationProof::Open => {}
-                RegistrationProof::Operator => user.email_verified = true,
-                RegistrationProof::Invite(id, ref code_hash, ref policy) => match INVITES.get(t.reads(), &id)? {
-                    Some(invite)
-                        if same(&invite.code_hash, code_hash)
-                            && user.created_at < invite.expires_at
-                            && invite.email.as_ref().is_none_or(|email| *email == user.email)
-                            && is_in_force(t.reads(), &invite, policy)? =>
-                    {
-                        user.email_verified = invite.email.is_some();
-                        user.role = invite.role;
-                    }
-                    _ => return Ok(Created::Refused),
-                },
-                RegistrationProof::Setup(ref token_hash) => match SETUP.get(t.reads(), &())? {
-                    Some(setup)
-                        if same(&setup.token_hash, token_hash)
-                            && user.created_at < setup.expires_at
-                            && other_admin(t.reads(), None)?.is_none() =>
-                    {
-                        user.email_verified = true;
-                    }
-                    _ => return Ok(Created::Refused),
-                },
+            if !admits(t.reads(), &proof, &mut user)? {
+                return Ok(Created::Refused);
             }
             if USERS_BY_EMAIL.get(t.reads(), &user.email)?.is_some() {
                 return Ok(Created::EmailTaken);
@@ -355,6 +332,36 @@ impl Store {
         })
         .await
     }
+}
+
+/// Whether a proof entitles to a new account. Gives the user what follows from it: an invitation's role, and
+/// an address that somebody vouched for.
+fn admits(reads: &dyn Reads, proof: &RegistrationProof, user: &mut User) -> Result<bool, Error> {
+    match proof {
+        RegistrationProof::Open => {}
+        RegistrationProof::Operator => user.email_verified = true,
+        RegistrationProof::Invite(id, code_hash, policy) => {
+            let Some(invite) = INVITES.get(reads, id)? else { return Ok(false) };
+            let is_good = same(&invite.code_hash, code_hash)
+                && user.created_at < invite.expires_at
+                && invite.email.as_ref().is_none_or(|email| *email == user.email)
+                && is_in_force(reads, &invite, policy)?;
+            if !is_good {
+                return Ok(false);
+            }
+            user.email_verified = invite.email.is_some();
+            user.role = invite.role;
+        }
+        RegistrationProof::Setup(token_hash) => {
+            let Some(setup) = SETUP.get(reads, &())? else { return Ok(false) };
+            let is_good = same(&setup.token_hash, token_hash) && user.created_at < setup.expires_at;
+            if !is_good || other_admin(reads, None)?.is_some() {
+                return Ok(false);
+            }
+            user.email_verified = true;
+        }
+    }
+    Ok(true)
 }
 
 /// An enabled admin other than `than`. The count is made where the change is, so that two admins

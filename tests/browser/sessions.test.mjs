@@ -320,7 +320,7 @@ test('cok_12 a page of another origin signs in through the module', { timeout: 6
   );
   await new Promise((done) => app.listen(0, '127.0.0.1', done));
   const origin = `http://127.0.0.1:${app.address().port}`;
-  login = await Server.start([`cors.allowed_origins=["${origin}"]`, 'tokens.access_ttl=2s', 'demo.enabled=false']);
+  login = await Server.start([`cors.allowed_origins=["${origin}"]`, 'tokens.access_ttl=2s', 'page.enabled=false']);
   login.user('bob@example.org');
   const context = await browser.newContext();
   try {

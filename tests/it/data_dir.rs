@@ -177,7 +177,7 @@ fn sto_11_a_link_in_a_data_directory_takes_nothing_from_what_it_leads_to() {
     fs::write(elsewhere.join("precious"), "precious").expect("written");
     fs::set_permissions(elsewhere.join("precious"), Permissions::from_mode(0o644)).expect("set");
     std::os::unix::fs::symlink(&elsewhere, data.join("db/more")).expect("linked");
-    std::os::unix::fs::symlink(elsewhere.join("precious"), data.join("progress.new")).expect("linked");
+    std::os::unix::fs::symlink(elsewhere.join("precious"), data.join("marker.new")).expect("linked");
     up_and_down(command(dir.path(), &[]));
     assert_eq!(fs::metadata(&elsewhere).expect("there").mode() & 0o777, 0o755);
     let precious = elsewhere.join("precious");

@@ -127,39 +127,36 @@ impl Sessions {
         let window = if csrf_verified { self.policy.conflict_window } else { Duration::ZERO };
         let session = match self.live(&token).await {
             Err(Error::SessionEnded) if self.was_just_replaced(request, &token, window) => {
-                self.note_conflict(token.session, request.from());
-                return Err(Error::RefreshConflict);
+                return Err(self.conflict(token.session, request.from()));
             }
             session => session?,
         };
         if session.generation == token.generation {
-            // A key that is none excuses nothing, and only a token that is good is told so.
-            if matches!(request.retry_key, RetryKey::Malformed) && self.refresh_tokens.is_current(&token, &session) {
-                return Err(Error::MalformedRetryKey);
-            }
-            self.throttle.refresh(session.id)?;
+            self.check_current(request, &token, &session)?;
         }
         let mut rotate = self.rotation(&session, &token, transport, request)?;
         rotate.conflict_window = window;
         rotate.grace = self.policy.refresh_grace;
         let given = rotate.now;
-        let outcome = self.store.rotate(rotate).await?;
-        match outcome {
+        match self.store.rotate(rotate).await? {
             Rotated::Rotated(session, user) | Rotated::Replayed(session, user) => self.issue_tokens(user, session, given),
             // A password change put another session in the place of this one while the token was on its way.
-            Rotated::Revoked if self.was_just_replaced(request, &token, window) => {
-                self.note_conflict(token.session, request.from());
-                Err(Error::RefreshConflict)
-            }
-            Rotated::Conflict => {
-                self.note_conflict(token.session, request.from());
-                Err(Error::RefreshConflict)
-            }
+            Rotated::Revoked if self.was_just_replaced(request, &token, window) => Err(self.conflict(token.session, request.from())),
+            Rotated::Conflict => Err(self.conflict(token.session, request.from())),
             Rotated::Reused => Err(Error::RefreshTokenReused),
             Rotated::Expired => Err(Error::RefreshTokenExpired),
             Rotated::Ahead | Rotated::Revoked => Err(Error::SessionEnded),
             Rotated::OtherTransport => Err(Error::InvalidRefreshToken),
         }
+    }
+
+    /// What is asked of a token that is current alone: only who has a good one is told that the key beside it is
+    /// none, which excuses nothing.
+    fn check_current(&self, request: &RequestTokens<'_>, token: &VerifiedRefreshToken, session: &Session) -> Result<(), Error> {
+        if matches!(request.retry_key, RetryKey::Malformed) && self.refresh_tokens.is_current(token, session) {
+            return Err(Error::MalformedRetryKey);
+        }
+        Ok(self.throttle.refresh(session.id)?)
     }
 
     /// Looks at a refresh token that came along with something else than a refresh. One that was replaced
@@ -185,7 +182,7 @@ impl Sessions {
         match self.store.rotate(rotate).await? {
             Rotated::Replayed(session, _) => Ok(Some(session)),
             Rotated::Conflict => {
-                self.note_conflict(session.id, request.from());
+                let _ = self.conflict(session.id, request.from());
                 Ok(self.store.session(token.session).await?)
             }
             _ => Ok(None),
@@ -292,10 +289,12 @@ impl Sessions {
         self.store.was_just_replaced(token.session, token.generation, request.arrived, window, self.clock.now())
     }
 
-    /// Anybody who holds a token that was replaced just now can lose races without end: they are summed.
-    fn note_conflict(&self, session: SessionId, from: AddressPrefix) {
+    /// A race that was lost. Anybody who holds a token that was replaced just now can lose races without end:
+    /// for the log, they are summed.
+    fn conflict(&self, session: SessionId, from: AddressPrefix) -> Error {
         if self.refusals.is_news(Kind::RefreshConflict, from) {
             events::write(&Event::new(Kind::RefreshConflict, By::Anyone).session(session).from(from));
         }
+        Error::RefreshConflict
     }
 }

@@ -9,6 +9,8 @@ pub mod memory;
 pub mod overlay;
 pub mod sled;
 
+pub use self::sled::SledStorage;
+
 use super::Error;
 use futures_util::future::BoxFuture;
 use std::{fmt, ops::ControlFlow};

@@ -46,12 +46,12 @@ impl Sound {
             }
         }
         // Noted within a second: from then on the end of the log cannot be lost unnoticed.
-        let noted = || std::fs::read_to_string(server.data_dir().join("progress")).unwrap_or_default();
+        let noted = || std::fs::read_to_string(server.data_dir().join("marker")).unwrap_or_default();
         let before = noted();
         Actor::at(&server).login("user1@example.org", PASSWORD, "body").await.expect(200);
         let begun = Instant::now();
         while noted() == before {
-            assert!(begun.elapsed() < Duration::from_secs(10), "progress is not noted");
+            assert!(begun.elapsed() < Duration::from_secs(10), "the marker is not noted");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         server.kill();

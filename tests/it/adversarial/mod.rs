@@ -1,6 +1,7 @@
 //! Adversaries: hostile clients, more work than the server can do, failing disks, damaged files.
 
 mod age;
+mod crowds;
 mod damage;
 mod disk;
 mod fairness;

@@ -1,11 +1,11 @@
 //! sled's files in a data directory, and opening them: with patience for a lock that is let go of late, on
 //! a thread that is watched, around a snapshot that is damaged.
 
-use super::Sled;
-use crate::store::{
-    Error,
-    engine::{Engine, FirstLook, Storage},
+use super::{
+    super::{Engine, FirstLook, Storage},
+    Sled,
 };
+use crate::store::Error;
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},

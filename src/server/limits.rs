@@ -1,7 +1,7 @@
 //! How many connections there may be, from everywhere and from one subscriber, how many of their
 //! requests may keep us waiting for a body, and who makes room.
 
-use super::pulse::Pulse;
+use super::watchdog::Watchdog;
 use crate::{domain::AddressPrefix, http::Connection};
 use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
@@ -14,10 +14,10 @@ use std::{
 use tokio::sync::Notify;
 
 /// Connections at once, where the system gives as many descriptors.
-const MAX: usize = 1024;
+const MAX_CONNECTIONS: usize = 1024;
 /// Connections at once however few it gives, and descriptors that they leave for everything else: the
 /// database, the control socket, the runtime.
-const MIN: usize = 16;
+const MIN_CONNECTIONS: usize = 16;
 const RESERVE: usize = 48;
 /// Connections at once from one address prefix, unless it is this machine or a trusted proxy.
 const MAX_PER_PREFIX: usize = 64;
@@ -27,11 +27,11 @@ const BODILESS: usize = 8;
 /// Requests at once whose body is waited for, from one client, be it behind a trusted proxy: peers say nothing about who makes us wait.
 const MAX_BODIES_PER_CLIENT: usize = 16;
 /// How long a body may take, and how long once more than three quarters of the places are taken.
-const PATIENCE: Duration = Duration::from_secs(10);
-const HASTE: Duration = Duration::from_secs(2);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+const CROWDED_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The connections there are.
-pub struct Slots {
+pub struct ConnectionLimits {
     inner: Mutex<Inner>,
     /// A place was given back.
     freed: Notify,
@@ -48,7 +48,7 @@ struct Inner {
 }
 
 struct Taken {
-    pulse: Arc<Pulse>,
+    watchdog: Arc<Watchdog>,
     evicted: Arc<Notify>,
     /// Whose body is waited for, if one is.
     body_of: Option<AddressPrefix>,
@@ -56,14 +56,14 @@ struct Taken {
 
 /// One connection's place; dropping it gives it back.
 pub struct Slot {
-    slots: Arc<Slots>,
+    limits: Arc<ConnectionLimits>,
     id: u64,
     prefix: Option<AddressPrefix>,
-    pulse: Arc<Pulse>,
+    watchdog: Arc<Watchdog>,
     evicted: Arc<Notify>,
 }
 
-impl Slots {
+impl ConnectionLimits {
     /// Places for as many connections as this process may have descriptors for, in reason (OPS-8).
     pub fn new() -> Arc<Self> {
         let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
@@ -71,14 +71,14 @@ impl Slots {
     }
 
     fn for_descriptors(descriptors: usize) -> Arc<Self> {
-        let max = descriptors.saturating_sub(RESERVE).clamp(MIN, MAX);
+        let max = descriptors.saturating_sub(RESERVE).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
         Arc::new(Self { inner: Mutex::new(Inner { max, ..Inner::default() }), freed: Notify::new() })
     }
 
     /// A place for a connection, made by ending the one that we wait for longest if need be; none when
     /// its prefix has too many, or when all are being served. `prefix` is none where no limit
     /// applies.
-    pub fn take(self: &Arc<Self>, prefix: Option<AddressPrefix>, pulse: Arc<Pulse>) -> Option<Slot> {
+    pub fn take(self: &Arc<Self>, prefix: Option<AddressPrefix>, watchdog: Arc<Watchdog>) -> Option<Slot> {
         let mut inner = self.inner.lock();
         if prefix.is_some_and(|prefix| inner.by_prefix.get(&prefix).is_some_and(|count| *count >= MAX_PER_PREFIX)) {
             return None;
@@ -91,8 +91,8 @@ impl Slots {
         }
         let (id, evicted) = (inner.next, Arc::new(Notify::new()));
         inner.next += 1;
-        inner.taken.insert(id, Taken { pulse: Arc::clone(&pulse), evicted: Arc::clone(&evicted), body_of: None });
-        Some(Slot { slots: Arc::clone(self), id, prefix, pulse, evicted })
+        inner.taken.insert(id, Taken { watchdog: Arc::clone(&watchdog), evicted: Arc::clone(&evicted), body_of: None });
+        Some(Slot { limits: Arc::clone(self), id, prefix, watchdog, evicted })
     }
 
     /// Ends the connection that we wait for longest, if there is one, and waits until it or another has
@@ -120,7 +120,7 @@ impl Inner {
 
     fn longest_awaited(&self, eligible: impl Fn(&Taken) -> bool) -> Option<(Instant, u64)> {
         let eligible = self.taken.iter().filter(|(_, taken)| eligible(taken));
-        eligible.filter_map(|(id, taken)| Some((taken.pulse.waiting_since()?, *id))).min()
+        eligible.filter_map(|(id, taken)| Some((taken.watchdog.waiting_since()?, *id))).min()
     }
 
     fn evict(&mut self, id: u64) -> bool {
@@ -176,35 +176,35 @@ impl fmt::Debug for Slot {
 
 impl Connection for Slot {
     fn await_body(&self, client: AddressPrefix) -> bool {
-        let mut slots = self.slots.inner.lock();
-        let awaited = slots.await_body(self.id, client);
+        let mut limits = self.limits.inner.lock();
+        let awaited = limits.await_body(self.id, client);
         if awaited {
-            self.pulse.await_body();
+            self.watchdog.await_body();
         }
         awaited
     }
 
-    fn patience(&self) -> Duration {
-        let slots = self.slots.inner.lock();
-        if slots.taken.len() > slots.max / 4 * 3 { HASTE } else { PATIENCE }
+    fn body_timeout(&self) -> Duration {
+        let limits = self.limits.inner.lock();
+        if limits.taken.len() > limits.max / 4 * 3 { CROWDED_BODY_TIMEOUT } else { BODY_TIMEOUT }
     }
 
     fn body_done(&self) {
-        let mut slots = self.slots.inner.lock();
-        slots.body_done(self.id);
-        self.pulse.body_done();
+        let mut limits = self.limits.inner.lock();
+        limits.body_done(self.id);
+        self.watchdog.body_done();
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut inner = self.slots.inner.lock();
+        let mut inner = self.limits.inner.lock();
         inner.body_done(self.id);
         inner.taken.remove(&self.id);
         if let Some(prefix) = self.prefix {
             decrement(&mut inner.by_prefix, prefix);
         }
-        self.slots.freed.notify_waiters();
+        self.limits.freed.notify_waiters();
     }
 }
 
@@ -215,55 +215,55 @@ mod tests {
 
     #[tokio::test]
     async fn the_idlest_connection_makes_room_and_a_busy_one_never_does() {
-        let slots = Slots::for_descriptors(usize::MAX);
-        let pulses: Vec<_> = (0..MAX).map(|_| Pulse::new()).collect();
-        let taken: Vec<_> = pulses.iter().map(|pulse| slots.take(None, Arc::clone(pulse)).expect("room")).collect();
-        pulses.iter().skip(1).for_each(|pulse| {
-            let _ = pulse.begin();
+        let limits = ConnectionLimits::for_descriptors(usize::MAX);
+        let pulses: Vec<_> = (0..MAX_CONNECTIONS).map(|_| Watchdog::new()).collect();
+        let taken: Vec<_> = pulses.iter().map(|watchdog| limits.take(None, Arc::clone(watchdog)).expect("room")).collect();
+        pulses.iter().skip(1).for_each(|watchdog| {
+            let _ = watchdog.begin();
         });
-        let newcomer = slots.take(None, Pulse::new());
+        let newcomer = limits.take(None, Watchdog::new());
         assert!(newcomer.is_some());
         taken[0].evicted().await;
-        pulses.iter().for_each(|pulse| {
-            let _ = pulse.begin();
+        pulses.iter().for_each(|watchdog| {
+            let _ = watchdog.begin();
         });
-        let busy = Pulse::new();
+        let busy = Watchdog::new();
         let _ = busy.begin();
         drop(newcomer);
-        let last = slots.take(None, busy);
+        let last = limits.take(None, busy);
         assert!(last.is_some());
-        assert!(slots.take(None, Pulse::new()).is_none(), "all are being served");
+        assert!(limits.take(None, Watchdog::new()).is_none(), "all are being served");
     }
 
     #[test]
     fn one_subscriber_has_so_many_and_gets_them_back() {
-        let slots = Slots::for_descriptors(usize::MAX);
+        let limits = ConnectionLimits::for_descriptors(usize::MAX);
         let prefix = Some(AddressPrefix::V6(1));
-        let taken: Vec<_> = (0..MAX_PER_PREFIX).map(|_| slots.take(prefix, Pulse::new()).expect("room")).collect();
-        assert!(slots.take(prefix, Pulse::new()).is_none());
-        assert!(slots.take(Some(AddressPrefix::V6(2)), Pulse::new()).is_some());
-        assert!(slots.take(None, Pulse::new()).is_some());
+        let taken: Vec<_> = (0..MAX_PER_PREFIX).map(|_| limits.take(prefix, Watchdog::new()).expect("room")).collect();
+        assert!(limits.take(prefix, Watchdog::new()).is_none());
+        assert!(limits.take(Some(AddressPrefix::V6(2)), Watchdog::new()).is_some());
+        assert!(limits.take(None, Watchdog::new()).is_some());
         drop(taken);
-        assert!(slots.take(prefix, Pulse::new()).is_some());
-        assert!(slots.inner.lock().by_prefix.is_empty());
+        assert!(limits.take(prefix, Watchdog::new()).is_some());
+        assert!(limits.inner.lock().by_prefix.is_empty());
     }
 
     #[tokio::test]
     async fn ops_8_there_are_as_many_places_as_descriptors_allow() {
-        for (descriptors, places) in [(0, MIN), (64, MIN), (256, 208), (1024, 976), (usize::MAX, MAX)] {
-            let slots = Slots::for_descriptors(descriptors);
-            let taken: Vec<_> = (0..places).map(|_| busy(&slots)).collect();
-            assert!(slots.take(None, Pulse::new()).is_none(), "{descriptors}: all are being served");
-            taken[0].pulse.end();
-            assert!(slots.take(None, Pulse::new()).is_some());
+        for (descriptors, places) in [(0, MIN_CONNECTIONS), (64, MIN_CONNECTIONS), (256, 208), (1024, 976), (usize::MAX, MAX_CONNECTIONS)] {
+            let limits = ConnectionLimits::for_descriptors(descriptors);
+            let taken: Vec<_> = (0..places).map(|_| busy(&limits)).collect();
+            assert!(limits.take(None, Watchdog::new()).is_none(), "{descriptors}: all are being served");
+            taken[0].watchdog.end();
+            assert!(limits.take(None, Watchdog::new()).is_some());
         }
     }
 
     #[tokio::test]
     async fn ops_8_room_is_made_once_the_connection_is_gone() {
-        let slots = Slots::for_descriptors(usize::MAX);
-        let idle = slots.take(None, Pulse::new()).expect("room");
-        let mut room = std::pin::pin!(slots.make_room());
+        let limits = ConnectionLimits::for_descriptors(usize::MAX);
+        let idle = limits.take(None, Watchdog::new()).expect("room");
+        let mut room = std::pin::pin!(limits.make_room());
         assert!((&mut room).now_or_never().is_none());
         idle.evicted().await;
         assert!((&mut room).now_or_never().is_none(), "it is told, not gone");
@@ -275,16 +275,16 @@ mod tests {
         AddressPrefix::V6(n)
     }
 
-    fn busy(slots: &Arc<Slots>) -> Slot {
-        let pulse = Pulse::new();
-        let _ = pulse.begin();
-        slots.take(None, pulse).expect("room")
+    fn busy(limits: &Arc<ConnectionLimits>) -> Slot {
+        let watchdog = Watchdog::new();
+        let _ = watchdog.begin();
+        limits.take(None, watchdog).expect("room")
     }
 
     #[test]
     fn http_1_one_client_lets_us_wait_for_so_many_bodies_whatever_its_peers() {
-        let slots = Slots::for_descriptors(usize::MAX);
-        let taken: Vec<_> = (0..=MAX_BODIES_PER_CLIENT).map(|_| busy(&slots)).collect();
+        let limits = ConnectionLimits::for_descriptors(usize::MAX);
+        let taken: Vec<_> = (0..=MAX_BODIES_PER_CLIENT).map(|_| busy(&limits)).collect();
         let (last, first) = taken.split_last().expect("some");
         first.iter().for_each(|slot| assert!(slot.await_body(client(1))));
         assert!(!last.await_body(client(1)), "one too many");
@@ -293,30 +293,30 @@ mod tests {
         first[0].body_done();
         assert!(last.await_body(client(1)), "one came");
         drop(taken);
-        assert!(slots.inner.lock().bodies.is_empty());
+        assert!(limits.inner.lock().bodies.is_empty());
     }
 
     #[tokio::test]
     async fn http_1_bodies_leave_places_and_the_client_with_most_makes_room() {
-        let slots = Slots::for_descriptors(usize::MAX);
+        let limits = ConnectionLimits::for_descriptors(usize::MAX);
         let begin = |client| {
-            let slot = busy(&slots);
+            let slot = busy(&limits);
             assert!(slot.await_body(client));
             slot
         };
         let lone = begin(client(0));
-        assert_eq!(lone.patience(), PATIENCE);
+        assert_eq!(lone.body_timeout(), BODY_TIMEOUT);
         let siege: Vec<_> = (16..896 + 15).map(|n| begin(client(n / 16))).collect();
-        assert_eq!(lone.patience(), HASTE);
+        assert_eq!(lone.body_timeout(), CROWDED_BODY_TIMEOUT);
         let newcomer = begin(client(1000));
         siege[0].evicted().await;
-        let others: Vec<_> = (896..MAX).map(|_| busy(&slots)).collect();
+        let others: Vec<_> = (896..MAX_CONNECTIONS).map(|_| busy(&limits)).collect();
         assert_eq!(others.len(), 128, "places for what needs no body");
-        let last = busy(&slots);
+        let last = busy(&limits);
         siege[16].evicted().await;
         // Of its own, the lone body is the oldest by far.
-        assert!(slots.inner.lock().taken.contains_key(&lone.id));
+        assert!(limits.inner.lock().taken.contains_key(&lone.id));
         drop((newcomer, last, siege, others, lone));
-        assert!(slots.inner.lock().bodies.is_empty() && slots.inner.lock().taken.is_empty());
+        assert!(limits.inner.lock().bodies.is_empty() && limits.inner.lock().taken.is_empty());
     }
 }

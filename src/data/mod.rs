@@ -7,8 +7,10 @@
 
 mod owner;
 mod path;
+mod user;
 
-pub use owner::{User, act_as_owner, keep_private, still_ours};
+pub use owner::{act_as_owner, keep_private, still_ours};
+pub use user::User;
 
 use crate::{
     domain::Timestamp,
@@ -16,7 +18,7 @@ use crate::{
     keyring::Keyring,
     store::{
         Error, Observer, Store,
-        engine::{Engine, Storage, sled::SledStorage},
+        engine::{Engine, SledStorage, Storage},
     },
 };
 use rustix::{
@@ -31,6 +33,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use user::at;
 
 /// What a data directory holds.
 pub struct Unlocked {
@@ -201,15 +204,4 @@ fn not_locked(path: &Path, error: Errno) -> Failure {
         )),
         other => Failure::io(format!("{path}: cannot be locked: {other}")),
     }
-}
-
-/// What failed with which file; and whose that is, where it may not be had.
-fn at(path: &Path, what: &str, error: &io::Error) -> Failure {
-    let whose = match fs::metadata(path) {
-        Ok(file) if error.kind() == io::ErrorKind::PermissionDenied => {
-            format!(": it belongs to {}, and this is {}", User::owner_of(&file), User::current())
-        }
-        _ => String::new(),
-    };
-    Failure::io(format!("{}: {what}: {error}{whose}", path.display()))
 }

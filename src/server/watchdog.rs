@@ -19,15 +19,15 @@ use tokio::{
 };
 
 /// How long a request's head may take, and a new connection may wait with its first (HTTP-1).
-const HEAD: Duration = Duration::from_secs(5);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may idle between requests, or leave an answer unread.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a request may be worked on: longer than a body and every queue may take together.
-const BUSY: Duration = Duration::from_secs(60);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The state of one connection.
-pub struct Pulse {
+pub struct Watchdog {
     /// Milliseconds since [`START`] in the upper bits, the phase in the lower two.
     state: AtomicU64,
     heads: Mutex<Heads>,
@@ -42,12 +42,12 @@ enum Phase {
     Body = 3,
 }
 
-impl Pulse {
+impl Watchdog {
     /// A connection that was just accepted and must now say something.
     pub fn new() -> Arc<Self> {
-        let pulse = Self { state: AtomicU64::new(0), heads: Mutex::default() };
-        pulse.enter(Phase::Head);
-        Arc::new(pulse)
+        let watchdog = Self { state: AtomicU64::new(0), heads: Mutex::default() };
+        watchdog.enter(Phase::Head);
+        Arc::new(watchdog)
     }
 
     /// A request was taken up: what is known of its head.
@@ -83,9 +83,9 @@ impl Pulse {
             let (phase, since) = self.read();
             let deadline = since
                 + match phase {
-                    Phase::Idle => IDLE,
-                    Phase::Head => HEAD,
-                    Phase::Busy | Phase::Body => BUSY,
+                    Phase::Idle => IDLE_TIMEOUT,
+                    Phase::Head => HEAD_TIMEOUT,
+                    Phase::Busy | Phase::Body => BUSY_TIMEOUT,
                 };
             if Instant::now() >= deadline {
                 return;
@@ -118,16 +118,16 @@ impl Pulse {
     }
 }
 
-/// A stream that tells its [`Pulse`] what arrives.
+/// A stream that tells its [`Watchdog`] what arrives.
 pub struct Watched {
     stream: TcpStream,
-    pulse: Arc<Pulse>,
+    watchdog: Arc<Watchdog>,
 }
 
 impl Watched {
     /// Watches a stream.
-    pub const fn new(stream: TcpStream, pulse: Arc<Pulse>) -> Self {
-        Self { stream, pulse }
+    pub const fn new(stream: TcpStream, watchdog: Arc<Watchdog>) -> Self {
+        Self { stream, watchdog }
     }
 }
 
@@ -137,7 +137,7 @@ impl AsyncRead for Watched {
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let received = &buf.filled()[before..];
         if !received.is_empty() {
-            self.pulse.received(received);
+            self.watchdog.received(received);
         }
         Poll::Ready(Ok(()))
     }
@@ -171,19 +171,19 @@ mod tests {
 
     #[test]
     fn a_pulse_follows_bytes_and_requests() {
-        let pulse = Pulse::new();
-        assert!(pulse.waiting_since().is_some());
-        pulse.received(b"GET / HTTP/1.1\r\n\r\n");
-        assert_eq!(pulse.begin(), Head::default());
-        assert!(pulse.waiting_since().is_none(), "worked on");
-        pulse.await_body();
-        pulse.received(b"{");
-        assert_eq!(pulse.read().0, Phase::Body, "a byte is not a body");
-        pulse.body_done();
-        assert!(pulse.waiting_since().is_none(), "worked on");
-        pulse.end();
-        assert_eq!(pulse.read().0, Phase::Idle);
-        pulse.received(b"x");
-        assert_eq!(pulse.read().0, Phase::Head, "the first byte of the next request starts its clock");
+        let watchdog = Watchdog::new();
+        assert!(watchdog.waiting_since().is_some());
+        watchdog.received(b"GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(watchdog.begin(), Head::default());
+        assert!(watchdog.waiting_since().is_none(), "worked on");
+        watchdog.await_body();
+        watchdog.received(b"{");
+        assert_eq!(watchdog.read().0, Phase::Body, "a byte is not a body");
+        watchdog.body_done();
+        assert!(watchdog.waiting_since().is_none(), "worked on");
+        watchdog.end();
+        assert_eq!(watchdog.read().0, Phase::Idle);
+        watchdog.received(b"x");
+        assert_eq!(watchdog.read().0, Phase::Head, "the first byte of the next request starts its clock");
     }
 }

@@ -1,0 +1,87 @@
+//! The command's end of the control socket.
+
+use super::{
+    execute::execute,
+    protocol::{CommandError, Request},
+};
+use crate::{
+    app::App,
+    cli::process::{log_warnings_only, runtime},
+    config::{Loaded, OperatorSecrets},
+    data::{self, DataDir},
+    failure::Failure,
+    http::PublicOrigin,
+};
+use rustix::{net::sockopt::socket_peercred, process::geteuid};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use std::{
+    io::{self, BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
+
+/// How long a command waits for its server: hashing a password may queue.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Carries a command out: through the server that runs on the data directory, or here.
+///
+/// # Errors
+/// Why it was not carried out, for the person at the terminal.
+pub fn dispatch(loaded: &Loaded, secrets: &OperatorSecrets, request: Request) -> Result<Value, Failure> {
+    let settings = &loaded.settings;
+    let data_dir = &settings.server.data_dir;
+    data::act_as_owner(data_dir, loaded.found())?;
+    if DataDir::is_new(data_dir) && !matches!(request, Request::UserAdd { .. } | Request::SetupLink) {
+        return Err(Failure::data(format!(
+            "{}: {}: start doorward there, or name another with --data-dir",
+            data_dir.display(),
+            if data_dir.exists() { "nothing is kept there yet" } else { "there is no data directory yet" }
+        )));
+    }
+    let socket = DataDir::control_socket(data_dir);
+    match UnixStream::connect(&socket) {
+        Ok(stream) => {
+            require_ours(&stream, &socket)?;
+            send(&stream, &request).map_err(|error| Failure::new(format!("{}: {error}", socket.display())))?
+        }
+        // Nobody listens: a server that was killed leaves its socket behind. Or nobody can: the path
+        // is too long.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput) => {
+            log_warnings_only(settings);
+            runtime()?.block_on(async {
+                let app = App::open(settings, secrets).await?;
+                let site = PublicOrigin::new(settings, settings.server.listen);
+                let outcome = execute(&app, &site, request).await;
+                Ok::<_, Failure>(outcome)
+            })?
+        }
+        Err(error) => return Err(Failure::new(format!("{}: {error}", socket.display()))),
+    }
+    .map_err(|CommandError(why)| Failure::new(why))
+}
+
+/// Passwords are sent over it: whoever listens must be who we are, as the kernel knows it. That the socket lies
+/// in our directory does not say so, if others could write there.
+fn require_ours(stream: &UnixStream, socket: &Path) -> Result<(), Failure> {
+    let server = socket_peercred(stream).map_err(|error| Failure::new(format!("{}: {error}", socket.display())))?.uid;
+    if server == geteuid() {
+        return Ok(());
+    }
+    let listener = data::User::with_id(server.as_raw());
+    Err(Failure::config(format!("{}: {listener} listens there, and not this user's server: nothing was sent", socket.display())))
+}
+
+fn send(stream: &UnixStream, request: &Request) -> io::Result<Result<Value, CommandError>> {
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    let mut writer = stream;
+    let line = SecretString::from(serde_json::to_string(request)? + "\n");
+    writer.write_all(line.expose_secret().as_bytes())?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    if answer.is_empty() {
+        return Err(io::Error::other("the server hung up: see its log"));
+    }
+    Ok(serde_json::from_str(&answer)?)
+}

@@ -1,0 +1,119 @@
+//! Carrying commands out, in the server or in the command itself.
+
+use super::protocol::{CommandError, PlainPassword, Request};
+use crate::{
+    app::App,
+    domain::{Email, Role, Session, SessionId, User, UserId},
+    http::PublicOrigin,
+    service::events::Actor,
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Users fetched at a time for a list.
+const PAGE_SIZE: usize = 500;
+
+/// Carries a command out.
+pub async fn execute(app: &App, site: &PublicOrigin, request: Request) -> Result<Value, CommandError> {
+    let accounts = app.accounts();
+    let id = async |user: String| Ok::<_, CommandError>(find(app, &user).await?.id);
+    let user = match request {
+        Request::UserAdd { email, role, password } => add(app, &email, role.as_deref(), &password).await?,
+        Request::UserShow { user } => User::clone(&*find(app, &user).await?),
+        Request::UserRole { user, role } => accounts.set_role(Actor::Operator, id(user).await?, role_named(&role)?).await?,
+        Request::UserPassword { user, password } => accounts.reset_password(id(user).await?, password.password()?).await?,
+        Request::UserDisabled { user, disabled } => accounts.set_disabled(Actor::Operator, id(user).await?, disabled).await?,
+        Request::UserVerified { user, verified } => accounts.set_email_verified(Actor::Operator, id(user).await?, verified).await?,
+        Request::UserUnlock { user } => accounts.unlock(&find(app, &user).await?.email).await?,
+        Request::UserDelete { user } => accounts.delete(Actor::Operator, id(user).await?).await?,
+        Request::UserList { query } => return list(app, &query).await,
+        Request::SessionList { user } => return Ok(app.sessions().list(id(user).await?).await?.iter().map(session_view).collect()),
+        Request::SessionRevoke { session, user } => return revoke(app, session, user).await,
+        Request::Check => {
+            let report = app.check().await.map_err(|error| CommandError(error.to_string()))?;
+            return serde_json::to_value(report).map_err(|error| CommandError(error.to_string()));
+        }
+        Request::SetupLink => return open_setup(app, site).await,
+        Request::Clock { seconds, slept } if app.move_clock(seconds, slept) => return Ok(Value::Null),
+        Request::Clock { .. } => return Err(CommandError("the clock moves only with insecure_dev = true".into())),
+    };
+    Ok(user_view(&user))
+}
+
+async fn add(app: &App, email: &str, role: Option<&str>, password: &PlainPassword) -> Result<User, CommandError> {
+    let email = email.parse().map_err(|error| CommandError(format!("the address {error}")))?;
+    let role = role.map(role_named).transpose()?;
+    Ok(app.accounts().add(email, password.password()?, role).await?)
+}
+
+/// Revokes a session, or all of a user's.
+async fn revoke(app: &App, session: Option<String>, user: Option<String>) -> Result<Value, CommandError> {
+    if let Some(id) = session {
+        let id: SessionId = id.parse().map_err(|error| CommandError(format!("the session's id: {error}")))?;
+        app.sessions().revoke(Actor::Operator, id, None).await?;
+        return Ok(json!({ "revoked": id }));
+    }
+    let user = find(app, &user.unwrap_or_default()).await?;
+    app.sessions().end_all(Actor::Operator, user.id).await?;
+    Ok(json!({ "revoked": user.id }))
+}
+
+async fn open_setup(app: &App, site: &PublicOrigin) -> Result<Value, CommandError> {
+    match app.accounts().open_setup().await? {
+        Some((token, expires_at)) => Ok(json!({ "link": setup_link(site, &token), "expiresAt": expires_at })),
+        None => Err(CommandError("there is an admin already; `doorward user password` lets one in who forgot".into())),
+    }
+}
+
+/// The link that makes the first admin. The token is behind the `#`: browsers do not send that.
+pub fn setup_link(site: &PublicOrigin, token: &SecretString) -> String {
+    format!("{}/#setup={}", site.url, token.expose_secret())
+}
+
+async fn list(app: &App, query: &str) -> Result<Value, CommandError> {
+    let prefix = query.trim().to_lowercase();
+    let (mut all, mut after): (Vec<Value>, Option<Email>) = (Vec::new(), None);
+    loop {
+        let (users, more) = app.accounts().users(&prefix, after.as_ref(), PAGE_SIZE).await?;
+        all.extend(users.iter().map(user_view));
+        after = users.last().map(|user| user.email.clone());
+        if !more {
+            return Ok(all.into());
+        }
+    }
+}
+
+async fn find(app: &App, name: &str) -> Result<Arc<User>, CommandError> {
+    if let Ok(id) = name.parse::<UserId>() {
+        return Ok(app.accounts().user(id).await?);
+    }
+    let email: Email = name.parse().map_err(|_| CommandError(format!("{name:?} is neither an e-mail address nor an id")))?;
+    Ok(app.accounts().user_by_email(&email).await?.into())
+}
+
+fn role_named(name: &str) -> Result<Role, CommandError> {
+    name.parse().map_err(|error| CommandError(format!("{name:?}: {error}")))
+}
+
+fn user_view(user: &User) -> Value {
+    json!({
+        "id": user.id,
+        "email": user.email,
+        "emailVerified": user.email_verified,
+        "role": user.role,
+        "disabled": user.disabled,
+        "createdAt": user.created_at,
+    })
+}
+
+fn session_view(session: &Session) -> Value {
+    json!({
+        "id": session.id,
+        "createdAt": session.created_at,
+        "lastSeenAt": session.refreshed_at,
+        "expiresAt": session.expires_at,
+        "ip": session.client.ip,
+        "userAgent": session.client.user_agent,
+    })
+}

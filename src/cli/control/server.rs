@@ -1,0 +1,76 @@
+//! The server's end of the control socket.
+
+use super::{execute::execute, protocol::CommandError};
+use crate::{app::App, data::DataDir, http::PublicOrigin};
+use secrecy::SecretString;
+use std::{
+    fs::Permissions,
+    io,
+    os::unix::{fs::PermissionsExt, net::SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+};
+
+/// Longest request, in bytes.
+const MAX_REQUEST: u64 = 64 * 1024;
+
+/// Says before anything is made that a data directory's path leaves no room for the control socket:
+/// the system's limit for the path of a socket.
+pub fn warn_of_length(data_dir: &Path) {
+    let socket = DataDir::control_socket(&std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned()));
+    if SocketAddr::from_pathname(&socket).is_err() {
+        tracing::warn!("{}: the path is too long for a socket: a shorter server.data_dir helps", socket.display());
+    }
+}
+
+/// Opens the control socket of a data directory that is ours.
+///
+/// # Errors
+/// When the system says no: not every file system has sockets.
+pub fn listen(data_dir: &Path) -> io::Result<UnixListener> {
+    let path = DataDir::control_socket(data_dir);
+    // The directory is locked: whatever lies there was left by a server that is gone.
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Carries out commands for as long as the server runs.
+pub async fn serve(listener: UnixListener, app: Arc<App>, site: PublicOrigin) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let (app, site) = (Arc::clone(&app), site.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = answer(stream, &app, &site).await {
+                        tracing::warn!(%error, "a command went away");
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a command could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn answer(stream: UnixStream, app: &App, site: &PublicOrigin) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    tokio::io::BufReader::new(reader.take(MAX_REQUEST)).read_line(&mut line).await?;
+    let outcome = match serde_json::from_str(&line) {
+        Ok(request) => execute(app, site, request).await,
+        Err(_) => Err(CommandError("the server does not know this command: is it of the same release?".into())),
+    };
+    drop(SecretString::from(line));
+    let mut answer = serde_json::to_vec(&outcome)?;
+    answer.push(b'\n');
+    writer.write_all(&answer).await
+}

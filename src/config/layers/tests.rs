@@ -1,0 +1,104 @@
+//! Which layer wins, and what is said of a setting that is none.
+
+use super::*;
+use std::time::Duration;
+
+fn flags(file: &str, set: &[&str]) -> (tempfile::TempDir, Flags) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("test.toml");
+    std::fs::write(&path, file).expect("a file");
+    (dir, Flags { config: Some(path), set: set.iter().map(|s| (*s).to_owned()).collect(), ..Flags::default() })
+}
+
+fn loaded(file: &str, env: &[(&str, &str)], set: &[&str]) -> Result<Loaded, Failure> {
+    let (_dir, flags) = flags(file, set);
+    load(&flags, &Environment::with(env))
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
+    let (file, env, set) = ("[tokens]\naccess_ttl = '1m'", [("DOORWARD_TOKENS_ACCESS_TTL", "2m")], ["tokens.access_ttl=3m"]);
+    let ttl = |file, env: &[_], set: &[_]| loaded(file, env, set).expect("loads").settings.tokens.access_ttl;
+    assert_eq!(ttl("", &[], &[]), Duration::from_secs(900));
+    assert_eq!(ttl(file, &[], &[]), Duration::from_secs(60));
+    assert_eq!(ttl(file, &env, &[]), Duration::from_secs(120));
+    assert_eq!(ttl(file, &env, &set), Duration::from_secs(180));
+    assert_eq!(loaded(file, &env, &set).expect("loads").origin("tokens.access_ttl"), "flag --set tokens.access_ttl");
+}
+
+#[test]
+fn a_setting_of_an_earlier_release_is_understood_and_named() {
+    for (file, env, set) in [
+        ("[demo]\nenabled = false", &[][..], &[][..]),
+        ("", &[("DOORWARD_DEMO_ENABLED", "false")], &[]),
+        ("", &[], &["demo.enabled=false"]),
+    ] {
+        let loaded = loaded(file, env, set).expect("loads");
+        assert!(!loaded.settings.page.enabled);
+        assert!(loaded.renamed[0].ends_with("demo.enabled is called page.enabled now"), "{:?}", loaded.renamed);
+    }
+    let failure = loaded("[demo]\ncolour = 'red'", &[], &[]).expect_err("refused");
+    assert!(failure.to_string().contains("demo"), "{failure}");
+}
+
+#[test]
+fn texts_take_the_type_of_their_setting() {
+    let env = [
+        ("DOORWARD_INSECURE_DEV", "true"),
+        ("DOORWARD_SESSIONS_MAX_PER_USER", "3"),
+        ("DOORWARD_SERVER_TRUSTED_PROXIES", "127.0.0.1, ::1/128"),
+        ("DOORWARD_SERVICE_PORT", "3000"),
+        ("DOORWARD_ACCESS_SECRET", "no setting"),
+        ("PATH", "/bin"),
+    ];
+    let settings = loaded("", &env, &["roles.viewer=articles:read,news:read", "roles.author=news:write"]).expect("loads").settings;
+    assert!(settings.insecure_dev);
+    assert_eq!(settings.sessions.max_per_user, 3);
+    assert_eq!(settings.server.trusted_proxies, ["127.0.0.1/32".parse().expect("a net"), "::1/128".parse().expect("a net")]);
+    assert!(settings.roles.allows(&"viewer".parse().expect("a role"), "news:read"));
+}
+
+#[test]
+fn a_wrong_setting_is_refused_with_origin_key_found_and_allowed() {
+    let refused = |file, env: &[_], set: &[_], words: &[&str]| {
+        let failure = loaded(file, env, set).expect_err("refused");
+        assert_eq!(failure.code(), 78);
+        for word in words {
+            assert!(failure.to_string().contains(word), "{word} is not in: {failure}");
+        }
+    };
+    refused("[tokens]\nacess_ttl = '1m'", &[], &[], &["test.toml", "tokens", "acess_ttl", "access_ttl"]);
+    refused("[tokns]\naccess_ttl = '1m'", &[], &[], &["test.toml", "tokns", "tokens"]);
+    refused("[tokens]\naccess_ttl = 'soon'", &[], &[], &["test.toml", "tokens.access_ttl", "soon", "duration"]);
+    refused("[tokens]\naccess_ttl = '1s'", &[], &[], &["test.toml", "tokens.access_ttl", "1s", "10s to 1h"]);
+    refused("[registration]\nmode = 'all'", &[], &[], &["registration.mode", "all", "open", "invite", "closed"]);
+    refused("[server\n", &[], &[], &["test.toml", "line 1"]);
+    refused("", &[("DOORWARD_TOKENS_ACESS_TTL", "1m")], &[], &["DOORWARD_TOKENS_ACESS_TTL", "DOORWARD_TOKENS_ACCESS_TTL"]);
+    refused("", &[("DOORWARD_PORT", "3000")], &[], &["DOORWARD_PORT", "no such setting"]);
+    refused("[server]\ntrusted_proxies = ['10.0.0']", &[], &[], &["test.toml", "server.trusted_proxies", "10.0.0", "such as"]);
+    refused("", &[], &["server.trusted_proxies=0.0.0.0/0"], &["server.trusted_proxies", "0.0.0.0/0", "everybody"]);
+    refused("", &[("DOORWARD_SESSIONS_MAX_PER_USER", "many")], &[], &["DOORWARD_SESSIONS_MAX_PER_USER", "many"]);
+    refused("", &[], &["tokens.ttl=1m"], &["--set tokens.ttl", "tokens.access_ttl"]);
+    refused("", &[], &["tokens"], &["--set tokens", "KEY=VALUE"]);
+    refused("", &[], &["server.public_url=http://box.lan"], &["--set server.public_url", "box.lan", "insecure_http"]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_file_variable_or_flag_makes_reading_the_settings_panic(
+        file in "(\\[[a-z.]{0,8}\\]\n|[a-z_]{1,14} ?= ?['\"\\[{0-9a-z:/.,}\\]-]{0,12}\n|\\PC{0,20}){0,5}",
+        key in proptest::sample::select(vec!["SERVER_LISTEN", "TOKENS_ACCESS_TTL", "SERVER_PUBLIC_URL", "ROLES_VIEWER", "LIMITS_LOGIN_FAILURES"]),
+        value in "[0-9a-z:/.,\\[\\]*-]{0,20}|\\PC{0,20}",
+    ) {
+        // Refused or taken, but told: with the exit code for settings.
+        let name = format!("DOORWARD_{key}");
+        for outcome in [
+            loaded(&file, &[], &[]),
+            loaded("", &[(&name, &value)], &[]),
+            loaded("", &[], &[&format!("{}={value}", key.to_lowercase().replacen('_', ".", 1))]),
+            loaded("", &[], &[&value]),
+        ] {
+            proptest::prop_assert!(outcome.map_or_else(|failure| failure.code() == 78, |_| true));
+        }
+    }
+}
