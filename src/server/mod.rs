@@ -99,33 +99,15 @@ where
 {
     // Answers are small: waiting to fill a segment helps nobody. A socket that refuses is gone already.
     let _ = stream.set_nodelay(true);
-    let answer = {
+    let answering = {
         let (watchdog, slot) = (Arc::clone(&watchdog), Arc::clone(&slot));
-        move |mut request: Request<Incoming>| {
-            let watchdog = Arc::clone(&watchdog);
-            let head = watchdog.begin();
-            if head.has_fragment {
-                request.extensions_mut().insert(http::Fragment);
-            }
-            if head.is_ambiguous {
-                request.extensions_mut().insert(http::TwoLengths);
-            }
-            let answer = service(peer, Arc::clone(&slot) as _, request);
-            async move {
-                let mut answer = answer.await;
-                if head.is_last {
-                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                watchdog.end();
-                Ok::<_, Infallible>(answer)
-            }
-        }
+        move |request| answer(peer, &watchdog, &slot, &service, request)
     };
     let mut http = http1::Builder::new();
     // The watchdog keeps the time: hyper's own timer would count an idle connection as a slow head.
     // Answers are small: copied behind its head, a body costs less than a second piece to write does.
     http.header_read_timeout(None).writev(false).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
-    let connection = http.serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&watchdog))), service_fn(answer));
+    let connection = http.serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&watchdog))), service_fn(answering));
     let connection = connections.watch(connection);
     tokio::spawn(async move {
         tokio::select! {
@@ -138,6 +120,36 @@ where
             () = slot.evicted() => {}
         }
     });
+}
+
+/// Answers one request of a connection.
+fn answer<S, F>(
+    peer: IpAddr,
+    watchdog: &Arc<Watchdog>,
+    slot: &Arc<Slot>,
+    service: &S,
+    mut request: Request<Incoming>,
+) -> impl Future<Output = Result<http::Response, Infallible>> + use<S, F>
+where
+    S: Fn(IpAddr, Arc<dyn http::Connection>, Request<Incoming>) -> F,
+    F: Future<Output = http::Response>,
+{
+    let (watchdog, head) = (Arc::clone(watchdog), watchdog.begin());
+    if head.has_fragment {
+        request.extensions_mut().insert(http::Fragment);
+    }
+    if head.is_ambiguous {
+        request.extensions_mut().insert(http::TwoLengths);
+    }
+    let answer = service(peer, Arc::clone(slot) as _, request);
+    async move {
+        let mut answer = answer.await;
+        if head.is_last {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        watchdog.end();
+        Ok(answer)
+    }
 }
 
 /// What could not be accepted, summed: whoever is out of descriptors is so a thousand times a second.
