@@ -1,7 +1,7 @@
 //! 128-bit random identifiers, written as 32 lower-case hex digits, one spelling each.
 
 use data_encoding::HEXLOWER;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
 
 /// The text is not 32 lower-case hex digits.
@@ -70,28 +70,15 @@ macro_rules! id {
             }
         }
 
-        // By hand: every token carries three of them, and a `String` for each would be thrown away.
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.serialize_str(std::str::from_utf8(&self.digits()).map_err(serde::ser::Error::custom)?)
+                to.collect_str(self)
             }
         }
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                struct Digits;
-                impl Visitor<'_> for Digits {
-                    type Value = $name;
-
-                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        fmt::Display::fmt(&InvalidId, f)
-                    }
-
-                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$name, E> {
-                        text.parse().map_err(E::custom)
-                    }
-                }
-                from.deserialize_str(Digits)
+                String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
             }
         }
     };

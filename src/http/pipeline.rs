@@ -17,10 +17,7 @@ use crate::{
     domain::{By, Event, Kind},
     service::events,
 };
-use futures_util::{
-    FutureExt,
-    future::{Either, ready},
-};
+use futures_util::FutureExt;
 use hyper::{body::Incoming, service::Service};
 use parking_lot::Mutex;
 use std::{
@@ -73,16 +70,22 @@ pub fn service(
         } else {
             tracing::info_span!("request", id = context.request_id(), client_id = context.client_request_id())
         };
-        let response = match before_routing(&web.site, &context, &parts) {
-            Some(response) => Either::Left(ready(response)),
+        let routed = match before_routing(&web.site, &context, &parts) {
+            Some(response) => Err(response),
             None => {
                 parts.extensions.insert(context.clone());
-                Either::Right(catch_panic(service.call(Request::from_parts(parts, body))))
+                Ok(service.call(Request::from_parts(parts, body)))
             }
         };
         let web = Arc::clone(&web);
-        // Combined, not awaited: an async block would keep two copies of what it awaits, and move both.
-        Box::pin(response.map(move |response| finish(&web, &context, &method, begun, response)).instrument(span))
+        let answer = async move {
+            let response = match routed {
+                Ok(routed) => catch_panic(routed).await,
+                Err(response) => response,
+            };
+            finish(&web, &context, &method, begun, response)
+        };
+        Box::pin(answer.instrument(span))
     }
 }
 
@@ -153,12 +156,12 @@ fn finish(web: &AppState, context: &RequestContext, method: &Method, begun: Opti
 }
 
 /// One handler's bug is one request's 500 (HTTP-14).
-pub(super) fn catch_panic(answer: impl Future<Output = Result<Response, Infallible>>) -> impl Future<Output = Response> {
-    AssertUnwindSafe(answer).catch_unwind().map(|caught| match caught {
+pub(super) async fn catch_panic(answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
+    match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(_) => ApiError::from(Code::Internal).into_response(),
-    })
+    }
 }
 
 /// A path as the log may show it: a token that a client put into one does not get there (LOG-1). No segment of
