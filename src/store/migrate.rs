@@ -7,7 +7,7 @@ use super::{
 use crate::domain::Timestamp;
 
 /// The row in which releases with schema 1 kept the rollback marker. The engine keeps it now.
-const PROGRESS: &[u8] = b"b";
+const OLD_MARKER: &[u8] = b"b";
 
 impl Store {
     /// Migrates the database to this release's schema. If it is interrupted, the next start does it again. It
@@ -26,7 +26,7 @@ impl Store {
         self.revoke(move |t| {
             let found = INSTANCE.get(t.reads(), &())?.ok_or(Error::NotOurs)?;
             rows::void_all_before(t, now, until)?;
-            t.tx.delete(PROGRESS.to_vec());
+            t.tx.delete(OLD_MARKER.to_vec());
             INSTANCE.put(t.tx, &(), &Instance { schema: schema::VERSION, ..found })
         })
         .await
