@@ -65,7 +65,7 @@ impl App {
             store.revoke_all(now.next_second(), forget_by).await?;
         }
         store.migrate(now.next_second(), forget_by).await?;
-        denylist.load(store.denied(now.next_second(), forget_by).await?);
+        denylist.load(store.deny_list(now.next_second(), forget_by).await?);
         let keyring = keyring.with_operator_secrets(secrets.access.as_ref(), secrets.refresh.as_ref());
         let store = Arc::new(store);
         let services = Services::start(settings, &keyring, Arc::clone(&store), denylist, clock.clone())

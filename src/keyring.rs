@@ -1,7 +1,8 @@
-//! The keys an installation lives by: made once, kept in one file, several of a kind with ids.
+//! The keys of an installation: generated once and kept in one file. There may be several of a kind, told apart by
+//! their ids.
 //!
-//! The first key of a kind is the current one; later ones only verify what was issued under them.
-//! So a rotation adds a key at the front and removes one at the end, and nothing else changes.
+//! The first key of a kind is the current one; the others only verify what was issued under them. So a key rotation
+//! adds a key at the front and removes one at the end, and nothing else changes.
 
 use crate::domain::{Algorithm, Timestamp};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
@@ -9,7 +10,7 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// A secret with a name that may be shown.
+/// A secret, with an id that is not secret.
 #[derive(Debug, Clone)]
 pub struct Key {
     /// The `kid`.
@@ -29,7 +30,7 @@ impl Ring {
         Self(vec![Key { id: id.to_owned(), secret: secret.into() }])
     }
 
-    /// The key that issues.
+    /// The key for new tokens, tags and hashes.
     ///
     /// # Panics
     /// Never: a ring is made with a key and cannot lose it.
@@ -47,27 +48,27 @@ impl Ring {
 /// The keys of an installation. Every purpose has keys of its own.
 #[derive(Debug, Clone)]
 pub struct Keyring {
-    /// Which installation: the database carries the same id.
+    /// The id of the installation, which the database carries too.
     pub instance: [u8; 16],
-    /// Sign access tokens.
+    /// The keys that sign access tokens.
     pub access: Ring,
-    /// Tag refresh tokens.
+    /// The keys that tag refresh tokens.
     pub refresh: Ring,
-    /// Hash what the database keeps of refresh tokens, invitations and set-up links: a copy of the
-    /// database alone can neither be used nor added to.
+    /// The keys that hash what the database keeps of refresh tokens, invitations and set-up links. Without them,
+    /// nobody can use what a copy of the database contains, or add valid rows to a database.
     pub hash: Ring,
-    /// Bind CSRF tokens to sessions.
+    /// The keys that bind CSRF tokens to sessions.
     pub csrf: Ring,
 }
 
-/// Length of generated keys: as many bytes as HMAC-SHA-256 puts out (RFC 7518 §3.2).
+/// The length of generated keys, in bytes: that of HMAC-SHA-256's output (RFC 7518 §3.2).
 const KEY_LEN: usize = 32;
 
 impl Keyring {
     /// A new installation's keys.
     ///
     /// # Panics
-    /// When the operating system has no randomness to give.
+    /// When the operating system provides no randomness.
     #[must_use]
     pub fn generate() -> Self {
         let mut instance = [0; 16];
@@ -76,14 +77,14 @@ impl Keyring {
         Self { instance, access: ring(), refresh: ring(), hash: ring(), csrf: ring() }
     }
 
-    /// Puts the operator's own secrets in the place of the generated ones (SPEC §1).
+    /// Replaces generated keys with the operator's own secrets.
     #[must_use]
     pub fn with_operator_secrets(mut self, access: Option<&SecretSlice<u8>>, refresh: Option<&SecretSlice<u8>>) -> Self {
         if let Some(secret) = access {
-            self.access = Ring(vec![Key::of_operator(secret)]);
+            self.access = Ring(vec![Key::from_operator_secret(secret)]);
         }
         if let Some(secret) = refresh {
-            self.refresh = Ring(vec![Key::of_operator(secret)]);
+            self.refresh = Ring(vec![Key::from_operator_secret(secret)]);
         }
         self
     }
@@ -91,7 +92,7 @@ impl Keyring {
     /// The file's text.
     ///
     /// # Errors
-    /// When serialisation fails, which a bug alone can cause.
+    /// When serialisation fails, which only a bug can cause.
     pub fn to_file(&self, now: Timestamp) -> Result<SecretString, serde_json::Error> {
         let keys = |ring: &Ring| ring.iter().map(|key| KeyFile::of(key, now)).collect();
         let access = self.access.iter().map(|key| AccessKeyFile { algorithm: Algorithm::HS256, key: KeyFile::of(key, now) }).collect();
@@ -111,9 +112,9 @@ impl Keyring {
     /// The keys in a file's text.
     ///
     /// # Errors
-    /// What is wrong with the file, without a byte of it.
+    /// What is wrong with the file, without quoting it.
     pub fn from_file(text: &SecretString) -> Result<Self, String> {
-        // serde's own messages quote what they found.
+        // serde's own message would quote the file.
         let file: KeyringFile = serde_json::from_str(text.expose_secret())
             .map_err(|error| format!("is no keyring (line {}, column {})", error.line(), error.column()))?;
         if file.version != 1 {
@@ -144,8 +145,8 @@ impl Key {
         Self { id: HEXLOWER.encode(&id), secret: secret.into() }
     }
 
-    /// An operator's secret, byte for byte, under an id that is the same at every start.
-    fn of_operator(secret: &SecretSlice<u8>) -> Self {
+    /// An operator's secret, byte for byte, with an id derived from it, so that it is the same at every start.
+    fn from_operator_secret(secret: &SecretSlice<u8>) -> Self {
         let secret = secret.expose_secret();
         let digest = Sha256::new().chain_update(b"doorward kid\0").chain_update(secret).finalize();
         Self { id: format!("op-{}", HEXLOWER.encode(&digest[..4])), secret: secret.to_vec().into() }
@@ -169,7 +170,7 @@ fn ring(keys: Vec<KeyFile>, kind: &str) -> Result<Ring, String> {
 #[serde(deny_unknown_fields)]
 struct KeyringFile {
     version: u32,
-    /// Of all the rest: a flipped bit in a key would silently end every session under it.
+    /// The checksum of all the rest. Without it, a flipped bit in a key would silently end every session under it.
     checksum: String,
     instance: String,
     access: Vec<AccessKeyFile>,
@@ -179,7 +180,7 @@ struct KeyringFile {
 }
 
 impl KeyringFile {
-    /// The checksum of everything but itself.
+    /// The checksum of all other fields.
     fn digest(&self) -> Result<String, serde_json::Error> {
         let rest = (self.version, &self.instance, &self.access, &self.refresh, &self.hash, &self.csrf);
         let rest = SecretString::from(serde_json::to_string(&rest)?);
@@ -208,7 +209,7 @@ impl KeyFile {
     }
 }
 
-/// The one place a secret is serialised: into the keyring's own file.
+/// Writes a secret into the keyring's file. Secrets are serialised nowhere else.
 fn expose<S: serde::Serializer>(secret: &SecretString, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(secret.expose_secret())
 }

@@ -36,8 +36,8 @@ impl Settings {
         span("tokens.refresh_ttl", t.refresh_ttl, t.access_ttl, secs(365 * DAY))?;
         span("tokens.session_max_age", t.session_max_age, t.refresh_ttl, secs(10 * 365 * DAY))?;
         span("tokens.clock_tolerance", t.clock_tolerance, Duration::ZERO, secs(120))?;
-        span("sessions.conflict_window", self.sessions.conflict_window, Duration::ZERO, Session::MEMORY)?;
-        span("sessions.refresh_grace", self.sessions.refresh_grace, Duration::ZERO, Session::MEMORY)?;
+        span("sessions.conflict_window", self.sessions.conflict_window, Duration::ZERO, Session::ROTATION_RETENTION)?;
+        span("sessions.refresh_grace", self.sessions.refresh_grace, Duration::ZERO, Session::ROTATION_RETENTION)?;
         span("passwords.hash_wait", self.passwords.hash_wait, secs(1), secs(60))?;
         span("limits.login_window", self.limits.login_window, secs(1), secs(DAY))?;
         let count = |key, found: usize, least: usize, most: usize| {

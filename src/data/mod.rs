@@ -175,7 +175,7 @@ impl DataDir {
 
 /// Opens a database.
 fn opened(storage: &dyn Storage) -> Result<Box<dyn Engine>, Failure> {
-    storage.open(Store::first_look).map_err(|error| {
+    storage.open(Store::startup_reads).map_err(|error| {
         let hint =
             if matches!(error, Error::Corrupt(_)) { ": nothing was changed; bring the data directory back from a backup" } else { "" };
         let failure = Failure::from(error);

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// An IPv4 address, or the /64 an IPv6 address lies in: whoever has one address there has all.
+/// An IPv4 address, or the /64 of an IPv6 address: a subscriber has all addresses of a /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AddressPrefix {
     /// All 32 bits.
@@ -15,7 +15,7 @@ pub enum AddressPrefix {
 }
 
 impl AddressPrefix {
-    /// What one subscriber may have many prefixes of: the /48 or the /24 this one lies in, named by its first.
+    /// The /24 or /48 that this prefix lies in, as its first prefix. One subscriber may have many prefixes of it.
     #[must_use]
     pub const fn wider(self) -> Self {
         match self {

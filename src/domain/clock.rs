@@ -1,4 +1,4 @@
-//! Time as a value: a wall clock that tests can move, and instants in milliseconds.
+//! Moments in milliseconds, and a wall clock that tests can move.
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -40,19 +40,19 @@ impl Timestamp {
         self.0 / 1000
     }
 
-    /// The moment `span` later; the end of time instead of an overflow.
+    /// The moment `span` later, or the last possible moment instead of an overflow.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// The next whole second: tokens tell time in seconds, so the one this is in cannot be split.
+    /// The next whole second. Tokens carry their time in seconds, so a moment within a second cannot divide them.
     #[must_use]
     pub const fn next_second(self) -> Self {
         Self::from_secs(self.secs() + 1)
     }
 
-    /// How long after `earlier` this is; zero when it is not.
+    /// How long after `earlier` this is; zero when it is not later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -61,7 +61,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Year 9999 is the last RFC 3339 can write.
+        // RFC 3339 cannot write years after 9999.
         let moment = UNIX_EPOCH + Duration::from_millis(self.0.min(253_402_300_799_999));
         humantime::format_rfc3339_millis(moment).fmt(f)
     }
@@ -103,7 +103,7 @@ impl Clock {
         Timestamp(now.0.saturating_add_signed(self.offset_ms.load(Ordering::Relaxed)))
     }
 
-    /// How long the machine has been up, sleep included: a clock that nobody sets.
+    /// How long the machine has been up, including while suspended. Setting the wall clock does not change it.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -111,62 +111,62 @@ impl Clock {
         up + Duration::from_millis(self.slept_ms.load(Ordering::Relaxed).try_into().unwrap_or(0))
     }
 
-    /// Lets this clock and all its clones believe that so many milliseconds have really passed.
+    /// Simulates for this clock and all its clones that so many milliseconds have passed.
     pub fn sleep(&self, millis: i64) {
         self.shift(millis);
         self.slept_ms.fetch_add(millis, Ordering::Relaxed);
     }
 
-    /// Moves this clock and all its clones, by milliseconds, either way.
+    /// Sets this clock and all its clones forward or back by so many milliseconds.
     pub fn shift(&self, millis: i64) {
         self.offset_ms.fetch_add(millis, Ordering::Relaxed);
     }
 }
 
-/// The longest a wall clock may run ahead of the uptime and still be believed at once: clocks are corrected
-/// by less all the time.
-const STEP: Duration = Duration::from_secs(60);
+/// The largest step ahead of the uptime that is believed at once. Smaller corrections of a clock are normal.
+const MAX_STEP: Duration = Duration::from_secs(60);
 
-/// How long a larger step ahead must last before it is believed.
-const LASTING: Duration = Duration::from_secs(60 * 60);
+/// How long a larger step ahead must last to be believed.
+const STEP_BELIEVED_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// The wall clock for what cannot be undone, such as sweeping: one that is ahead for a moment must not end
-/// what has a week to live. Not behind for ever either: a machine without a battery may start in 1970.
+/// The wall clock for actions that cannot be undone, such as sweeping. A clock that is far ahead for a short time
+/// must not end sessions that have a week to live. A step ahead that lasts is believed, because a machine without a
+/// clock battery may start in 1970.
 #[derive(Debug)]
 pub struct SteadyClock {
     clock: Clock,
-    state: Mutex<Steady>,
+    state: Mutex<SteadyState>,
 }
 
 #[derive(Debug)]
-struct Steady {
-    /// A moment that was believed, and the uptime then.
+struct SteadyState {
+    /// The last moment that was believed, and the uptime then.
     base: (Timestamp, Duration),
     /// The uptime when the wall clock was first seen far ahead.
     ahead_since: Option<Duration>,
 }
 
 impl SteadyClock {
-    /// Believes the clock as it is now.
+    /// Starts from the clock's present moment.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         let base = (clock.now(), clock.uptime());
-        Self { clock, state: Mutex::new(Steady { base, ahead_since: None }) }
+        Self { clock, state: Mutex::new(SteadyState { base, ahead_since: None }) }
     }
 
-    /// The present moment, or what it would be without the step ahead that the clock has just made.
+    /// The present moment, without a large step ahead that the clock has made recently.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.state.lock().at(self.clock.now(), self.clock.uptime())
     }
 }
 
-impl Steady {
+impl SteadyState {
     fn at(&mut self, wall: Timestamp, uptime: Duration) -> Timestamp {
         let expected = self.base.0.plus(uptime.saturating_sub(self.base.1));
-        let is_ahead = wall.since(expected) > STEP;
+        let is_ahead = wall.since(expected) > MAX_STEP;
         let since = *self.ahead_since.get_or_insert(uptime);
-        if is_ahead && uptime.saturating_sub(since) < LASTING {
+        if is_ahead && uptime.saturating_sub(since) < STEP_BELIEVED_AFTER {
             return expected;
         }
         (self.base, self.ahead_since) = ((wall, uptime), None);
@@ -194,9 +194,9 @@ mod tests {
         let week = 7 * 86_400_000;
         let begun = clock.now();
         clock.shift(week);
-        assert!(steady.now().since(begun) < STEP, "a moment ahead");
+        assert!(steady.now().since(begun) < MAX_STEP, "a moment ahead");
         clock.shift(-week);
-        assert!(steady.now().since(begun) < STEP);
+        assert!(steady.now().since(begun) < MAX_STEP);
         clock.sleep(week);
         assert!(steady.now().since(begun) >= Duration::from_secs(7 * 86_400), "time that has passed");
         clock.shift(week);

@@ -10,7 +10,7 @@ use std::{fmt, str::FromStr};
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Email(Box<str>);
 
-/// Why a text is not an address we take. The message is for the person who typed it.
+/// Why an address is refused. The message is for the person who typed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEmail {
     /// No `@`, nothing before or after it, or characters that cannot stand there.
@@ -19,12 +19,12 @@ pub enum InvalidEmail {
     /// The local part has characters outside ASCII.
     #[error("must have only ASCII letters, digits and . _ + - and the like before the @")]
     LocalPart,
-    /// Longer than any mail system takes (RFC 5321 §4.5.3.1).
+    /// Longer than mail systems accept (RFC 5321 §4.5.3.1).
     #[error("must be at most 254 characters, with at most 64 before the @")]
     TooLong,
 }
 
-/// RFC 5321 §4.5.3.1: 256 octets with the angle brackets.
+/// RFC 5321 §4.5.3.1 allows 256 octets with the angle brackets.
 const MAX_LEN: usize = 254;
 const MAX_LOCAL: usize = 64;
 
@@ -41,7 +41,7 @@ impl Email {
         Self(text.into())
     }
 
-    /// What stands before the `@`.
+    /// The part before the `@`.
     #[must_use]
     pub fn local_part(&self) -> &str {
         self.0.split_once('@').map_or("", |(local, _)| local)
@@ -53,7 +53,8 @@ impl FromStr for Email {
 
     fn from_str(text: &str) -> Result<Self, InvalidEmail> {
         let text = text.trim();
-        // Bounds the work below; punycode can only be longer than this later, never shorter by much.
+        // Bounds the work below. The canonical form is not much shorter than the text, so four times the limit is
+        // certainly too long.
         if text.len() > 4 * MAX_LEN {
             return Err(InvalidEmail::TooLong);
         }
@@ -78,7 +79,7 @@ impl FromStr for Email {
     }
 }
 
-/// RFC 5322 §3.2.3.
+/// Whether RFC 5322 §3.2.3 allows the byte in an atom.
 const fn is_atext(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'/' | b'=' | b'?' | b'^'..=b'`' | b'{'..=b'~')

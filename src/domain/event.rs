@@ -1,5 +1,4 @@
-//! What happened, as the log and whoever reads it know it: one name for each kind, with who did it and to
-//! whom. `docs/events.md` tells what each means.
+//! The events in the log: one name for each kind, with who did it and to whom. `docs/events.md` explains each.
 
 use super::{AddressPrefix, InviteId, Role, SessionId, UserId};
 use std::fmt;
@@ -24,23 +23,23 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// Somebody made an account and was signed in.
+    /// Somebody registered and was logged in.
     Registered "register";
-    /// An account was not made: `why` says whether the address is taken or registration is closed.
+    /// A registration was refused: `why` says whether the address is taken or registration is closed.
     RegistrationRefused "register_refused";
-    /// The first admin made their account from a set-up link.
+    /// The first admin registered with a set-up link.
     SetUp "setup";
-    /// A set-up link was used that is not good.
+    /// Somebody used a set-up link that is not valid.
     SetUpRefused "setup_refused";
-    /// A new set-up link was made; the ones before are void.
+    /// A new set-up link was made; earlier ones are void.
     SetUpLinkMade "setup_link_made";
-    /// Somebody signed in.
+    /// Somebody logged in.
     LoggedIn "login_ok";
-    /// Somebody did not: `account` is a keyed hash of the name that was tried.
+    /// A login failed: `account` is a keyed hash of the name that was tried.
     LoginFailed "login_failed";
-    /// What was counted against an account's sign-ins was forgotten.
+    /// The failed logins counted against an account were forgotten.
     Unlocked "user_unlocked";
-    /// Somebody signed out.
+    /// Somebody logged out.
     LoggedOut "logout";
     /// All sessions of a user were ended.
     SessionsRevoked "sessions_revoked";
@@ -54,11 +53,12 @@ kinds! {
     PasswordReset "password_reset";
     /// A refresh lost a race.
     RefreshConflict "refresh_conflict";
-    /// A refresh token that had been replaced was presented: what it could reach was revoked.
+    /// A replaced refresh token was presented: its session, or everything of its user, was revoked.
     RefreshReuse "refresh_reuse";
-    /// A token is newer than the database: that was put back to an older state.
+    /// A token is newer than the database, which was rolled back to an older state.
     StateRollback "state_rollback";
-    /// An access token was signed with our key, but says what we did not sign: somebody else has the key.
+    /// An access token is signed with our key, but has claims that this server never issues: somebody else has the
+    /// key.
     ForgedToken "forged_token";
     /// A session's row was not written by this server.
     PlantedSession "planted_session";
@@ -72,9 +72,9 @@ kinds! {
     UserEnabled "user_enabled";
     /// A user was deleted.
     UserDeleted "user_deleted";
-    /// Somebody vouched for a user's address.
+    /// A user's address was marked as verified.
     EmailVerified "email_verified";
-    /// And took it back.
+    /// A user's address was marked as not verified.
     EmailUnverified "email_unverified";
     /// An invitation was made.
     InviteCreated "invite_created";
@@ -84,27 +84,27 @@ kinds! {
     CsrfFailed "csrf_failed";
     /// A limit refused a request.
     RateLimited "rate_limited";
-    /// `verify` was asked what makes no sense with the roles that are configured: a proxy's configuration has to
-    /// be mended.
+    /// `verify` was asked for a role or permission that is not configured: the proxy's configuration must be
+    /// corrected.
     QuestionMistaken "verify_mistaken";
 }
 
 impl Kind {
-    /// Whether somebody should look at it soon.
+    /// Whether an operator should look at it soon.
     #[must_use]
     pub const fn is_alarm(self) -> bool {
         matches!(self, Self::RefreshReuse | Self::StateRollback | Self::ForgedToken | Self::PlantedSession | Self::QuestionMistaken)
     }
 }
 
-/// Who an event names as its actor.
+/// The actor of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
-    /// Somebody at this machine.
+    /// An operator on this machine.
     Operator,
     /// This user.
     User(UserId),
-    /// Somebody who has not said who they are, or not proved it.
+    /// A client that has not proved who it is.
     Anyone,
 }
 
@@ -140,11 +140,11 @@ pub struct Event {
     pub why: Option<&'static str>,
     /// The id of the request that was refused.
     pub request: Option<String>,
-    /// What that asked for.
+    /// The path of that request.
     pub path: Option<String>,
-    /// The origin it came from, and the site's own.
+    /// The origin the request came from, and the site's own.
     pub origin: Option<(String, String)>,
-    /// Where it came from.
+    /// The address prefix the request came from.
     pub from: Option<AddressPrefix>,
 }
 
@@ -173,7 +173,7 @@ impl Event {
         self
     }
 
-    /// The same, if there is one.
+    /// The user it is about, if there is one.
     pub const fn maybe_target(mut self, user: Option<UserId>) -> Self {
         self.target = user;
         self
@@ -209,19 +209,19 @@ impl Event {
         self
     }
 
-    /// The request that was refused, and what it asked for.
+    /// The request that was refused, and its path.
     pub fn refused(mut self, request: &str, path: String) -> Self {
         (self.request, self.path) = (Some(request.to_owned()), Some(path));
         self
     }
 
-    /// The origin it came from, and the site's own.
+    /// The origin the request came from, and the site's own.
     pub fn foreign(mut self, seen: String, own: String) -> Self {
         self.origin = Some((seen, own));
         self
     }
 
-    /// Where it came from.
+    /// The address prefix the request came from.
     pub const fn from(mut self, from: AddressPrefix) -> Self {
         self.from = Some(from);
         self

@@ -1,7 +1,7 @@
-//! The words of the trade as types: what is parsed once and then trusted.
+//! The domain types: values that are parsed once and then trusted.
 //!
-//! Nothing here knows another module of ours, and nothing here does I/O: the time and random bytes
-//! are all that is asked of the system.
+//! Nothing here depends on another module of this crate, and nothing here does I/O: all it takes from the system is
+//! the time and random bytes.
 
 mod address;
 mod clock;

@@ -16,10 +16,10 @@ pub struct Password(SecretString);
 pub struct PasswordTooLong;
 
 impl Password {
-    /// The longest password taken, in bytes of UTF-8 (AUT-6).
+    /// The longest password accepted, in bytes of UTF-8 (AUT-6).
     pub const MAX_BYTES: usize = 1024;
 
-    /// Normalises what was typed.
+    /// Normalises a password as it was typed.
     ///
     /// # Errors
     /// [`PasswordTooLong`], decided before anything is computed.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a refresh token that is used again costs (REF-1).
+/// What is revoked when a refresh token is used again (REF-1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnReuse {
@@ -15,7 +15,7 @@ pub enum OnReuse {
 /// How access tokens are signed (RFC 7518 §3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Algorithm {
-    /// HMAC with SHA-256: who can verify can sign, too.
+    /// HMAC with SHA-256. Whoever can verify a token can also sign one.
     HS256,
 }
 

@@ -1,9 +1,9 @@
-//! Roles, the permissions they grant, and how a permission is asked for (AZ-5).
+//! Roles, the permissions they grant, and how a permission is checked (AZ-5).
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
-/// The text cannot name a role or a permission.
+/// The text is not a valid name of a role or a permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
     /// Not a role's name.
@@ -20,7 +20,7 @@ pub enum InvalidName {
 pub struct Role(Arc<str>);
 
 impl Role {
-    /// The role that passes every role check and is never without a holder (AZ-3).
+    /// The role that passes every role check, and that at least one enabled user always has (AZ-3).
     pub const ADMIN: &str = "admin";
 
     /// The [`Role::ADMIN`] role.
@@ -67,8 +67,8 @@ impl fmt::Display for Role {
     }
 }
 
-/// A permission, `resource:action`. As *granted* in the configuration it may be `*` or
-/// `resource:*`; as *asked for* it is exact.
+/// A permission, `resource:action`. *Granted* in the configuration, it may be `*` or `resource:*`; *requested*, it is
+/// exact.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Permission(Arc<str>);
@@ -80,17 +80,17 @@ impl Permission {
         &self.0
     }
 
-    /// Whether holding `self` allows `asked`.
+    /// Whether holding `self` allows `requested`.
     #[must_use]
-    pub fn grants(&self, asked: &str) -> bool {
+    pub fn grants(&self, requested: &str) -> bool {
         match self.0.strip_suffix('*') {
             // "*" leaves "", "articles:*" leaves "articles:".
-            Some(prefix) => asked.starts_with(prefix),
-            None => &*self.0 == asked,
+            Some(prefix) => requested.starts_with(prefix),
+            None => &*self.0 == requested,
         }
     }
 
-    /// Parses a permission to ask for: no wildcard.
+    /// Parses a requested permission: no wildcard.
     ///
     /// # Errors
     /// [`InvalidName::Permission`].
@@ -107,7 +107,7 @@ impl Permission {
 impl TryFrom<String> for Permission {
     type Error = InvalidName;
 
-    /// Parses a permission to grant: wildcards allowed.
+    /// Parses a granted permission: wildcards allowed.
     fn try_from(text: String) -> Result<Self, InvalidName> {
         match text.strip_suffix('*') {
             Some("") => Ok(Self(text.into())),
@@ -129,7 +129,7 @@ impl Roles {
         self.0.contains_key(role)
     }
 
-    /// What a role grants, as configured; nothing for a role that no longer is.
+    /// The permissions a role grants; none if the role is no longer configured.
     #[must_use]
     pub fn permissions(&self, role: &Role) -> Arc<[Permission]> {
         self.0.get(role).cloned().unwrap_or_else(|| Arc::from([]))
@@ -137,28 +137,27 @@ impl Roles {
 
     /// Whether a role allows a permission.
     #[must_use]
-    pub fn allows(&self, role: &Role, asked: &str) -> bool {
-        self.0.get(role).is_some_and(|granted| granted.iter().any(|p| p.grants(asked)))
+    pub fn allows(&self, role: &Role, requested: &str) -> bool {
+        self.0.get(role).is_some_and(|granted| granted.iter().any(|p| p.grants(requested)))
     }
 
-    /// Whether `role` may hand out `other`: it must itself allow all that `other` grants (AZ-4). A role
-    /// that grants nothing says by its name alone who somebody is: it is given by who has it, or may do
-    /// everything.
+    /// Whether holders of `role` may grant `other`: `role` must allow all that `other` grants (AZ-4). A role without
+    /// permissions still means something by its name, so only its holders and those with `*` may grant it.
     #[must_use]
-    pub fn covers(&self, role: &Role, other: &Role) -> bool {
+    pub fn includes(&self, role: &Role, other: &Role) -> bool {
         let granted = self.permissions(other);
-        // A granted wildcard is covered only by a wildcard at least as wide, which `grants` says too.
+        // `grants` also compares wildcards: only one at least as wide grants a wildcard.
         role == other || self.allows(role, "*") || (!granted.is_empty() && granted.iter().all(|p| self.allows(role, p.as_str())))
     }
 
-    /// Whether some role names this permission, by itself or as `resource:*`. That somebody may do everything
-    /// does not make anything a permission.
+    /// Whether some role names this permission, exactly or as `resource:*`. A role with `*` does not count: it would
+    /// make every name a permission.
     #[must_use]
-    pub fn know(&self, permission: &str) -> bool {
+    pub fn names_permission(&self, permission: &str) -> bool {
         self.0.values().flat_map(|granted| granted.iter()).any(|p| p.as_str() != "*" && p.grants(permission))
     }
 
-    /// What may be given away, with this role for everybody.
+    /// The policy for granting roles, with this role as the default.
     #[must_use]
     pub fn policy(&self, default_role: &Role) -> RolePolicy {
         RolePolicy { roles: self.clone(), default_role: default_role.clone() }
@@ -170,19 +169,19 @@ impl Roles {
     }
 }
 
-/// Who may give a role to somebody, or take it from them (AZ-4).
+/// Who may grant a role to a user or take it from them (AZ-4).
 #[derive(Debug, Clone)]
 pub struct RolePolicy {
     roles: Roles,
-    /// Anybody has it who is nobody in particular, so anybody may give it.
+    /// The role of every new user, so anybody may grant it.
     default_role: Role,
 }
 
 impl RolePolicy {
-    /// Whether `own` may give or take `given`.
+    /// Whether a user with role `own` may grant or take the role `given`.
     #[must_use]
-    pub fn may_give(&self, own: &Role, given: &Role) -> bool {
-        *given == self.default_role || self.roles.covers(own, given)
+    pub fn may_grant(&self, own: &Role, given: &Role) -> bool {
+        *given == self.default_role || self.roles.includes(own, given)
     }
 }
 
@@ -232,14 +231,14 @@ mod tests {
     #[test]
     fn az_4_a_role_covers_only_what_it_grants_itself() {
         let roles = Roles::default();
-        assert!(roles.covers(&Role::admin(), &role("editor")));
-        assert!(roles.covers(&role("editor"), &role("viewer")));
-        assert!(!roles.covers(&role("viewer"), &role("editor")));
-        assert!(!roles.covers(&role("editor"), &Role::admin()));
-        assert!(!roles.covers(&role("editor"), &role("vip")), "one that grants nothing is not everybody's to give");
-        assert!(roles.covers(&role("vip"), &role("vip")) && roles.covers(&Role::admin(), &role("vip")));
-        assert!(roles.policy(&role("vip")).may_give(&role("editor"), &role("vip")), "the default role is");
-        assert!(!roles.policy(&role("viewer")).may_give(&role("editor"), &Role::admin()));
+        assert!(roles.includes(&Role::admin(), &role("editor")));
+        assert!(roles.includes(&role("editor"), &role("viewer")));
+        assert!(!roles.includes(&role("viewer"), &role("editor")));
+        assert!(!roles.includes(&role("editor"), &Role::admin()));
+        assert!(!roles.includes(&role("editor"), &role("vip")), "one that grants nothing is not everybody's to give");
+        assert!(roles.includes(&role("vip"), &role("vip")) && roles.includes(&Role::admin(), &role("vip")));
+        assert!(roles.policy(&role("vip")).may_grant(&role("editor"), &role("vip")), "the default role is");
+        assert!(!roles.policy(&role("viewer")).may_grant(&role("editor"), &Role::admin()));
     }
 
     #[test]

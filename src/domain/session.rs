@@ -1,4 +1,4 @@
-//! A session: one sign-in on one device, and the generation its refresh token is at.
+//! A session: one login on one device, and the generation of its refresh token.
 
 use super::{SessionId, Timestamp, UserId};
 use serde::{Deserialize, Deserializer};
@@ -15,7 +15,7 @@ pub enum Transport {
 }
 
 impl<'de> Deserialize<'de> for Transport {
-    /// From `cookie` or `body`. Derived, anything but a text would be called no JSON at all.
+    /// Reads `cookie` or `body`. Not derived, because that would report any other type as malformed JSON.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         match &*String::deserialize(from)? {
             "cookie" => Ok(Self::Cookie),
@@ -46,7 +46,7 @@ pub struct Client {
 pub struct Session {
     /// The `sid` of its tokens.
     pub id: SessionId,
-    /// Whose it is.
+    /// The user it belongs to.
     pub user: UserId,
     /// How the refresh token travels.
     pub transport: Transport,
@@ -54,45 +54,45 @@ pub struct Session {
     pub generation: u32,
     /// Keyed hash of the current refresh token.
     pub token_hash: [u8; 32],
-    /// Which key the hash is under.
+    /// The id of the key of that hash.
     pub hash_key: String,
-    /// Which key the tokens of this family are tagged with.
+    /// The id of the key that tags the tokens of this family.
     pub token_key: String,
-    /// When they signed in.
+    /// When the user logged in.
     pub created_at: Timestamp,
     /// When the current refresh token was issued.
     pub refreshed_at: Timestamp,
-    /// From when on the current refresh token is void: the idle limit, cut at the absolute one.
+    /// When the current refresh token expires: after the idle limit, but not later than `ends_at`.
     pub expires_at: Timestamp,
-    /// From when on no rotation helps (REF-9).
+    /// When the session ends, however often it is refreshed (REF-9).
     pub ends_at: Timestamp,
-    /// When the sweeper next looks whether it has expired: never later than `expires_at`.
+    /// When the sweep next checks whether it has expired: never later than `expires_at`.
     pub sweep_at: Timestamp,
-    /// When recent generations were replaced, newest first: entry `k` is when generation
-    /// `generation - 1 - k` was. Older than [`Session::MEMORY`] is forgotten, and so is all but [`Session::MAX_REPLACED`].
+    /// When recent generations were replaced, newest first: entry `k` is for generation `generation - 1 - k`. Entries
+    /// older than [`Session::ROTATION_RETENTION`] are dropped, and all but the first [`Session::MAX_REPLACED`].
     pub replaced_at: Vec<Timestamp>,
-    /// How often the current token was given again to a repeated refresh (REF-4).
+    /// How often a repeated refresh was given the current token again (REF-4).
     pub replays: u8,
-    /// Keyed hash of the `Idempotency-Key` that the last refresh was sent with, if it was sent with one:
-    /// who repeats that refresh with it is given the current token again.
+    /// Keyed hash of the `Idempotency-Key` of the last refresh, if it had one. A repetition of that refresh with the
+    /// same key is given the current token again.
     pub retry_key: Option<[u8; 32]>,
-    /// When its user last proved who they are.
+    /// When the user last proved who they are.
     pub auth_time: Timestamp,
-    /// By what they did.
+    /// How they proved it.
     pub methods: Vec<AuthMethod>,
-    /// Where it was last used from.
+    /// The client that last used it.
     pub client: Client,
 }
 
 impl Session {
-    /// How long the moment of a rotation is remembered: no conflict window or grace may be longer.
-    pub const MEMORY: Duration = Duration::from_secs(30);
+    /// How long the moment of a rotation is kept. No conflict window or grace may be longer.
+    pub const ROTATION_RETENTION: Duration = Duration::from_secs(30);
 
-    /// How many rotations the row remembers, for what comes late after a restart. While the server runs,
-    /// it remembers more of them itself; a session refreshed without pause must keep its row small.
+    /// How many rotations the row keeps, for tokens that come late after a restart. A running server keeps more of
+    /// them in memory; the row must stay small however fast the session is refreshed.
     pub const MAX_REPLACED: usize = 8;
 
-    /// When a past generation was replaced, if that was within [`Session::MEMORY`] of the last rotation.
+    /// When a past generation was replaced, if that was within [`Session::ROTATION_RETENTION`] of the last rotation.
     #[must_use]
     pub fn replaced(&self, generation: u32) -> Option<Timestamp> {
         let back = self.generation.checked_sub(generation)?.checked_sub(1)?;
@@ -104,7 +104,7 @@ impl Session {
         self.generation += 1;
         self.replaced_at.insert(0, now);
         self.replaced_at.truncate(Self::MAX_REPLACED);
-        self.replaced_at.retain(|&moment| now.since(moment) <= Self::MEMORY);
+        self.replaced_at.retain(|&moment| now.since(moment) <= Self::ROTATION_RETENTION);
         self.refreshed_at = now;
         self.expires_at = expires_at;
         self.token_hash = token_hash;
@@ -112,7 +112,7 @@ impl Session {
         self.retry_key = retry_key;
     }
 
-    /// A session of [`User::example`](super::User::example), for tests that care for a field or two.
+    /// A session of [`User::example`](super::User::example), for tests that need only some of the fields.
     #[cfg(test)]
     pub(crate) fn example() -> Self {
         let begun = Timestamp::from_secs(1_700_000_000);

@@ -5,37 +5,35 @@ use super::{Email, InviteId, Role, Timestamp, UserId};
 /// A person with an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// For ever theirs.
+    /// Never changes and is never given to another user.
     pub id: UserId,
-    /// What they sign in with; unique.
+    /// The address they log in with; unique.
     pub email: Email,
     /// PHC string of the password (AUT-13).
     pub password_hash: String,
-    /// What they may do.
+    /// Decides what they may do.
     pub role: Role,
-    /// Disabled users cannot sign in, refresh or use a token.
+    /// Disabled users cannot log in, refresh or use a token.
     pub disabled: bool,
     /// Whether somebody vouched for the address: an operator, an admin, or an invitation bound to it.
     pub email_verified: bool,
-    /// The token version: an access token carries the one it was issued for, and with another one it is
-    /// void (REV-4).
+    /// An access token carries the token version it was issued for, and is void when the user has another (REV-4).
     pub token_version: u32,
-    /// Counts how often everything of theirs was ended at once: by a new password, by signing out
-    /// everywhere, by reuse, by disabling. What they handed out before (invitations, device tokens)
-    /// carries the epoch it was made in and is void in a later one.
+    /// Counts how often everything of theirs was revoked: by a new password, by a logout everywhere, by reuse, by
+    /// disabling. Invitations and device tokens carry the epoch they were made in and are void in a later one.
     pub epoch: u32,
     /// When the account was made.
     pub created_at: Timestamp,
 }
 
 impl User {
-    /// Whether this account alone can administer: an enabled admin (AZ-3).
+    /// Whether this is an enabled admin (AZ-3).
     #[must_use]
     pub fn is_active_admin(&self) -> bool {
         self.role.is_admin() && !self.disabled
     }
 
-    /// Somebody, for tests that care for a field or two.
+    /// A user for tests that need only some of the fields.
     #[cfg(test)]
     pub(crate) fn example() -> Self {
         Self {
@@ -55,20 +53,20 @@ impl User {
 /// A single-use invitation to register.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invite {
-    /// Names the invitation; not a secret.
+    /// The id, which is not a secret.
     pub id: InviteId,
     /// Keyed hash of the code that was shown once.
     pub code_hash: [u8; 32],
-    /// The role its user gets.
+    /// The role of the account that is made with it.
     pub role: Role,
-    /// The only address that may use it, if it is bound to one: that address then counts as verified.
+    /// The only address that may use it, if it is bound to one. That address then counts as verified.
     pub email: Option<Email>,
     /// The user who made it.
     pub created_by: UserId,
-    /// Their [`User::epoch`] then: in a later one the invitation is void.
+    /// The maker's [`User::epoch`] when it was made. In a later one the invitation is void.
     pub maker_epoch: u32,
     /// When it was made.
     pub created_at: Timestamp,
-    /// From when on it is void.
+    /// When it expires.
     pub expires_at: Timestamp,
 }

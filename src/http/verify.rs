@@ -92,7 +92,7 @@ pub fn with_queried_role_or_permission(
         if let Some(permission) = question(req, "permission")? {
             let permission =
                 Permission::exact(&permission).map_err(|_| mistaken(req, "permission", "must be one permission, such as articles:read"))?;
-            if !OWN_PERMISSIONS.contains(&permission.as_str()) && !configured.know(permission.as_str()) {
+            if !OWN_PERMISSIONS.contains(&permission.as_str()) && !configured.names_permission(permission.as_str()) {
                 return Err(mistaken(req, "permission", "is one that no role in [roles] names"));
             }
             permits(req, principal, permission.as_str())?;

@@ -13,7 +13,7 @@
 
 use crate::{
     domain::{SessionId, Timestamp, TokenId, UserId},
-    store::{CommitEvent, Denied, Error, Observer, Over, Store},
+    store::{CommitEvent, DenyListRows, Error, ExpiredEntries, Observer, Store},
 };
 use parking_lot::{Mutex, RwLock};
 use std::{
@@ -46,7 +46,7 @@ pub struct DenyList {
     /// How long that is remembered.
     not_before_until: Mutex<Option<Until>>,
     /// Entries in whose place a voiding of everything stands; their rows are still there.
-    superseded: Mutex<Over>,
+    superseded: Mutex<ExpiredEntries>,
 }
 
 /// What an access token says of itself that may be on the list.
@@ -75,7 +75,7 @@ pub enum TokenStatus {
 
 impl DenyList {
     /// Takes over what the database knows.
-    pub fn load(&self, denied: Denied) {
+    pub fn load(&self, denied: DenyListRows) {
         denied.users.into_iter().for_each(|(id, least, until)| self.users.add(id, least, until));
         denied.sessions.into_iter().for_each(|(id, until)| self.sessions.add(id, (), until));
         denied.tokens.into_iter().for_each(|(id, until)| self.tokens.add(id, (), until));
@@ -115,7 +115,7 @@ impl DenyList {
         store.forget(self.remove_over(now)).await
     }
 
-    fn remove_over(&self, now: Timestamp) -> Over {
+    fn remove_over(&self, now: Timestamp) -> ExpiredEntries {
         let mut over = std::mem::take(&mut *self.superseded.lock());
         over.users.extend(self.users.sweep(now));
         over.sessions.extend(self.sessions.sweep(now));
@@ -315,11 +315,11 @@ mod tests {
         list.committed(CommitEvent::SessionRevoked(IDS.session, until));
         list.committed(CommitEvent::TokensVoided { user: IDS.user, least_version: 9, until });
         list.committed(CommitEvent::AllVoidedBefore { moment: now, until });
-        assert_eq!(list.remove_over(now.plus(Duration::from_secs(3600))), Over::default());
+        assert_eq!(list.remove_over(now.plus(Duration::from_secs(3600))), ExpiredEntries::default());
         // Over by both clocks.
         let list = told(&[CommitEvent::SessionRevoked(IDS.session, now), CommitEvent::AllVoidedBefore { moment: now, until: now }]);
         let over = list.remove_over(now.plus(Duration::from_secs(1)));
-        assert_eq!(over, Over { sessions: vec![(IDS.session, now)], not_before: Some(now), ..Over::default() });
+        assert_eq!(over, ExpiredEntries { sessions: vec![(IDS.session, now)], not_before: Some(now), ..ExpiredEntries::default() });
         assert_eq!(list.check(&IDS), TokenStatus::Active);
         assert_eq!(list.not_before(), Timestamp::default());
     }

@@ -1,4 +1,4 @@
-//! Reading the whole database: is every row what was written, and do the tables agree?
+//! Checks the whole database: whether every row can be read, and whether the tables agree.
 
 use super::{
     Error, Store,
@@ -15,18 +15,18 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, ops::ControlFlow};
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Rows per table, damaged ones included.
     pub counts: BTreeMap<String, u64>,
-    /// Everything that is wrong, one sentence each.
+    /// One sentence for each thing that is wrong.
     pub violations: Vec<String>,
 }
 
 impl Store {
-    /// Reads every row and holds the tables against each other. What looks wrong while others write
-    /// is looked at again with the writer standing still.
+    /// Reads every row and compares the tables. If something looks wrong, which a concurrent write can cause, it
+    /// checks again inside a transaction, when nothing else writes.
     ///
     /// # Errors
     /// The engine's own.
@@ -104,7 +104,7 @@ impl Report {
         })
     }
 
-    /// Reads a table, holding each sound row against the others.
+    /// Reads a table and checks each readable row against the other tables with `wrong`.
     fn table<K: Key, R: Record>(
         &mut self,
         reads: &dyn Reads,
@@ -118,7 +118,7 @@ impl Report {
             let mut bytes = Vec::new();
             key.write(&mut bytes);
             let name = format!("{} {}", table.name(), HEXLOWER.encode(&bytes));
-            // A row that this one leads to may be the damaged one.
+            // The error may come from another row that this one refers to.
             match record.and_then(|record| wrong(key, record)) {
                 Ok(None) => {}
                 Ok(Some(why)) => self.violations.push(format!("{name}: {why}")),
@@ -129,7 +129,7 @@ impl Report {
         Ok(())
     }
 
-    /// Finds rows of no table.
+    /// Finds rows that belong to no table.
     fn unknown_rows(&mut self, reads: &dyn Reads) -> Result<(), Error> {
         let known = [
             INSTANCE.prefix(),
@@ -173,7 +173,7 @@ mod tests {
         "ada@example.org".parse().expect("an address")
     }
 
-    /// A store with an admin who is signed in.
+    /// A store with an admin who has a session.
     async fn store() -> Store {
         let (store, _) = opened(Box::new(Memory::default())).await;
         let user = User { id: USER, email: email(), role: Role::admin(), ..User::example() };

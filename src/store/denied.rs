@@ -1,5 +1,5 @@
-//! The rows of the deny list: which access tokens are void although they have not expired. There are rows
-//! only for what can still matter; a start reads them all before it listens (REV-3).
+//! The rows of the deny list: which access tokens are void although they have not expired. A row is removed once
+//! every token it matches has expired. The server reads them all before it listens (REV-3).
 
 use super::{
     Error, Store,
@@ -11,82 +11,83 @@ use super::{
 };
 use crate::domain::{SessionId, Timestamp, TokenId, UserId};
 
-/// Rows one transaction removes, so that it never holds up a commit for long (STO-15).
-const STEP: usize = 1000;
+/// The most rows one transaction removes, so that it never holds up other commits for long (STO-15).
+const MAX_DELETED_ROWS: usize = 1000;
 
-/// The deny list as the database has it: each entry with until when it is to be remembered.
+/// The deny list as the database has it. The last field of each entry is when it may be dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Denied {
-    /// Users, and the least token version of theirs that is good.
+pub struct DenyListRows {
+    /// Users, each with the lowest token version that is valid.
     pub users: Vec<(UserId, u32, Timestamp)>,
-    /// Sessions that ended.
+    /// Revoked sessions.
     pub sessions: Vec<(SessionId, Timestamp)>,
-    /// Access tokens that were revoked one by one.
+    /// Access tokens that were revoked singly.
     pub tokens: Vec<(TokenId, Timestamp)>,
-    /// Every token issued before this moment.
+    /// The moment before which every token issued is void.
     pub not_before: Option<(Timestamp, Timestamp)>,
 }
 
-/// Entries that memory has dropped because they are over, with the moment each was to be remembered until.
+/// Entries that the deny list in memory has dropped because they expired, each with the moment it expired.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Over {
+pub struct ExpiredEntries {
     /// Users.
     pub users: Vec<(UserId, Timestamp)>,
     /// Sessions.
     pub sessions: Vec<(SessionId, Timestamp)>,
     /// Access tokens.
     pub tokens: Vec<(TokenId, Timestamp)>,
-    /// The moment before which all were void.
+    /// When the entry that voids all tokens issued before a moment expired.
     pub not_before: Option<Timestamp>,
 }
 
 impl Store {
-    /// The deny list. What is damaged of it holds until `forget_by`, and more than it would have meant: a
-    /// revocation that cannot be read is never taken for none (STO-9).
+    /// Reads the deny list. A damaged row counts as a revocation at least as wide as the one it held, until
+    /// `forget_by`: an unreadable revocation is never ignored (STO-9).
     ///
     /// # Errors
     /// The engine's own, and [`Error::Corrupt`].
-    pub async fn denied(&self, now: Timestamp, forget_by: Timestamp) -> Result<Denied, Error> {
+    pub async fn deny_list(&self, now: Timestamp, forget_by: Timestamp) -> Result<DenyListRows, Error> {
         self.view(move |reads| read_all(reads, now, forget_by)).await
     }
 
-    /// What a start reads before it listens, for an engine to try first whether that can be read at all.
+    /// Reads what the server needs before it listens. An engine runs this while opening, to find out whether the
+    /// database can be read at all.
     ///
     /// # Errors
     /// The engine's own.
-    pub fn first_look(reads: &dyn Reads) -> Result<(), Error> {
+    pub fn startup_reads(reads: &dyn Reads) -> Result<(), Error> {
         INSTANCE.get(reads, &())?;
         read_all(reads, Timestamp::default(), Timestamp::default()).map(drop)
     }
 
-    /// Removes the rows of entries that are over, unless they were written anew since.
+    /// Removes the rows of expired entries, unless they were written again since.
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn forget(&self, over: Over) -> Result<(), Error> {
-        self.forget_rows(&REVOKED_USERS, &over.users, |row| row.until).await?;
-        self.forget_rows(&REVOKED_SESSIONS, &over.sessions, |until| until).await?;
-        self.forget_rows(&REVOKED_TOKENS, &over.tokens, |until| until).await?;
-        let not_before: Vec<_> = over.not_before.map(|until| ((), until)).into_iter().collect();
+    pub async fn forget(&self, expired: ExpiredEntries) -> Result<(), Error> {
+        self.forget_rows(&REVOKED_USERS, &expired.users, |row| row.until).await?;
+        self.forget_rows(&REVOKED_SESSIONS, &expired.sessions, |until| until).await?;
+        self.forget_rows(&REVOKED_TOKENS, &expired.tokens, |until| until).await?;
+        let not_before: Vec<_> = expired.not_before.map(|until| ((), until)).into_iter().collect();
         self.forget_rows(&NOT_BEFORE, &not_before, |row| row.until).await
     }
 
     async fn forget_rows<K: Key + Copy + Send + 'static, R: Record>(
         &self,
         table: &'static Table<K, R>,
-        over: &[(K, Timestamp)],
+        expired: &[(K, Timestamp)],
         until: fn(R) -> Timestamp,
     ) -> Result<(), Error> {
-        for step in over.chunks(STEP).map(<[_]>::to_vec) {
+        for step in expired.chunks(MAX_DELETED_ROWS).map(<[_]>::to_vec) {
             self.revoke(move |t| {
-                for (key, over) in &step {
-                    let is_over = match table.get(t.reads(), key) {
-                        // Since memory dropped the entry, another revocation may have written it anew.
-                        Ok(kept) => kept.is_some_and(|row| until(row) <= *over),
+                for (key, expired) in &step {
+                    let is_expired = match table.get(t.reads(), key) {
+                        // Another revocation may have written the row again since the entry was dropped in memory.
+                        Ok(kept) => kept.is_some_and(|row| until(row) <= *expired),
                         Err(Error::Corrupt(_)) => true,
                         Err(error) => return Err(error),
                     };
-                    if is_over {
+                    if is_expired {
                         table.delete(t.tx, key);
                     }
                 }
@@ -99,9 +100,9 @@ impl Store {
 }
 
 /// Reads all rows of the deny list.
-fn read_all(reads: &dyn Reads, now: Timestamp, forget_by: Timestamp) -> Result<Denied, Error> {
-    let mut all = Denied::default();
-    // Whose revocation it is cannot be told from a key that is not one: then it may be anybody's.
+fn read_all(reads: &dyn Reads, now: Timestamp, forget_by: Timestamp) -> Result<DenyListRows, Error> {
+    let mut all = DenyListRows::default();
+    // When a key cannot be read, the revocation may concern any user: then all tokens are void.
     let mut is_anybodys = false;
     let mut damaged_users = Vec::new();
     REVOKED_USERS.scan_with_damage(reads, &[], |id, row| match (id, row) {
@@ -118,7 +119,7 @@ fn read_all(reads: &dyn Reads, now: Timestamp, forget_by: Timestamp) -> Result<D
         None => is_anybodys = true,
     })?;
     for id in damaged_users {
-        // The user's record has the version that is good now. Without one, none is.
+        // The user's record has the valid token version. If there is no record, no version is valid.
         let least_version = USERS.get(reads, &id).ok().flatten().map_or(u32::MAX, |user| user.token_version);
         all.users.push((id, least_version, forget_by));
     }

@@ -1,50 +1,50 @@
-//! What the store tells the rest of the program once it is durable.
+//! What the store reports to the rest of the program once a transaction is durable.
 
 use crate::domain::{Event, SessionId, Timestamp, TokenId, UserId};
 
-/// Something that became durable and that memory must know. Each says all that follows from it, and more of
-/// the same kind only adds to that: they mean the same in whatever order they are told.
+/// A durable change that state in memory must follow. Each event is complete in itself, and events of one kind
+/// only add to each other, so they may arrive in any order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommitEvent {
     /// A user is new, changed or deleted: copies of their record are out of date.
     UserChanged(UserId),
     /// Access tokens of this user below a token version are void.
     TokensVoided {
-        /// Whose.
+        /// The user.
         user: UserId,
-        /// The least version that is good.
+        /// The lowest version that is valid.
         least_version: u32,
-        /// Until when to remember it: by then the last of them has expired.
+        /// When this may be forgotten: by then the last of those tokens has expired.
         until: Timestamp,
     },
-    /// A session ended: its access tokens are void, to be remembered until the last has expired.
+    /// A session ended, which voids its access tokens; at this moment the last of them has expired.
     SessionRevoked(SessionId, Timestamp),
-    /// An access token was revoked, to be remembered until it has expired.
+    /// An access token was revoked; at this moment it has expired.
     TokenRevoked(TokenId, Timestamp),
     /// Every access token issued before a moment is void.
     AllVoidedBefore {
         /// The moment.
         moment: Timestamp,
-        /// Until when to remember it: by then the last of them has expired.
+        /// When this may be forgotten: by then the last of those tokens has expired.
         until: Timestamp,
     },
     /// A refresh token of this session was replaced.
     Rotated {
         /// The session.
         session: SessionId,
-        /// The generation of the token.
+        /// The generation of the replaced token.
         replaced: u32,
-        /// When, as the session's row says.
+        /// When it was replaced, as the session's row has it.
         at: Timestamp,
     },
 }
 
-/// Who is told of each [`CommitEvent`] before its verb is answered: it must be quick and must not wait. Events
-/// of different verbs may come in any order.
+/// Receives each [`CommitEvent`] before the caller of its transaction is answered. It must be quick and must not
+/// block. Events of different transactions may arrive in any order.
 pub trait Observer: Send + Sync {
-    /// `event` is durable; its verb has not been answered yet.
+    /// `event` is durable; its caller has not been answered yet.
     fn committed(&self, event: CommitEvent);
 
-    /// `event` was recorded by a verb that is durable; it has not been answered yet.
+    /// A durable transaction recorded `event` for the log; its caller has not been answered yet.
     fn recorded(&self, _event: &Event) {}
 }

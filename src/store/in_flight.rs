@@ -1,13 +1,13 @@
-//! Which rotations are under way or were a moment ago, so that a refresh that lost a race is told from
-//! one that came late (ADR 4).
+//! The rotations that are in flight or committed a moment ago. They tell a refresh that lost a race from one that
+//! came late and is reuse (ADR 4).
 //!
-//! A refresh token that was current when its request arrived is not a stolen one, however long the
-//! winner's commit took. No window of time can say that, because a commit may take a second on a busy
-//! disk. So the commits say it: a token that is no longer current lost a race if the rotation that
-//! replaced it was not yet durable when the token arrived.
+//! A refresh token that was current when its request arrived is not stolen, however long the winner's commit
+//! took. A fixed time window cannot decide that, because a commit may take a second on a busy disk. The commits
+//! decide it: a token that is no longer current has lost a race if the rotation that replaced it was not yet
+//! durable when the token arrived.
 //!
-//! A verb never looks in here (I4). Before it is submitted, [`InFlightRotations::race`] says what is known,
-//! and the verb is given that; once it is durable, [`InFlightRotations::committed`] notes what it did.
+//! A transaction never reads this state (I4). The caller asks [`InFlightRotations::race`] before it submits the
+//! transaction and passes the answer in; [`InFlightRotations::committed`] records the rotation once it is durable.
 
 use crate::domain::{Session, SessionId, Timestamp};
 use parking_lot::Mutex;
@@ -17,42 +17,42 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many rotations of a session are remembered: more than `limits.refresh_per_minute` lets it do at
-/// once by default, and few enough to stay small however high that is set.
+/// How many rotations of a session are kept: more than `limits.refresh_per_minute` allows at once by default, and
+/// bounded however high that is set.
 const MAX_COMMITS: usize = 32;
 
-/// For how long: no window is longer, and a winner may have taken as long again.
-const MEMORY: Duration = Session::MEMORY.saturating_mul(2);
+/// How long rotations are kept. No window is longer than half of it; the winner's commit may take the other half.
+const RETENTION: Duration = Session::ROTATION_RETENTION.saturating_mul(2);
 
-/// The generation of a rotation that replaces a whole session, whatever generation that is in.
-const ANY: u32 = u32::MAX;
+/// Stands for every generation: that of a rotation that replaces a whole session.
+const ANY_GENERATION: u32 = u32::MAX;
 
-/// The rotations under way and the latest ones that were durable, by session. Locked for a few instructions,
+/// The rotations in flight and the latest durable ones, by session. The lock is held for a few instructions and
 /// never across an await.
 #[derive(Debug, Default)]
 pub struct InFlightRotations(Mutex<HashMap<SessionId, Rotations>>);
 
 #[derive(Debug, Default)]
 struct Rotations {
-    /// Those under way: the generation each replaces, and since when.
-    under_way: Vec<(u32, Instant)>,
-    /// Those that are durable, in the order of their commits.
+    /// Rotations in flight: the generation each replaces, and when it began.
+    in_flight: Vec<(u32, Instant)>,
+    /// Durable rotations, in the order of their commits.
     done: VecDeque<Commit>,
 }
 
-/// A rotation that is durable.
+/// A durable rotation.
 #[derive(Debug, Clone, Copy)]
 struct Commit {
     /// The generation it replaced.
     replaced: u32,
-    /// When the session's row says it was.
+    /// When it happened, as the session's row has it.
     at: Timestamp,
     durable: Instant,
     /// How long it took to become durable.
     took: Duration,
 }
 
-/// A rotation under way; dropping it says that it is not any more.
+/// A guard for a rotation in flight; dropping it ends that.
 #[derive(Debug)]
 pub struct Rotation {
     rotations: Arc<InFlightRotations>,
@@ -61,29 +61,29 @@ pub struct Rotation {
     since: Instant,
 }
 
-/// What is known of the rotation that replaced a presented generation.
+/// What is known of the rotation that replaced the generation of a presented token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Race {
-    /// It was not durable yet when the token arrived: the token lost a race.
+    /// The rotation was not durable yet when the token arrived: the token lost a race.
     pub is_lost: bool,
-    /// How long ago it was, if that is remembered.
+    /// How long ago the rotation was, if that is still known.
     pub replaced: Option<Replaced>,
 }
 
 /// How long ago a generation was replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replaced {
-    /// Since the rotation was durable, by the clock that nobody sets.
+    /// How long the rotation has been durable, by the monotonic clock.
     ago: Duration,
-    /// When it was, as its row says.
+    /// When it happened, as the session's row has it.
     at: Timestamp,
     /// How long its commit took.
     took: Duration,
 }
 
 impl Replaced {
-    /// Whether that is less than `window` ago, by both clocks: the monotonic one stands still while a
-    /// machine is suspended.
+    /// Whether that is less than `window` ago by both clocks. The monotonic one alone is not enough: it stands
+    /// still while the machine is suspended.
     #[must_use]
     pub fn is_within(&self, window: Duration, now: Timestamp) -> bool {
         self.ago < window && now.since(self.at) < window + self.took
@@ -91,24 +91,25 @@ impl Replaced {
 }
 
 impl InFlightRotations {
-    /// A token that is current is about to be rotated.
+    /// Marks the rotation of a current token as in flight.
     pub fn begin(self: &Arc<Self>, session: SessionId, generation: u32) -> Rotation {
         let since = Instant::now();
-        self.0.lock().entry(session).or_default().under_way.push((generation, since));
+        self.0.lock().entry(session).or_default().in_flight.push((generation, since));
         Rotation { rotations: Arc::clone(self), session, generation, since }
     }
 
-    /// A session is about to be replaced by another one.
+    /// Marks the replacement of a whole session as in flight.
     pub fn begin_replacing(self: &Arc<Self>, session: SessionId) -> Rotation {
-        self.begin(session, ANY)
+        self.begin(session, ANY_GENERATION)
     }
 
-    /// A generation was replaced, and that is durable. Commits may be told in any order.
+    /// Records that a generation was replaced and that this is durable. Commits may be reported in any order.
     pub fn committed(&self, session: SessionId, replaced: u32, at: Timestamp) {
         let durable = Instant::now();
         let mut sessions = self.0.lock();
         let rotations = sessions.entry(session).or_default();
-        let since = rotations.under_way.iter().filter(|(generation, _)| is_of(*generation, replaced)).map(|(_, since)| *since).min();
+        let since =
+            rotations.in_flight.iter().filter(|(generation, _)| matches_generation(*generation, replaced)).map(|(_, since)| *since).min();
         let took = since.map_or(Duration::ZERO, |since| durable - since);
         if rotations.done.len() == MAX_COMMITS {
             rotations.done.pop_front();
@@ -116,22 +117,22 @@ impl InFlightRotations {
         rotations.done.push_back(Commit { replaced, at, durable, took });
     }
 
-    /// What is known of the rotation that replaced this generation, for a token that arrived then. To be
-    /// asked after the session's row was read: a rotation whose row was seen is under way or done by now.
+    /// What is known of the rotation that replaced this generation, for a token that arrived at `arrived`. Ask this
+    /// after reading the session's row: a rotation whose row was read is in flight or durable by then.
     pub fn race(&self, session: SessionId, generation: u32, arrived: Instant) -> Race {
         let sessions = self.0.lock();
         let Some(rotations) = sessions.get(&session) else { return Race::default() };
         let commit = rotations.done.iter().rfind(|commit| commit.replaced == generation);
-        let is_under_way = rotations.under_way.iter().any(|(replaces, _)| is_of(*replaces, generation));
+        let is_in_flight = rotations.in_flight.iter().any(|(replaces, _)| matches_generation(*replaces, generation));
         Race {
-            is_lost: is_under_way || commit.is_some_and(|commit| commit.durable >= arrived),
+            is_lost: is_in_flight || commit.is_some_and(|commit| commit.durable >= arrived),
             replaced: commit.map(|commit| Replaced { ago: commit.durable.elapsed(), at: commit.at, took: commit.took }),
         }
     }
 
-    /// Forgets rotations of sessions that have not been refreshed for a while.
+    /// Forgets the rotations of sessions that have not been refreshed within the last minute.
     pub fn forget_old(&self) {
-        self.forget_before(Instant::now().checked_sub(MEMORY));
+        self.forget_before(Instant::now().checked_sub(RETENTION));
     }
 
     fn forget_before(&self, moment: Option<Instant>) {
@@ -149,14 +150,14 @@ impl InFlightRotations {
     }
 }
 
-/// Whether a rotation that replaces `under_way` replaces `generation`.
-const fn is_of(under_way: u32, generation: u32) -> bool {
-    under_way == generation || under_way == ANY
+/// Whether a rotation in flight that replaces `in_flight` replaces `generation`.
+const fn matches_generation(in_flight: u32, generation: u32) -> bool {
+    in_flight == generation || in_flight == ANY_GENERATION
 }
 
 impl Rotations {
     fn is_idle(&self) -> bool {
-        self.under_way.is_empty() && self.done.is_empty()
+        self.in_flight.is_empty() && self.done.is_empty()
     }
 }
 
@@ -164,8 +165,8 @@ impl Drop for Rotation {
     fn drop(&mut self) {
         let mut sessions = self.rotations.0.lock();
         let Some(rotations) = sessions.get_mut(&self.session) else { return };
-        if let Some(at) = rotations.under_way.iter().position(|under_way| *under_way == (self.generation, self.since)) {
-            rotations.under_way.swap_remove(at);
+        if let Some(at) = rotations.in_flight.iter().position(|in_flight| *in_flight == (self.generation, self.since)) {
+            rotations.in_flight.swap_remove(at);
         }
         if rotations.is_idle() {
             sessions.remove(&self.session);

@@ -1,11 +1,11 @@
-//! Verbs on invitations.
+//! Operations on invitations.
 
 use super::{Error, Store, schema::INVITES, sessions::Ended, users::is_in_force};
 use crate::domain::{Event, Invite, InviteId, RolePolicy, Timestamp};
 use std::ops::ControlFlow;
 
 impl Store {
-    /// Keeps a new invitation.
+    /// Stores a new invitation.
     ///
     /// # Errors
     /// The engine's own.
@@ -17,7 +17,7 @@ impl Store {
         .await
     }
 
-    /// The invitations that can still be used, by those whose makers may still give what they give.
+    /// The invitations that have not expired and whose makers may still grant their roles.
     ///
     /// # Errors
     /// The engine's own, and [`Error::Corrupt`].
@@ -50,7 +50,7 @@ impl Store {
         self.view(move |reads| INVITES.get(reads, &id)).await
     }
 
-    /// Withdraws an invitation: on a full disk too, for it takes something away (STO-5).
+    /// Withdraws an invitation. That is a revocation, so it also works when the disk is nearly full (STO-5).
     ///
     /// # Errors
     /// The engine's own.

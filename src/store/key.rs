@@ -1,4 +1,4 @@
-//! Keys: fixed-width big-endian parts, at most one variable part, last; byte order is [`Ord`].
+//! Keys: fixed-width big-endian parts, then at most one of variable length. Their byte order is their [`Ord`].
 
 use crate::domain::{Email, InviteId, SessionId, Timestamp, TokenId, UserId};
 
@@ -6,7 +6,7 @@ use crate::domain::{Email, InviteId, SessionId, Timestamp, TokenId, UserId};
 pub trait Key: Sized {
     /// Appends the key's bytes.
     fn write(&self, out: &mut Vec<u8>);
-    /// Reads a whole key back; `None` when the bytes are no such key.
+    /// Reads a key from all of `bytes`; `None` when they are not such a key.
     fn read(bytes: &[u8]) -> Option<Self>;
 }
 

@@ -1,4 +1,4 @@
-//! Bringing a database that an earlier release wrote up to this one's schema.
+//! Migrating a database that an earlier release wrote to this release's schema.
 
 use super::{
     Error, Store, rows,
@@ -6,15 +6,15 @@ use super::{
 };
 use crate::domain::Timestamp;
 
-/// The row in which releases of schema 1 counted how far the database had come. The engine does now.
-const PROGRESS: &[u8] = b"b";
+/// The row in which releases with schema 1 kept the rollback marker. The engine keeps it now.
+const OLD_MARKER: &[u8] = b"b";
 
 impl Store {
-    /// Brings the database up to this release's schema. May be cut short at any point and is then done again.
-    /// On a disk that is nearly full too: it must start (STO-5).
+    /// Migrates the database to this release's schema. If it is interrupted, the next start does it again. It
+    /// runs even when the disk is nearly full, because the server must start (STO-5).
     ///
-    /// Schema 1 did not say which users' tokens were void, so every access token issued before `now` is,
-    /// and clients refresh once.
+    /// Schema 1 did not store which users' tokens were void, so every access token issued before `now` becomes
+    /// void and every client refreshes once.
     ///
     /// # Errors
     /// The engine's own.
@@ -26,7 +26,7 @@ impl Store {
         self.revoke(move |t| {
             let found = INSTANCE.get(t.reads(), &())?.ok_or(Error::NotOurs)?;
             rows::void_all_before(t, now, until)?;
-            t.tx.delete(PROGRESS.to_vec());
+            t.tx.delete(OLD_MARKER.to_vec());
             INSTANCE.put(t.tx, &(), &Instance { schema: schema::VERSION, ..found })
         })
         .await

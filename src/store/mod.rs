@@ -1,9 +1,9 @@
-//! What Doorward remembers, as domain verbs: each one atomic transition, durable when it returns (I7).
+//! What Doorward remembers. Each operation of [`Store`] is one atomic transaction, durable when it returns (I7).
 //!
-//! Callers see [`Store`]; beneath it lies [`engine::Engine`], the only thing that touches a disk.
-//! A verb is a closure over a [`transaction::Transaction`]; the engine runs it, makes it durable, and only
-//! then is memory told ([`Observer`]) and the caller answered. Reads outside verbs are views: closures too,
-//! so an engine on a network can fetch what they want and run them again.
+//! Beneath [`Store`] lies [`engine::Engine`], the only thing that touches a disk. An operation that writes is a
+//! closure over a [`transaction::Transaction`]: the engine runs it and makes it durable; only then are the
+//! observers told ([`Observer`]) and the caller answered. One that only reads is a closure over [`engine::Reads`].
+//! An engine may run either more than once: one on a network first finds out which rows to fetch.
 
 mod check;
 mod denied;
@@ -14,7 +14,6 @@ mod in_flight;
 mod invites;
 mod key;
 mod migrate;
-mod recent;
 mod record;
 mod rollback;
 mod rotation;
@@ -25,40 +24,41 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod user_cache;
 mod users;
 
 pub use check::Report;
-pub use denied::{Denied, Over};
+pub use denied::{DenyListRows, ExpiredEntries};
 pub use error::Error;
 pub use event::{CommitEvent, Observer};
 pub use rotation::{Rotate, Rotated};
 pub use rows::Deny;
-pub use sessions::{Ended, PasswordChange, SignIn, SignedIn};
+pub use sessions::{Ended, LoggedIn, Login, PasswordChange};
 pub use users::{Authorize, ChangeRequest, Created, NewAccount, RegistrationProof, UserChange};
 
 use crate::domain::{Event, Timestamp};
 use engine::{Engine, Priority, Reads};
 use in_flight::InFlightRotations;
-use recent::Recent;
 use schema::{INSTANCE, Instance};
 use std::sync::Arc;
 use transaction::{Hints, Transaction, transact};
+use user_cache::UserCache;
 
 /// The store. Cheap to share behind an `Arc`.
 pub struct Store {
     engine: Box<dyn Engine>,
     observers: Arc<Observers>,
     rotations: Arc<InFlightRotations>,
-    recent: Arc<Recent>,
+    user_cache: Arc<UserCache>,
     /// The schema the database was found with.
     schema: u32,
 }
 
-/// Tells the store's own memory of each event, then everybody else's.
+/// Passes each event to the store's own caches, then to the other observers.
 #[derive(Default)]
 struct Observers {
     rotations: Arc<InFlightRotations>,
-    recent: Arc<Recent>,
+    user_cache: Arc<UserCache>,
     others: Vec<Arc<dyn Observer>>,
 }
 
@@ -67,7 +67,7 @@ impl Observer for Observers {
         if let CommitEvent::Rotated { session, replaced, at } = event {
             self.rotations.committed(session, replaced, at);
         }
-        self.recent.committed(event);
+        self.user_cache.committed(event);
         self.others.iter().for_each(|observer| observer.committed(event));
     }
 
@@ -90,9 +90,9 @@ impl Store {
         if found.id != instance {
             return Err(Error::NotOurs);
         }
-        let (rotations, recent) = (Arc::new(InFlightRotations::default()), Arc::new(Recent::default()));
-        let observers = Arc::new(Observers { rotations: Arc::clone(&rotations), recent: Arc::clone(&recent), others });
-        Ok(Self { engine, observers, rotations, recent, schema: found.schema })
+        let (rotations, user_cache) = (Arc::new(InFlightRotations::default()), Arc::new(UserCache::default()));
+        let observers = Arc::new(Observers { rotations: Arc::clone(&rotations), user_cache: Arc::clone(&user_cache), others });
+        Ok(Self { engine, observers, rotations, user_cache, schema: found.schema })
     }
 
     /// Marks an empty engine as the database of `instance`; leaves one that already is alone.
@@ -114,49 +114,48 @@ impl Store {
         self.engine.is_writable()
     }
 
-    /// Forgets what is no longer of use of the rotations that were made.
+    /// Forgets rotations that are too old to decide a race.
     pub fn forget_old_rotations(&self) {
         self.rotations.forget_old();
     }
 
-    /// Reads something that is committed. An engine may run `look` more than once.
-    fn view<T: Send>(&self, look: impl FnMut(&dyn Reads) -> Result<T, Error> + Send) -> impl Future<Output = Result<T, Error>> + Send {
-        view(&*self.engine, look)
+    /// Reads committed rows. An engine may run `read` more than once.
+    fn view<T: Send>(&self, read: impl FnMut(&dyn Reads) -> Result<T, Error> + Send) -> impl Future<Output = Result<T, Error>> + Send {
+        view(&*self.engine, read)
     }
 
-    /// Runs a verb and waits until it is durable.
+    /// Runs a transaction and waits until it is durable.
     fn transact<T: Send + 'static>(
         &self,
-        verb: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
+        body: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
     ) -> impl Future<Output = Result<T, Error>> {
-        self.run(Priority::Normal, Vec::new, verb)
+        self.run(Priority::Normal, Vec::new, body)
     }
 
-    /// The same for a verb that takes something away from somebody: the last to be refused when the
-    /// disk runs full (STO-5).
+    /// Runs a transaction that revokes or removes something: it is refused last when the disk runs full (STO-5).
     fn revoke<T: Send + 'static>(
         &self,
-        verb: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
+        body: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
     ) -> impl Future<Output = Result<T, Error>> {
-        self.run(Priority::Revocation, Vec::new, verb)
+        self.run(Priority::Revocation, Vec::new, body)
     }
 
     fn run<T: Send + 'static>(
         &self,
         priority: Priority,
         hints: impl Fn() -> Hints + Send + 'static,
-        verb: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
+        body: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
     ) -> impl Future<Output = Result<T, Error>> {
-        transact(&*self.engine, self.observers.clone(), priority, hints, verb)
+        transact(&*self.engine, self.observers.clone(), priority, hints, body)
     }
 }
 
-/// Reads something that is committed.
-async fn view<T: Send>(engine: &dyn Engine, mut look: impl FnMut(&dyn Reads) -> Result<T, Error> + Send) -> Result<T, Error> {
+/// Reads committed rows.
+async fn view<T: Send>(engine: &dyn Engine, mut read: impl FnMut(&dyn Reads) -> Result<T, Error> + Send) -> Result<T, Error> {
     let mut found = None;
     engine
         .view(&mut |reads| {
-            found = Some(look(reads)?);
+            found = Some(read(reads)?);
             Ok(())
         })
         .await?;

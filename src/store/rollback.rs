@@ -1,4 +1,4 @@
-//! What follows when the engine finds that the database is older than it was last seen (STO-14).
+//! What to do when the engine finds that the database was rolled back to an older state (STO-14).
 
 use super::{Error, Store, rows, rows::Deny, schema::USERS};
 use crate::domain::Timestamp;
@@ -11,11 +11,11 @@ impl Store {
         self.engine.was_rolled_back()
     }
 
-    /// Ends every session, voids every access token and whatever anybody handed out: what was revoked in the
-    /// part that is lost is unknown. May be cut short at any point and is then done again.
+    /// Ends every session and voids every access token, invitation and device token, because revocations in the
+    /// lost part are unknown. If it is interrupted, the next start does it again.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the database has forgotten every user as well, and the engine's own.
+    /// [`Error::Corrupt`] when the database has lost all its users too, and the engine's own.
     pub async fn revoke_all(&self, now: Timestamp, until: Timestamp) -> Result<(), Error> {
         let users = self
             .view(|reads| {
@@ -27,11 +27,12 @@ impl Store {
                 Ok(users)
             })
             .await?;
-        // Damage near its beginning makes sled forget all the rest: never an empty server (STO-8).
+        // Damage near the file's beginning makes sled drop everything after it. Never start an empty server (STO-8).
         if users.is_empty() {
             return Err(Error::Corrupt("it is older than when it was last seen and has no users".into()));
         }
-        // A token of the part that is lost may have a version that is given out again: it was issued before.
+        // A token issued in the lost part may carry a token version that is now given out again, so void all
+        // tokens by their time of issue.
         let deny = Deny { until, not_before: Some(now) };
         for user in users {
             self.revoke(move |t| rows::end_everything(t, user, deny)).await?;

@@ -1,4 +1,4 @@
-//! The rotation of refresh tokens: exactly one winner, and what becomes of the others.
+//! The rotation of refresh tokens: exactly one request wins; this decides what the others get.
 
 use super::{
     CommitEvent, Error, Store, Transaction,
@@ -14,96 +14,97 @@ use std::{
 };
 use subtle::ConstantTimeEq;
 
-/// How often one refresh may be repeated within its grace (REF-4).
+/// How often one refresh may be repeated within the grace window (REF-4).
 const MAX_REPLAYS: u8 = 3;
 
-/// A genuine refresh token, presented to be rotated.
+/// A refresh token with a valid tag, presented to be rotated.
 #[derive(Debug, Clone)]
 pub struct Rotate {
-    /// Its session.
+    /// The token's session.
     pub session: SessionId,
-    /// Whose that is.
+    /// The session's user.
     pub user: UserId,
-    /// Its generation.
+    /// The token's generation.
     pub generation: u32,
-    /// When its request arrived.
+    /// When the request arrived.
     pub arrived: Instant,
-    /// Whether it was the current one when its session was read, after that.
+    /// Whether the token was the current one when the session was read, after the request arrived.
     pub was_current: bool,
-    /// How it came.
+    /// How the token was sent.
     pub transport: Transport,
-    /// When the child expires, if there is one.
+    /// When the child expires, if one is issued.
     pub child_expires_at: Timestamp,
     /// Keyed hash of the child.
     pub child_hash: [u8; 32],
-    /// Which key that hash is under.
+    /// The id of the key of that hash.
     pub hash_key: String,
-    /// Where it came from.
+    /// Where the request came from.
     pub client: Client,
     /// The present moment.
     pub now: Timestamp,
-    /// For how long after its replacement a token is a lost race and no theft.
+    /// How long after its replacement a token counts as having lost a race and not as reuse.
     pub conflict_window: Duration,
-    /// For how long the predecessor gets the same child again.
+    /// How long the predecessor is given the same child again.
     pub grace: Duration,
-    /// Keyed hash of the request's `Idempotency-Key`: the predecessor that comes with the one it was
-    /// replaced with gets the same child again.
+    /// Keyed hash of the request's `Idempotency-Key`. A predecessor that comes with the same key as the refresh
+    /// that replaced it is given the same child again.
     pub retry_key: Option<[u8; 32]>,
-    /// What reuse costs.
+    /// What reuse revokes.
     pub on_reuse: OnReuse,
-    /// How what is revoked is remembered.
+    /// How what is revoked enters the deny list.
     pub deny: Deny,
 }
 
 impl Rotate {
-    /// An event that a token of this session caused. Who presented it is not known: it may be stolen.
+    /// An event that this token caused. Its actor is unknown, because the token may be stolen.
     fn event(&self, kind: Kind, user: UserId) -> Event {
         Event::new(kind, By::Anyone).target(user).session(self.session).from(self.client.ip.into())
     }
 }
 
-/// What became of a [`Rotate`].
+/// The outcome of [`Store::rotate`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rotated {
-    /// It was the current one: the child is.
+    /// The token was the current one; now its child is.
     Rotated(Session, User),
-    /// It was the predecessor, repeated by who had sent it: the current one is to be given again.
+    /// The token was the predecessor of the current one, sent again by the same client, which is given the current
+    /// one again.
     Replayed(Session, User),
-    /// It lost a race against another refresh; nothing happened.
+    /// The token lost a race against another refresh; nothing happened.
     Conflict,
-    /// It had been replaced before: what it could reach was revoked (REF-1).
+    /// The token had been replaced before: its session, or everything of its user, was revoked (REF-1).
     Reused,
-    /// It is of a later generation than the database: the database was rolled back. The session ended (REF-15).
+    /// The token's generation is later than the session's: the database was rolled back. The session ended (REF-15).
     Ahead,
-    /// The session was over.
+    /// The session has expired.
     Expired,
-    /// There is no such session any more.
+    /// The session does not exist any more.
     Revoked,
-    /// The session's tokens travel the other way (REF-12); nothing happened.
+    /// The session uses the other transport (REF-12); nothing happened.
     OtherTransport,
 }
 
 impl Store {
-    /// Rotates a refresh token; of all that present it, exactly one gets a child (REF-3).
+    /// Rotates a refresh token. Of all requests that present it, exactly one gets a child (REF-3).
     ///
     /// # Errors
     /// The engine's own.
     pub fn rotate(&self, rotate: Rotate) -> impl Future<Output = Result<Rotated, Error>> {
         let race = self.rotations.race(rotate.session, rotate.generation, rotate.arrived);
         let rotation = rotate.was_current.then(|| self.rotations.begin(rotate.session, rotate.generation));
-        // A token that was replaced already can only end in a revocation, which is refused last.
+        // Presenting a replaced token can only lead to a revocation, which is refused last.
         let priority = if rotate.was_current { Priority::Normal } else { Priority::Revocation };
         let (session, user) = (rotate.session, rotate.user);
         let hints = move || vec![SESSIONS.key(&session), USERS.key(&user)];
         self.run(priority, hints, move |t: &mut Transaction<'_>| {
-            // Under way until this closure is dropped, which is after memory was told of its commit.
+            // The closure owns the guard: the rotation counts as in flight until the observers know of its commit.
             let _ = &rotation;
             decide_rotation(t, &rotate, race)
         })
     }
 
-    /// Whether a token of a session that is gone has lost a race: another session was put in the place of its
-    /// own while it was on its way, or less than `window` ago.
+    /// Whether a token whose session is gone has lost a race: a password change replaced the session while the
+    /// token was on its way, or less than `window` ago.
     #[must_use]
     pub fn was_just_replaced(&self, session: SessionId, generation: u32, arrived: Instant, window: Duration, now: Timestamp) -> bool {
         let race = self.rotations.race(session, generation, arrived);
@@ -120,7 +121,7 @@ fn decide_rotation(t: &mut Transaction<'_>, rotate: &Rotate, race: Race) -> Resu
         return Ok(Rotated::Revoked);
     };
     if rotate.now >= session.expires_at {
-        // The sweep removes it, by a clock that is not wrong for a moment.
+        // Not removed here: the sweep does that, by a clock that does not follow short steps of the wall clock.
         return Ok(Rotated::Expired);
     }
     match rotate.generation.cmp(&session.generation) {
@@ -138,7 +139,7 @@ fn decide_rotation(t: &mut Transaction<'_>, rotate: &Rotate, race: Race) -> Resu
     }
 }
 
-/// What becomes of a token that was replaced: its refresh sent again, a lost race, or reuse.
+/// Decides what a replaced token is: the last refresh sent again, a lost race, or reuse.
 fn decide_replaced(t: &mut Transaction<'_>, mut session: Session, user: User, rotate: &Rotate, race: Race) -> Result<Rotated, Error> {
     // Measured from the moment the winning rotation became durable, by the monotonic clock. After a restart
     // that moment is unknown: fall back to the wall-clock times in the row.
@@ -151,7 +152,7 @@ fn decide_replaced(t: &mut Transaction<'_>, mut session: Session, user: User, ro
         return Ok(Rotated::Replayed(session, user));
     }
     if is_unused_childs_parent && within(rotate.grace) && session.replays <= MAX_REPLAYS {
-        // Repeated too often it is no theft either.
+        // Repeated too often: refused, but not taken for reuse.
         if session.replays == MAX_REPLAYS {
             return Ok(Rotated::Conflict);
         }
@@ -170,7 +171,7 @@ fn decide_replaced(t: &mut Transaction<'_>, mut session: Session, user: User, ro
     Ok(Rotated::Reused)
 }
 
-/// Whether this is the refresh that made the current token, sent again.
+/// Whether this is the refresh that issued the current token, sent again.
 fn is_retry(rotate: &Rotate, session: &Session) -> bool {
     match (&rotate.retry_key, &session.retry_key) {
         (Some(sent), Some(kept)) => sent.ct_eq(kept).into(),

@@ -1,5 +1,4 @@
-//! Rows that are written together, by whichever verb: a user or a session with its indexes, and the end of
-//! either with what that revokes.
+//! Writes that several operations share: a user or a session with its indexes, and what ending one revokes.
 
 use super::{
     CommitEvent, Error, Transaction,
@@ -11,17 +10,17 @@ use super::{
 };
 use crate::domain::{Session, SessionId, Timestamp, TokenId, User, UserId};
 
-/// How what a verb revokes is remembered.
+/// How an operation enters what it revokes in the deny list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deny {
-    /// Until when: by then the last access token it could match has expired.
+    /// When the entry may be dropped: by then every access token it could match has expired.
     pub until: Timestamp,
-    /// Set when the deny list is full. Instead of one more entry, every access token issued before this
-    /// moment is void: what has no room is refused, not forgotten (REV-6).
+    /// Set when the deny list is full. Then no entry is added; instead every access token issued before this
+    /// moment is void, so that no revocation is lost for want of room (REV-6).
     pub not_before: Option<Timestamp>,
 }
 
-/// Writes a user and what is derived from it.
+/// Writes a user and the index of active admins.
 pub fn put_user(t: &mut Transaction<'_>, user: &User) -> Result<(), Error> {
     USERS.put(t.tx, &user.id, user)?;
     if user.is_active_admin() {
@@ -66,14 +65,14 @@ pub fn revoke_token(t: &mut Transaction<'_>, token: TokenId, deny: Deny) -> Resu
     Ok(())
 }
 
-/// Voids every access token of a user below a token version, which the caller has given them.
+/// Voids every access token of a user that is below `least_version`, the version the caller gives the user.
 pub fn void_tokens(t: &mut Transaction<'_>, user: UserId, least_version: u32, deny: Deny) -> Result<(), Error> {
     if let Some(moment) = deny.not_before {
         return void_all_before(t, moment, deny.until);
     }
     let until = match REVOKED_USERS.get(t.reads(), &user) {
         Ok(kept) => kept.map_or(deny.until, |kept| kept.until.max(deny.until)),
-        // Damage must not keep anybody from revoking (STO-9).
+        // A damaged row must not prevent a revocation (STO-9).
         Err(Error::Corrupt(_)) => deny.until,
         Err(error) => return Err(error),
     };
@@ -82,7 +81,7 @@ pub fn void_tokens(t: &mut Transaction<'_>, user: UserId, least_version: u32, de
     Ok(())
 }
 
-/// Voids every access token that was issued before a moment, whoever's it is.
+/// Voids every access token of every user that was issued before a moment.
 pub fn void_all_before(t: &mut Transaction<'_>, moment: Timestamp, until: Timestamp) -> Result<(), Error> {
     let kept = match NOT_BEFORE.get(t.reads(), &()) {
         Ok(kept) => kept,
@@ -96,7 +95,7 @@ pub fn void_all_before(t: &mut Transaction<'_>, moment: Timestamp, until: Timest
     Ok(())
 }
 
-/// Ends everything a user has at once: sessions, access tokens, and what they handed out.
+/// Revokes everything of a user: sessions, access tokens, and the invitations and device tokens they made.
 pub fn end_everything(t: &mut Transaction<'_>, user: UserId, deny: Deny) -> Result<(), Error> {
     end_all_sessions(t, user)?;
     if let Some(mut user) = USERS.get(t.reads(), &user)? {
@@ -108,12 +107,12 @@ pub fn end_everything(t: &mut Transaction<'_>, user: UserId, deny: Deny) -> Resu
     Ok(())
 }
 
-/// Ends all sessions of a user. Their access tokens die by the user's token version, which the caller raises.
+/// Ends all sessions of a user. The caller raises the user's token version, which voids the access tokens.
 pub fn end_all_sessions(t: &mut Transaction<'_>, user: UserId) -> Result<(), Error> {
     for id in session_ids(t.reads(), user)? {
         match SESSIONS.get(t.reads(), &id) {
             Ok(Some(session)) => remove_session(t, &session),
-            // Damage must not keep anybody from revoking: the sweep finds the rest (STO-9).
+            // A damaged row must not prevent a revocation. The sweep removes its other index row (STO-9).
             Ok(None) | Err(Error::Corrupt(_)) => {
                 SESSIONS.delete(t.tx, &id);
                 SESSIONS_BY_USER.delete(t.tx, &(user, id));
@@ -124,14 +123,14 @@ pub fn end_all_sessions(t: &mut Transaction<'_>, user: UserId) -> Result<(), Err
     Ok(())
 }
 
-/// Removes a session's rows. That it was genuine stays provable by its tokens alone.
+/// Removes a session's rows. A token's tag still proves that this server issued it.
 pub fn remove_session(t: &mut Transaction<'_>, session: &Session) {
     SESSIONS.delete(t.tx, &session.id);
     SESSIONS_BY_USER.delete(t.tx, &(session.user, session.id));
     SESSIONS_BY_SWEEP.delete(t.tx, &(session.sweep_at, session.id));
 }
 
-/// The ids of a user's sessions. The key alone says them: a damaged value hides no session.
+/// The ids of a user's sessions, read from the keys alone: a damaged value hides no session.
 pub fn session_ids(reads: &dyn Reads, user: UserId) -> Result<Vec<SessionId>, Error> {
     let mut ids = Vec::new();
     SESSIONS_BY_USER.scan_with_damage(reads, user.as_bytes(), |key, _| ids.extend(key.map(|(_, id)| id)))?;

@@ -1,4 +1,4 @@
-//! Every table, its key and its record, on one page.
+//! Every table with its key and its record.
 //!
 //! | table | key | record |
 //! |---|---|---|
@@ -10,10 +10,10 @@
 //! | `sessions` | session id | the refresh-token family |
 //! | `sessions_by_user` | user id, session id | – |
 //! | `sessions_by_sweep` | time, session id | – |
-//! | `revoked_users` | user id | the least token version that is good, and until when to remember it |
-//! | `revoked_sessions` | session id | until when to remember that it ended |
-//! | `revoked_tokens` | token id (`jti`) | until when to remember that it was revoked |
-//! | `not_before` | – | tokens issued before this are void, and until when to remember that |
+//! | `revoked_users` | user id | the lowest token version that is valid, and until when to keep the row |
+//! | `revoked_sessions` | session id | until when to keep the row: the session was revoked |
+//! | `revoked_tokens` | token id (`jti`) | until when to keep the row: the token was revoked |
+//! | `not_before` | – | tokens issued before this are void, and until when to keep the row |
 //! | `invites` | invite id | the invitation |
 //!
 //! A stored struct is named for its version (`UserV1`) and never edited once released.
@@ -27,7 +27,7 @@ use crate::domain::{AuthMethod, Client, Email, Invite, InviteId, Role, Session, 
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The schema this release writes and the newest it reads. Before 2 no table said which users' tokens were void.
+/// The schema this release writes, and the newest it reads. Schema 1 had no table `revoked_users`.
 pub const VERSION: u32 = 2;
 
 pub const INSTANCE: Table<(), Instance> = Table::new(b'#', "instance");
@@ -55,27 +55,27 @@ pub struct Instance {
 /// Which access tokens of a user are void.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VoidTokens {
-    /// Those of a lower token version.
+    /// Tokens of a lower token version are void.
     pub least_version: u32,
-    /// Until when to remember it: by then the last of them has expired.
+    /// When the row may be dropped: by then the last of those tokens has expired.
     pub until: Timestamp,
 }
 
-/// Which access tokens of everybody are void.
+/// Which access tokens are void, whoever holds them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotBefore {
-    /// Those issued before this.
+    /// Tokens issued before this are void.
     pub moment: Timestamp,
-    /// Until when to remember it: by then the last of them has expired.
+    /// When the row may be dropped: by then the last of those tokens has expired.
     pub until: Timestamp,
 }
 
-/// The set-up link that is open, if any: there is at most one.
+/// The open set-up link. There is at most one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setup {
     /// Keyed hash of the link's token.
     pub token_hash: [u8; 32],
-    /// From when on it is void.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
@@ -161,7 +161,7 @@ record!(
         epoch: s.epoch,
         created_at: Timestamp::from_millis(s.created_at),
     }),
-    // Nobody had vouched for an address yet.
+    // Version 1 knew neither verified addresses nor epochs.
     1 UserV1 { id: [u8; 16], email: String, password_hash: String, role: String, disabled: bool, version: u32, created_at: u64 }
     |o| UserV2 {
         id: o.id,
@@ -248,7 +248,7 @@ record!(
         ip: o.ip,
         user_agent: o.user_agent,
         retry_key: None,
-        // Of old, a session began with a password.
+        // When version 1 was written, every session began with a password.
         auth_time: o.created_at,
         methods: vec![stored_method(AuthMethod::Password)],
     },
@@ -280,7 +280,7 @@ record!(
         created_at: Timestamp::from_millis(s.created_at),
         expires_at: Timestamp::from_millis(s.expires_at),
     }),
-    // Users were all in epoch 0.
+    // Version 1 knew no epochs: every user was in epoch 0.
     1 InviteV1 { id: [u8; 16], code_hash: [u8; 32], role: String, created_by: [u8; 16], created_at: u64, expires_at: u64 }
     |o| InviteV2 {
         id: o.id,
@@ -331,7 +331,7 @@ fn stored_role(name: String) -> Result<Role, Error> {
     Role::try_from(name).map_err(Error::corrupt)
 }
 
-/// IPv4 as the IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2).
+/// IPv4 is stored as the IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2).
 const fn stored_ip(ip: IpAddr) -> [u8; 16] {
     match ip {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),

@@ -1,4 +1,4 @@
-//! Verbs on sessions: sign-in, revocation, and the sweep of what has expired.
+//! Operations on sessions: login, password change, revocation, and the sweep of expired sessions.
 
 use super::{
     CommitEvent, Error, Store, Transaction,
@@ -12,11 +12,11 @@ use super::{
 use crate::domain::{AddressPrefix, AuthMethod, By, Client, Event, Kind, Session, SessionId, Timestamp, TokenId, Transport, User, UserId};
 use std::{ops::ControlFlow, sync::LazyLock};
 
-/// The most rows one sweep touches, so that it never holds up a commit for long (STO-15).
-const SWEEP_STEP: usize = 1000;
+/// The most sessions one sweep handles, so that it never holds up other commits for long (STO-15).
+const MAX_SWEPT_ROWS: usize = 1000;
 
-/// A row like any other, which is nobody's and nowhere stored.
-static NOBODYS: LazyLock<(SessionId, Vec<u8>)> = LazyLock::new(|| {
+/// A session's row that is not stored anywhere: decoding it takes as long as decoding a real one.
+static DECOY_SESSION: LazyLock<(SessionId, Vec<u8>)> = LazyLock::new(|| {
     let never = Timestamp::from_secs(0);
     let session = Session {
         id: SessionId::from_bytes([0; 16]),
@@ -42,57 +42,57 @@ static NOBODYS: LazyLock<(SessionId, Vec<u8>)> = LazyLock::new(|| {
     (session.id, row)
 });
 
-/// A sign-in whose password was verified.
+/// A login whose password was verified.
 #[derive(Debug, Clone)]
-pub struct SignIn {
-    /// The hash the password was verified against: if it has changed since, the sign-in is void.
+pub struct Login {
+    /// The hash the password was verified against. If the user's hash has changed since, the login is refused.
     pub verified_hash: String,
-    /// A hash with today's parameters to keep instead.
+    /// A hash of the same password with the current parameters, to store instead.
     pub rehashed: Option<String>,
     /// The session to begin.
     pub session: Session,
-    /// A session that this browser held before; it ends (REF-13).
+    /// The session this browser held before; it ends (REF-13).
     pub replaces: Option<SessionId>,
-    /// How many sessions a user may have; the one used longest ago goes first (REF-14).
+    /// How many sessions a user may have. Beyond that, the one used longest ago ends (REF-14).
     pub max_sessions: usize,
-    /// How the end of a session is remembered.
+    /// How the end of a session enters the deny list.
     pub deny: Deny,
-    /// What is recorded when the session has begun.
+    /// The event to log when the session has begun.
     pub event: Event,
 }
 
-/// What became of a [`SignIn`].
+/// The outcome of [`Store::login`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SignedIn {
+pub enum LoggedIn {
     /// The session has begun.
     User(User),
-    /// Since the password was verified the user was deleted or disabled, or has another password (AUT-14).
+    /// Since the password was verified, the user was deleted or disabled or has got another password (AUT-14).
     Refused,
 }
 
-/// A password that its owner replaces.
+/// A request of a user to replace their own password.
 #[derive(Debug, Clone)]
 pub struct PasswordChange {
-    /// The session it is done in.
+    /// The session the request came in.
     pub session: SessionId,
-    /// The hash the present password was verified against: if it has changed since, nothing happens.
+    /// The hash the present password was verified against. If it has changed since, nothing happens.
     pub verified_hash: String,
-    /// The hash of the new one.
+    /// The hash of the new password.
     pub new_hash: String,
-    /// The session that begins.
+    /// The session that replaces `session`.
     pub successor: Session,
-    /// How the end of the others is remembered.
+    /// How the end of the user's sessions enters the deny list.
     pub deny: Deny,
-    /// What is recorded when it is done.
+    /// The event to log when the password is changed.
     pub event: Event,
 }
 
-/// What ended.
+/// The outcome of ending something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It, or all of them.
+    /// It ended.
     Done,
-    /// There was none.
+    /// There is no such thing.
     NotFound,
 }
 
@@ -113,7 +113,7 @@ impl Store {
         self.view(move |reads| sessions_of(reads, user, now)).await
     }
 
-    /// Whether a user has a session that was last used from there, and has not expired.
+    /// Whether a user has an unexpired session that was last used from the prefix `from`.
     ///
     /// # Errors
     /// The engine's own.
@@ -121,8 +121,8 @@ impl Store {
         self.view(move |reads| {
             let sessions = sessions_of(reads, user, now)?;
             if sessions.is_empty() {
-                // Looking at what nobody has takes as long as looking at a session (AUT-2).
-                let (id, row) = &*NOBODYS;
+                // A user without sessions takes as long as one with a session (AUT-2).
+                let (id, row) = &*DECOY_SESSION;
                 SESSIONS.get_decoy(reads, id, row)?;
             }
             Ok(sessions.iter().any(|session| AddressPrefix::from(session.client.ip) == from))
@@ -134,12 +134,12 @@ impl Store {
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn sign_in(&self, sign_in: SignIn) -> Result<SignedIn, Error> {
+    pub async fn login(&self, login: Login) -> Result<LoggedIn, Error> {
         self.transact(move |t| {
-            let SignIn { verified_hash, rehashed, session, replaces, max_sessions, deny, event } = &sign_in;
-            let Some(mut user) = USERS.get(t.reads(), &session.user)? else { return Ok(SignedIn::Refused) };
+            let Login { verified_hash, rehashed, session, replaces, max_sessions, deny, event } = &login;
+            let Some(mut user) = USERS.get(t.reads(), &session.user)? else { return Ok(LoggedIn::Refused) };
             if user.disabled || user.password_hash != *verified_hash {
-                return Ok(SignedIn::Refused);
+                return Ok(LoggedIn::Refused);
             }
             if let Some(hash) = rehashed {
                 user.password_hash.clone_from(hash);
@@ -148,20 +148,20 @@ impl Store {
             begin_session(t, session, *replaces, *deny)?;
             evict(t, session, *max_sessions, *deny)?;
             t.record(event.clone());
-            Ok(SignedIn::User(user))
+            Ok(LoggedIn::User(user))
         })
         .await
     }
 
-    /// Replaces a password as its owner does: every session ends, and one begins in the place of the one
-    /// it was done in (REF-11). `None` when the password, the user or that session has changed since.
+    /// Replaces a user's own password: every session ends, and a new one begins in place of the one the request
+    /// came in (REF-11). `None` when the password, the user or that session has changed meanwhile.
     ///
     /// # Errors
     /// The engine's own.
     pub fn change_password(&self, change: PasswordChange) -> impl Future<Output = Result<Option<(Session, User)>, Error>> {
         let replacing = self.rotations.begin_replacing(change.session);
         self.revoke(move |t| {
-            // Under way until this closure is dropped.
+            // The closure owns the guard: the rotation counts as in flight until the closure is dropped.
             let _ = &replacing;
             let PasswordChange { session, verified_hash, new_hash, successor, deny, event } = &change;
             let Some(old) = SESSIONS.get(t.reads(), session)? else { return Ok(None) };
@@ -176,15 +176,15 @@ impl Store {
             void_tokens(t, user.id, user.token_version, *deny)?;
             end_all_sessions(t, user.id)?;
             begin_session(t, successor, None, *deny)?;
-            // A tab that refreshes the old session meanwhile lost a race and must try the new cookie.
+            // A tab that refreshes the old session meanwhile has lost a race: it must retry with the new cookie.
             t.emit(CommitEvent::Rotated { session: old.id, replaced: old.generation, at: successor.created_at });
             t.record(event.clone());
             Ok(Some((successor.clone(), user)))
         })
     }
 
-    /// Ends one session, of `owner` if one is named. Answers whose it was, if it was there. The event is
-    /// completed with that.
+    /// Ends one session, if it exists and belongs to `owner`, or to anybody if `owner` is `None`. Returns the user
+    /// it belonged to, and adds user and session to the event.
     ///
     /// # Errors
     /// The engine's own.
@@ -217,7 +217,7 @@ impl Store {
         .await
     }
 
-    /// Ends everything a user has at once: sessions, access tokens, and what they handed out.
+    /// Revokes everything of a user: sessions, access tokens, and the invitations and device tokens they made.
     ///
     /// # Errors
     /// The engine's own.
@@ -233,7 +233,7 @@ impl Store {
         .await
     }
 
-    /// Removes up to a thousand expired sessions; answers whether there may be more (STO-15).
+    /// Removes up to a thousand expired sessions. Returns whether there may be more (STO-15).
     ///
     /// # Errors
     /// The engine's own.
@@ -242,20 +242,20 @@ impl Store {
         if due.is_empty() {
             return Ok(false);
         }
-        let more = due.len() == SWEEP_STEP;
+        let more = due.len() == MAX_SWEPT_ROWS;
         self.revoke(move |t| {
             for (at, id) in &due {
                 match SESSIONS.get(t.reads(), id) {
                     Ok(Some(session)) if session.expires_at <= now => remove_session(t, &session),
-                    // It was refreshed since: look again when it expires now. A rotation need not
-                    // touch this index that way.
+                    // It was refreshed since: file it under its new expiry. Doing that here keeps rotations
+                    // from writing this index.
                     Ok(Some(mut session)) => {
                         SESSIONS_BY_SWEEP.delete(t.tx, &(*at, *id));
                         session.sweep_at = session.expires_at;
                         SESSIONS_BY_SWEEP.put(t.tx, &(session.sweep_at, *id), &())?;
                         SESSIONS.put(t.tx, id, &session)?;
                     }
-                    // A damaged one is of no use to anybody either (STO-9).
+                    // A damaged session cannot be used, so it is removed too (STO-9).
                     Ok(None) | Err(Error::Corrupt(_)) => {
                         SESSIONS_BY_SWEEP.delete(t.tx, &(*at, *id));
                         SESSIONS.delete(t.tx, id);
@@ -270,8 +270,8 @@ impl Store {
     }
 }
 
-/// Ends the sessions of a user that were used longest ago until at most `max` are left. `newest` stays, whatever the
-/// clock says: two may begin in one millisecond, and a clock may be set back (REF-14).
+/// Ends the sessions of a user that were used longest ago until at most `max` are left. `newest` always stays:
+/// another may have begun in the same millisecond, or the clock may have been set back (REF-14).
 fn evict(t: &mut Transaction<'_>, newest: &Session, max: usize, deny: Deny) -> Result<(), Error> {
     let ids = session_ids(t.reads(), newest.user)?;
     if ids.len() <= max {
@@ -293,11 +293,11 @@ fn sessions_of(reads: &dyn Reads, user: UserId, now: Timestamp) -> Result<Vec<Se
     sessions.filter(|session| session.as_ref().map_or(true, |session| now < session.expires_at)).collect()
 }
 
-/// The sessions to look at in one sweep, with the moment that each stands under in the index.
+/// The sessions to check in one sweep, each with the moment it is filed under in the index.
 fn due_for_sweep(reads: &dyn Reads, now: Timestamp) -> Result<Vec<(Timestamp, SessionId)>, Error> {
     let mut due = Vec::new();
     SESSIONS_BY_SWEEP.scan(reads, &[], None, |(at, id), ()| {
-        if at > now || due.len() == SWEEP_STEP {
+        if at > now || due.len() == MAX_SWEPT_ROWS {
             return ControlFlow::Break(());
         }
         due.push((at, id));

@@ -1,4 +1,4 @@
-//! A typed table: a name, a one-byte prefix in the one tree, and what its keys and values are.
+//! A typed table: a name, a one-byte key prefix in the one tree, and the types of its keys and values.
 
 use super::{
     Error,
@@ -16,7 +16,7 @@ pub struct Table<K, R> {
 }
 
 impl<K: Key, R: Record> Table<K, R> {
-    /// A table; `prefix` must be unique in the schema and is for ever.
+    /// A table. `prefix` must be unique in the schema and never changes.
     pub const fn new(prefix: u8, name: &'static str) -> Self {
         Self { name, prefix, types: PhantomData }
     }
@@ -27,8 +27,8 @@ impl<K: Key, R: Record> Table<K, R> {
         reads.get(&key)?.map(|bytes| self.decode_row(&key, &bytes)).transpose()
     }
 
-    /// Does the work of [`Table::get`] where there is no row, on a decoy's bytes: the answer then takes as long
-    /// as if there were one.
+    /// Does the work of [`Table::get`] on a decoy's bytes where there is no row, so that a missing row takes as
+    /// long as an existing one.
     pub fn get_decoy(&self, reads: &dyn Reads, key: &K, bytes: &[u8]) -> Result<(), Error> {
         let key = self.key(key);
         std::hint::black_box((reads.get(&key)?, self.decode_row(&key, bytes).is_ok()));
@@ -54,7 +54,7 @@ impl<K: Key, R: Record> Table<K, R> {
     }
 
     /// Visits, in key order, the records whose key begins with `prefix` and comes after `after`.
-    /// Damaged rows are reported in the log and left out (STO-9).
+    /// Damaged rows are logged and skipped (STO-9).
     pub fn scan(
         &self,
         reads: &dyn Reads,
@@ -67,7 +67,7 @@ impl<K: Key, R: Record> Table<K, R> {
         reads.scan(&start, after.as_deref(), &mut |key, bytes| match (K::read(&key[1..]), self.decode_row(key, bytes)) {
             (Some(key), Ok(record)) => visit(key, record),
             (key, record) => {
-                // One damaged row must not hide all others: what it says is not believed, that is all.
+                // One damaged row must not hide the others: skip it.
                 let why = record.err().map_or_else(|| format!("{}: a key is not one", self.name), |error| error.to_string());
                 tracing::error!(readable_key = key.is_some(), "{why}; `doorward check` lists every damaged row");
                 ControlFlow::Continue(())
@@ -75,8 +75,8 @@ impl<K: Key, R: Record> Table<K, R> {
         })
     }
 
-    /// Visits all rows whose key begins with `prefix`, damaged ones too: with the error instead of the record, and without a key
-    /// when that is not one.
+    /// Visits all rows whose key begins with `prefix`, damaged ones too: those with the error instead of the
+    /// record, and with `None` when the key cannot be read.
     pub fn scan_with_damage(
         &self,
         reads: &dyn Reads,
@@ -101,7 +101,7 @@ impl<K: Key, R: Record> Table<K, R> {
 
     /// The bytes of a key in the one tree.
     pub fn key(&self, key: &K) -> Vec<u8> {
-        // Room for two ids: most keys are no longer.
+        // Most keys are at most two ids long.
         let mut bytes = Vec::with_capacity(1 + 2 * 16);
         bytes.push(self.prefix);
         key.write(&mut bytes);

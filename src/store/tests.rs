@@ -1,4 +1,4 @@
-//! The store against a model of it, on an engine in memory, on sled, and on one that fails.
+//! Compares the store with a model of it, on an engine in memory, on sled, and on an engine that fails.
 
 mod action;
 mod denied;
@@ -32,7 +32,7 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::from_secs(1_800_000_000 + seconds)
 }
 
-/// What memory was told of revocations, as the service keeps it, and what was recorded for the log.
+/// An observer that keeps the revocations it was told of, as the service does, and the events for the log.
 #[derive(Default)]
 pub struct RecordingObserver {
     users: Mutex<BTreeMap<UserId, u32>>,
@@ -62,14 +62,14 @@ impl Observer for RecordingObserver {
     }
 }
 
-/// How revocations are remembered in these tests.
+/// How revocations enter the deny list in these tests.
 const DENY: Deny = Deny { until: Timestamp::from_secs(1_900_000_000), not_before: None };
 
 fn event() -> Event {
     Event::new(Kind::LoggedIn, By::Anyone)
 }
 
-/// A change that nobody is refused.
+/// A change by an actor who may manage everybody.
 fn change(user: UserId) -> ChangeRequest {
     ChangeRequest { user, authorize: Box::new(|_| true), deny: DENY, event: event() }
 }
@@ -81,17 +81,17 @@ fn new_account(user: &User, session: Option<&Session>) -> NewAccount {
 }
 
 /// A login with the right password.
-fn login(session: Session, replaces: Option<SessionId>, max_sessions: usize) -> SignIn {
-    SignIn { verified_hash: HASH.into(), rehashed: None, session, replaces, max_sessions, deny: DENY, event: event() }
+fn login(session: Session, replaces: Option<SessionId>, max_sessions: usize) -> Login {
+    Login { verified_hash: HASH.into(), rehashed: None, session, replaces, max_sessions, deny: DENY, event: event() }
 }
 
 fn password_change(session: SessionId, successor: Session) -> PasswordChange {
     PasswordChange { session, verified_hash: HASH.into(), new_hash: "$scrypt$new".into(), successor, deny: DENY, event: event() }
 }
 
-/// Reads on an engine that answers at once.
-fn look<T: Send>(engine: &dyn Engine, look: impl FnMut(&dyn Reads) -> Result<T, Error> + Send) -> T {
-    view(engine, look).now_or_never().expect("memory and sled answer at once").expect("readable")
+/// Reads on an engine whose futures are ready at once.
+fn read_now<T: Send>(engine: &dyn Engine, read: impl FnMut(&dyn Reads) -> Result<T, Error> + Send) -> T {
+    view(engine, read).now_or_never().expect("memory and sled answer at once").expect("readable")
 }
 
 fn user(id: u8, email: &str, role: &str) -> User {
@@ -107,7 +107,7 @@ fn user(id: u8, email: &str, role: &str) -> User {
 
 fn session(id: u16, user: UserId, now: Timestamp) -> Session {
     let mut bytes = [0; 16];
-    // The bytes of later sessions sort first: order of keys must never stand in for order of time.
+    // Later sessions sort first, so that a test fails if the order of keys is taken for the order of time.
     bytes[..2].copy_from_slice(&(u16::MAX - id).to_be_bytes());
     let expires_at = now.plus(model::IDLE);
     Session {
@@ -137,7 +137,7 @@ fn rows<K: key::Key + Ord, R: record::Record>(table: &Table<K, R>, reads: &dyn R
     rows
 }
 
-/// What holds between the tables after every verb (STO-3). Gives back users and sessions.
+/// Checks what must hold between the tables after every operation (STO-3). Returns users and sessions.
 fn consistent(reads: &dyn Reads) -> (BTreeMap<UserId, User>, BTreeMap<SessionId, Session>) {
     let (users, sessions) = (rows(&USERS, reads), rows(&SESSIONS, reads));
     let by_email: BTreeMap<Email, UserId> = users.values().map(|user| (user.email.clone(), user.id)).collect();
@@ -167,7 +167,7 @@ fn consistent(reads: &dyn Reads) -> (BTreeMap<UserId, User>, BTreeMap<SessionId,
     (users, sessions)
 }
 
-/// How many rows there are that no table accounts for: leftovers of a half-made verb.
+/// How many rows belong to no table: those an operation left behind half-done.
 fn strays(reads: &dyn Reads) -> usize {
     let known = rows(&INSTANCE, reads).len()
         + rows(&SETUP, reads).len()
@@ -192,46 +192,46 @@ fn strays(reads: &dyn Reads) -> usize {
     all - known
 }
 
-/// The database and what memory was told of it agree (I7, REV-3).
-fn told_the_truth(store: &Store, told: &RecordingObserver) {
-    let loaded = store.denied(at(0), at(0)).now_or_never().expect("at once").expect("readable");
+/// Checks that the observer was told of exactly the revocations that are in the database (I7, REV-3).
+fn observer_agrees(store: &Store, observer: &RecordingObserver) {
+    let loaded = store.deny_list(at(0), at(0)).now_or_never().expect("at once").expect("readable");
     let users: BTreeMap<_, _> = loaded.users.into_iter().map(|(id, least_version, _)| (id, least_version)).collect();
-    assert_eq!(users, *told.users.lock());
+    assert_eq!(users, *observer.users.lock());
     let sessions: BTreeSet<_> = loaded.sessions.into_iter().map(|(id, _)| id).collect();
-    assert_eq!(sessions, *told.sessions.lock());
+    assert_eq!(sessions, *observer.sessions.lock());
     let tokens: BTreeSet<_> = loaded.tokens.into_iter().map(|(id, _)| id).collect();
-    assert_eq!(tokens, *told.tokens.lock());
+    assert_eq!(tokens, *observer.tokens.lock());
 }
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
 }
 
-/// A new store on an empty engine, and what it tells.
+/// A new store on an empty engine, and an observer of it.
 pub async fn opened(engine: Box<dyn Engine>) -> (Store, Arc<RecordingObserver>) {
     Store::initialise(&*engine, INSTALLATION, at(0)).await.expect("empty");
-    let told = Arc::new(RecordingObserver::default());
-    (Store::open(engine, INSTALLATION, vec![told.clone()]).await.expect("just made"), told)
+    let observer = Arc::new(RecordingObserver::default());
+    (Store::open(engine, INSTALLATION, vec![observer.clone()]).await.expect("just made"), observer)
 }
 
 async fn follow(engine: Box<dyn Engine>, memory: Option<&Memory>, script: Vec<Action>) {
-    let (store, told) = opened(engine).await;
+    let (store, observer) = opened(engine).await;
     let mut world = World::new(&store, memory);
     for action in script {
         world.act(action).await;
-        let (users, sessions) = look(&*store.engine, |reads| {
+        let (users, sessions) = read_now(&*store.engine, |reads| {
             assert_eq!(strays(reads), 0);
             Ok(consistent(reads))
         });
         world.agrees(&users, &sessions);
-        told_the_truth(&store, &told);
+        observer_agrees(&store, &observer);
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-    /// STO-3, REF-1, REF-3, REF-4, REF-9, REF-12..15, AZ-3 in any order of verbs.
+    /// STO-3, REF-1, REF-3, REF-4, REF-9, REF-12..15 and AZ-3 hold in any order of operations.
     #[test]
     fn the_store_does_what_its_model_does(script in proptest::collection::vec(action::action(), 1..60)) {
         let memory = Memory::default();
@@ -250,8 +250,8 @@ proptest! {
     }
 }
 
-/// Every kind of verb once, in an order in which each has something to do.
-async fn every_verb(store: &Store, told: &RecordingObserver, mut after: impl FnMut(&str, Result<(), Error>)) {
+/// Runs every operation once, in an order in which each has something to do.
+async fn every_operation(store: &Store, observer: &RecordingObserver, mut after: impl FnMut(&str, Result<(), Error>)) {
     let (ada, ben) = (user(1, "ada@example.org", "admin"), user(2, "ben@example.org", "viewer"));
     let (first, second) = (session(1, ada.id, at(1)), session(2, ben.id, at(2)));
     let proof = RegistrationProof::Setup([9; 32]);
@@ -259,14 +259,14 @@ async fn every_verb(store: &Store, told: &RecordingObserver, mut after: impl FnM
     after("set up", store.create_account(NewAccount { proof, ..new_account(&ada, Some(&first)) }).await.map(drop));
     after("create", store.create_account(new_account(&ben, Some(&second))).await.map(drop));
     let of = |id, user: &User| session(id, user.id, at(10 + u64::from(id)));
-    let sign_in = |id, user: &User, replaces| SignIn { rehashed: Some(HASH.into()), ..login(of(id, user), replaces, 2) };
-    after("sign_in", store.sign_in(sign_in(3, &ada, None)).await.map(drop));
-    after("sign_in and evict", store.sign_in(sign_in(4, &ada, None)).await.map(drop));
-    after("sign_in instead", store.sign_in(sign_in(5, &ben, Some(second.id))).await.map(drop));
+    let as_user = |id, user: &User, replaces| Login { rehashed: Some(HASH.into()), ..login(of(id, user), replaces, 2) };
+    after("login", store.login(as_user(3, &ada, None)).await.map(drop));
+    after("login and evict", store.login(as_user(4, &ada, None)).await.map(drop));
+    after("login instead", store.login(as_user(5, &ben, Some(second.id))).await.map(drop));
     let fifth = of(5, &ben).id;
     after("rotate", store.rotate(model::rotation(fifth, 1, at(30))).await.map(drop));
     after("reuse", store.rotate(model::rotation(fifth, 1, at(40))).await.map(drop));
-    after("sign_in anew", store.sign_in(sign_in(9, &ben, None)).await.map(drop));
+    after("login anew", store.login(as_user(9, &ben, None)).await.map(drop));
     after("change_password", store.change_password(password_change(of(9, &ben).id, session(10, ben.id, at(41)))).await.map(drop));
     after("set_email_verified", store.set_email_verified(change(ben.id), true).await.map(drop));
     let invite = InviteId::from_bytes([4; 16]);
@@ -286,24 +286,24 @@ async fn every_verb(store: &Store, told: &RecordingObserver, mut after: impl FnM
     after("set_disabled", store.set_disabled(change(ada.id), true).await.map(drop));
     after("enable", store.set_disabled(change(ada.id), false).await.map(drop));
     after("set_password", store.set_password(change(ben.id), HASH.into()).await.map(drop));
-    after("sign_in again", store.sign_in(sign_in(6, &ben, None)).await.map(drop));
+    after("login again", store.login(as_user(6, &ben, None)).await.map(drop));
     let (token, from) = (TokenId::from_bytes([3; 16]), AddressPrefix::V6(1));
     after("logout", store.logout(vec![of(6, &ben).id], Some(token), from, DENY).await);
-    after("sign_in once more", store.sign_in(sign_in(7, &ben, None)).await.map(drop));
+    after("login once more", store.login(as_user(7, &ben, None)).await.map(drop));
     after("end_session", store.end_session(of(7, &ben).id, Some(ben.id), DENY, event()).await.map(drop));
-    after("sign_in to be swept", store.sign_in(sign_in(8, &ben, None)).await.map(drop));
+    after("login to be swept", store.login(as_user(8, &ben, None)).await.map(drop));
     after("sweep_sessions", store.sweep_sessions(at(0).plus(model::ABSOLUTE * 2)).await.map(drop));
-    // Memory, which calls this, has forgotten already.
-    for (what, over) in [
-        ("forget users", Over { users: vec![(ben.id, DENY.until)], ..Over::default() }),
-        ("forget sessions", Over { sessions: vec![(second.id, DENY.until)], ..Over::default() }),
-        ("forget tokens", Over { tokens: vec![(token, DENY.until)], ..Over::default() }),
+    // The observer in memory forgets first and then calls this.
+    for (what, expired) in [
+        ("forget users", ExpiredEntries { users: vec![(ben.id, DENY.until)], ..ExpiredEntries::default() }),
+        ("forget sessions", ExpiredEntries { sessions: vec![(second.id, DENY.until)], ..ExpiredEntries::default() }),
+        ("forget tokens", ExpiredEntries { tokens: vec![(token, DENY.until)], ..ExpiredEntries::default() }),
     ] {
-        let forgotten = store.forget(over.clone()).await;
+        let forgotten = store.forget(expired.clone()).await;
         if forgotten.is_ok() {
-            told.users.lock().retain(|id, _| !over.users.iter().any(|(over, _)| over == id));
-            told.sessions.lock().retain(|id| !over.sessions.iter().any(|(over, _)| over == id));
-            told.tokens.lock().retain(|id| !over.tokens.iter().any(|(over, _)| over == id));
+            observer.users.lock().retain(|id, _| !expired.users.iter().any(|(expired, _)| expired == id));
+            observer.sessions.lock().retain(|id| !expired.sessions.iter().any(|(expired, _)| expired == id));
+            observer.tokens.lock().retain(|id| !expired.tokens.iter().any(|(expired, _)| expired == id));
         }
         after(what, forgotten);
     }
@@ -311,8 +311,8 @@ async fn every_verb(store: &Store, told: &RecordingObserver, mut after: impl FnM
     after("delete_user", store.delete_user(change(ada.id)).await.map(drop));
 }
 
-/// STO-1, STO-3, STO-4: whichever operation fails, a verb did all or nothing and said which, and
-/// memory was told of nothing that is not there.
+/// STO-1, STO-3, STO-4: whichever step of the engine fails, an operation did all or nothing and said which, and the
+/// observers were told of nothing that is not in the database.
 #[test]
 fn sto_3_sto_4_whatever_operation_fails_nothing_is_half_made() {
     let mut survived = false;
@@ -320,19 +320,19 @@ fn sto_3_sto_4_whatever_operation_fails_nothing_is_half_made() {
         assert!(n < 5000, "the script never came through");
         let memory = Memory::default();
         runtime().block_on(async {
-            let (store, told) = opened(Box::new(memory.clone())).await;
+            let (store, observer) = opened(Box::new(memory.clone())).await;
             memory.fail_after(n);
             let mut before = memory.rows();
             let mut failed = 0;
-            every_verb(&store, &told, |verb, outcome| {
-                // Looking is not part of what fails.
+            every_operation(&store, &observer, |operation, outcome| {
+                // The checks themselves must not fail.
                 let left = memory.pause();
                 consistent(&memory);
-                assert_eq!(strays(&memory), 0, "{verb}");
-                told_the_truth(&store, &told);
+                assert_eq!(strays(&memory), 0, "{operation}");
+                observer_agrees(&store, &observer);
                 if let Err(error) = outcome {
-                    assert!(matches!(error, Error::Storage(_) | Error::ReadOnly), "{verb}: {error}");
-                    assert_eq!(memory.rows(), before, "{verb} failed at operation {n} and left something");
+                    assert!(matches!(error, Error::Storage(_) | Error::ReadOnly), "{operation}: {error}");
+                    assert_eq!(memory.rows(), before, "{operation} failed at step {n} and left something");
                     failed += 1;
                 }
                 before = memory.rows();
@@ -358,27 +358,27 @@ fn ref_14_the_session_that_begins_is_never_the_one_that_goes() {
         // All in one millisecond, and then the clock is set back: the newest still stays.
         for (id, now) in [(1, at(10)), (2, at(10)), (3, at(10)), (4, at(5))] {
             let session = session(id, ada.id, now);
-            store.sign_in(login(session.clone(), None, 1)).await.expect("signed in");
+            store.login(login(session.clone(), None, 1)).await.expect("logged in");
             assert_eq!(store.session(session.id).await.expect("readable"), Some(session), "session {id}");
             assert_eq!(store.sessions_of(ada.id, at(10)).await.expect("readable").len(), 1);
         }
     });
 }
 
-/// What is recorded for the log is of verbs that are durable, and of nothing else.
+/// Only durable transactions record events for the log.
 #[test]
 fn log_3_an_event_is_recorded_with_its_verb_or_not_at_all() {
     runtime().block_on(async {
         let memory = Memory::default();
-        let (store, told) = opened(Box::new(memory.clone())).await;
+        let (store, observer) = opened(Box::new(memory.clone())).await;
         let ada = user(1, "ada@example.org", "admin");
         store.create_account(new_account(&ada, None)).await.expect("created");
-        assert_eq!(*told.records.lock(), [Kind::LoggedIn]);
+        assert_eq!(*observer.records.lock(), [Kind::LoggedIn]);
         assert_eq!(store.create_account(new_account(&ada, None)).await.expect("works"), Created::EmailTaken);
         assert!(matches!(store.set_disabled(change(ada.id), true).await, Ok(UserChange::LastAdmin)));
-        assert_eq!(told.records.lock().len(), 1, "refused");
+        assert_eq!(observer.records.lock().len(), 1, "refused");
         memory.fail_after(1);
         assert!(store.end_all(ada.id, DENY, event()).await.is_err());
-        assert_eq!(told.records.lock().len(), 1, "undone");
+        assert_eq!(observer.records.lock().len(), 1, "undone");
     });
 }

@@ -1,5 +1,5 @@
-//! A verb on its way through the engine: a closure over a [`Transaction`], run there, made durable, told to
-//! memory, answered.
+//! A transaction on its way through the engine: the engine runs its closure and makes it durable, then the
+//! observers are told and the caller is answered.
 
 use super::{
     CommitEvent, Error, Observer,
@@ -10,45 +10,45 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 use tracing::Span;
 
-/// How long a verb waits for its commit before it answers that storage is unavailable.
+/// How long a caller waits for its commit before it is told that storage is unavailable.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A verb's view of the database: what it reads is current, what it writes is all or nothing.
+/// A transaction's view of the database: it reads current rows, and its writes happen all together or not at all.
 pub struct Transaction<'a> {
     pub(super) tx: &'a mut dyn Tx,
-    told: &'a mut Told,
+    emitted: &'a mut Emitted,
 }
 
-/// What is told once a verb is durable.
+/// What is reported once a transaction is durable.
 #[derive(Default)]
-struct Told {
-    /// To memory.
+struct Emitted {
+    /// For the observers that keep state in memory.
     events: Vec<CommitEvent>,
-    /// To people: lines of the log.
+    /// For the log.
     records: Vec<Event>,
 }
 
 impl Transaction<'_> {
-    /// What the verb sees.
+    /// The database, with what this transaction has written.
     pub fn reads(&self) -> &dyn Reads {
         self.tx.reads()
     }
 
-    /// Lets memory know of this once it is durable.
+    /// Tells the observers of this once the transaction is durable.
     pub fn emit(&mut self, event: CommitEvent) {
-        self.told.events.push(event);
+        self.emitted.events.push(event);
     }
 
-    /// Records that this happened, if the verb becomes durable.
+    /// Logs this event once the transaction is durable.
     pub fn record(&mut self, event: Event) {
-        self.told.records.push(event);
+        self.emitted.records.push(event);
     }
 }
 
-/// Keys that a verb will want first.
+/// Keys that a transaction will read first.
 pub type Hints = Vec<Vec<u8>>;
 
-/// Runs a verb and waits until it is durable.
+/// Runs a transaction and waits until it is durable.
 ///
 /// It is submitted before the future is returned, so the future holds only the reply channel and not the
 /// closure, which would be some kilobytes more to move for every request.
@@ -57,15 +57,15 @@ pub fn transact<T: Send + 'static>(
     observer: Arc<dyn Observer>,
     priority: Priority,
     hints: impl Fn() -> Hints + Send + 'static,
-    verb: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
+    body: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
 ) -> impl Future<Output = Result<T, Error>> {
     let (reply, answer) = oneshot::channel();
     engine.submit(Box::new(PendingTransaction {
-        verb,
+        body,
         priority,
         hints,
         outcome: None,
-        told: Told::default(),
+        emitted: Emitted::default(),
         observer,
         span: Span::current(),
         reply,
@@ -73,7 +73,7 @@ pub fn transact<T: Send + 'static>(
     async move {
         match tokio::time::timeout(COMMIT_TIMEOUT, answer).await {
             Ok(Ok(result)) => result,
-            // The engine drops a verb only when it is gone itself.
+            // The engine drops a transaction unanswered only when it has shut down itself.
             Ok(Err(_)) => Err(Error::ReadOnly),
             Err(_) => Err(Error::TimedOut),
         }
@@ -81,13 +81,13 @@ pub fn transact<T: Send + 'static>(
 }
 
 struct PendingTransaction<F, H, T> {
-    verb: F,
+    body: F,
     priority: Priority,
     hints: H,
     outcome: Option<T>,
-    told: Told,
+    emitted: Emitted,
     observer: Arc<dyn Observer>,
-    /// The request's: lines of the log name it.
+    /// The request's span, so that log lines carry its id.
     span: Span,
     reply: oneshot::Sender<Result<T, Error>>,
 }
@@ -104,9 +104,9 @@ where
         if self.priority == Priority::Normal && self.reply.is_closed() {
             return Err(Error::TimedOut);
         }
-        // An engine may run a verb again: nothing of an earlier run may stay.
-        self.told = Told::default();
-        self.outcome = Some((self.verb)(&mut Transaction { tx, told: &mut self.told })?);
+        // An engine may run a transaction again: drop what an earlier run has emitted.
+        self.emitted = Emitted::default();
+        self.outcome = Some((self.body)(&mut Transaction { tx, emitted: &mut self.emitted })?);
         Ok(())
     }
 
@@ -119,16 +119,16 @@ where
     }
 
     fn finish(self: Box<Self>, result: Result<(), Error>) {
-        let Self { verb, outcome, told, observer, span, reply, .. } = *self;
+        let Self { body, outcome, emitted, observer, span, reply, .. } = *self;
         let result = result.and_then(|()| outcome.ok_or(Error::Panicked));
         if result.is_ok() {
-            told.events.into_iter().for_each(|event| observer.committed(event));
-            let _entered = (!told.records.is_empty()).then(|| span.enter());
-            told.records.iter().for_each(|event| observer.recorded(event));
+            emitted.events.into_iter().for_each(|event| observer.committed(event));
+            let _entered = (!emitted.records.is_empty()).then(|| span.enter());
+            emitted.records.iter().for_each(|event| observer.recorded(event));
         }
-        // The closure may hold a guard that says "under way": it is, until memory has been told.
-        drop(verb);
-        // A caller that hung up does not unmake what is durable.
+        // The closure may hold a guard that marks a rotation as in flight: keep it until the observers were told.
+        drop(body);
+        // The transaction is durable even if the caller has gone.
         let _ = reply.send(result);
     }
 }

@@ -1,4 +1,4 @@
-//! Verbs on users. The e-mail index and the count of admins live in the same transaction as the row.
+//! Operations on users. The e-mail index and the index of admins are written in the same transaction as the row.
 
 use super::{
     CommitEvent, Error, Store,
@@ -13,8 +13,8 @@ use std::{
 };
 use subtle::ConstantTimeEq;
 
-/// A row like any other, which is nobody's and nowhere stored.
-static NOBODY: LazyLock<(UserId, Vec<u8>)> = LazyLock::new(|| {
+/// A user's row that is not stored anywhere: decoding it takes as long as decoding a real one.
+static DECOY_USER: LazyLock<(UserId, Vec<u8>)> = LazyLock::new(|| {
     let user = User {
         id: UserId::from_bytes([0; 16]),
         email: Email::from_canonical("nobody@doorward.invalid".into()),
@@ -31,110 +31,110 @@ static NOBODY: LazyLock<(UserId, Vec<u8>)> = LazyLock::new(|| {
     (user.id, row)
 });
 
-/// What entitles somebody to a new account; used up in the transaction that makes it (AUT-12).
+/// What entitles a client to a new account. It is used up in the transaction that creates the account (AUT-12).
 #[derive(Debug, Clone)]
 pub enum RegistrationProof {
     /// Nothing is needed: registration is open.
     Open,
-    /// An operator makes it, and vouches for its address.
+    /// An operator creates the account and vouches for its address.
     Operator,
-    /// A single-use invitation, by the keyed hash of its code. What its maker may give away now is in
-    /// this policy.
+    /// A single-use invitation, the keyed hash of its code, and the policy that says which roles its maker may
+    /// grant now.
     Invite(InviteId, [u8; 32], RolePolicy),
-    /// The set-up link, by the keyed hash of its token; only while there is no admin (AUT-11).
+    /// The set-up link, as the keyed hash of its token. Accepted only while there is no admin (AUT-11).
     Setup([u8; 32]),
 }
 
-/// An account to make, with the session it begins with, if any.
+/// An account to create, with its first session, if any.
 #[derive(Debug, Clone)]
 pub struct NewAccount {
     /// The account. An invitation's role replaces its own.
     pub user: User,
     /// The first session.
     pub session: Option<Session>,
-    /// A session that this browser held before; it ends (REF-13).
+    /// The session this browser held before; it ends (REF-13).
     pub replaces: Option<crate::domain::SessionId>,
-    /// What entitles to it.
+    /// What entitles the client to the account.
     pub proof: RegistrationProof,
-    /// How the end of the replaced session is remembered.
+    /// How the end of the replaced session enters the deny list.
     pub deny: Deny,
-    /// What is recorded when the account is made. Its role is added.
+    /// The event to log when the account is created; the role is added to it.
     pub event: Event,
 }
 
-/// What became of a [`NewAccount`].
+/// The outcome of [`Store::create_account`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
-    /// It exists.
+    /// The account was created.
     User(User),
-    /// Somebody has that address (AUT-3).
+    /// Another account has that address (AUT-3).
     EmailTaken,
     /// The invitation or set-up link is unknown, used or expired.
     Refused,
 }
 
-/// What became of a change to a user.
+/// The outcome of a change to a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UserChange {
-    /// The user as it now is, or last was.
+    /// The user as changed, or as they were before they were deleted.
     Done(User),
     /// There is no such user.
     NotFound,
-    /// It would have left nobody to administer (AZ-3).
+    /// The change would have left no enabled admin (AZ-3).
     LastAdmin,
-    /// Whoever asked may not manage this user (AZ-4).
+    /// The actor may not manage this user (AZ-4).
     NotPermitted,
 }
 
 /// Whether the actor may change this user.
 pub type Authorize = Box<dyn Fn(&User) -> bool + Send>;
 
-/// Whom to change, and for whom.
+/// A request to change a user.
 pub struct ChangeRequest {
     /// The user.
     pub user: UserId,
-    /// Whether the actor may change them: asked where the change is made, for the user's role may be another one
-    /// by then.
+    /// Whether the actor may change the user. Checked inside the transaction, because the user's role may have
+    /// changed by then.
     pub authorize: Authorize,
-    /// How what is revoked is remembered.
+    /// How what is revoked enters the deny list.
     pub deny: Deny,
-    /// What is recorded when it is done.
+    /// The event to log when the change is made.
     pub event: Event,
 }
 
 /// Which access tokens a change to a user voids.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Voids {
-    /// None: no token says what was changed.
+    /// None: access tokens do not carry what was changed.
     Nothing,
-    /// All of theirs.
+    /// All access tokens of the user.
     Tokens,
 }
 
-/// What else it ends.
+/// What else a change to a user ends.
 #[derive(PartialEq, Eq)]
 enum Ends {
-    /// Nothing: sessions go on.
+    /// Nothing: the user's sessions go on.
     Nothing,
-    /// Every session, and whatever they handed out.
+    /// Every session, and the invitations and device tokens the user made.
     Everything,
 }
 
 impl Store {
-    /// Makes an account: user, e-mail index, session and the admission's use, together.
+    /// Creates an account: writes the user, the e-mail index and the session and uses up the proof, all at once.
     ///
     /// # Errors
     /// The engine's own.
     pub async fn create_account(&self, new: NewAccount) -> Result<Created, Error> {
         self.transact(move |t| {
             let NewAccount { mut user, session, replaces, proof, deny, event } = new.clone();
-            if !admits(t.reads(), &proof, &mut user)? {
+            if !accepts_proof(t.reads(), &proof, &mut user)? {
                 return Ok(Created::Refused);
             }
             if USERS_BY_EMAIL.get(t.reads(), &user.email)?.is_some() {
                 return Ok(Created::EmailTaken);
             }
-            // Used up only by an account that is made: a taken address leaves the invitation good.
+            // Use up the proof only now: a taken address leaves the invitation valid.
             match proof {
                 RegistrationProof::Open | RegistrationProof::Operator => {}
                 RegistrationProof::Invite(id, ..) => INVITES.delete(t.tx, &id),
@@ -151,17 +151,17 @@ impl Store {
         .await
     }
 
-    /// The user with this id; from memory, if they were asked for a while ago.
+    /// The user with this id, from the cache if it has them.
     ///
     /// # Errors
     /// The engine's own, and [`Error::Corrupt`].
     pub async fn user(&self, id: UserId) -> Result<Option<Arc<User>>, Error> {
-        let unchanged = match self.recent.get(id) {
+        let unchanged = match self.user_cache.get(id) {
             Ok(user) => return Ok(Some(user)),
             Err(unchanged) => unchanged,
         };
         let user = self.view(move |reads| USERS.get(reads, &id)).await?;
-        Ok(user.map(|user| self.recent.remember(user, unchanged)))
+        Ok(user.map(|user| self.user_cache.remember(user, unchanged)))
     }
 
     /// The user with this address.
@@ -171,9 +171,9 @@ impl Store {
     pub async fn user_by_email(&self, email: &Email) -> Result<Option<User>, Error> {
         self.view(|reads| match USERS_BY_EMAIL.get(reads, email)? {
             Some(id) => USERS.get(reads, &id),
-            // Finding nobody takes as long as finding somebody (AUT-2).
+            // An unknown address takes as long as a known one (AUT-2).
             None => {
-                let (id, row) = &*NOBODY;
+                let (id, row) = &*DECOY_USER;
                 USERS.get_decoy(reads, id, row).map(|()| None)
             }
         })
@@ -191,13 +191,13 @@ impl Store {
                 ids.push(id);
                 if ids.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
-            // A user deleted since the scan is simply no longer listed.
+            // A user deleted since the scan is left out.
             ids.into_iter().filter_map(|id| USERS.get(reads, &id).transpose()).collect()
         })
         .await
     }
 
-    /// Whether anybody can administer.
+    /// Whether there is an enabled admin.
     ///
     /// # Errors
     /// The engine's own.
@@ -205,7 +205,7 @@ impl Store {
         self.view(|reads| Ok(other_admin(reads, None)?.is_some())).await
     }
 
-    /// Gives a user another role; tokens issued before are void (AZ-2), sessions live on.
+    /// Gives a user another role. Access tokens issued before are void (AZ-2), sessions go on.
     ///
     /// # Errors
     /// The engine's own.
@@ -217,7 +217,7 @@ impl Store {
         .await
     }
 
-    /// Disables or enables a user. Disabling ends every session and voids every token (REF-10).
+    /// Disables or enables a user. Disabling ends every session and voids every access token (REF-10).
     ///
     /// # Errors
     /// The engine's own.
@@ -229,7 +229,7 @@ impl Store {
         .await
     }
 
-    /// Replaces a password as an operator does: every session ends, every token is void (REF-11).
+    /// Replaces a password for an operator: every session ends and every access token is void (REF-11).
     ///
     /// # Errors
     /// The engine's own.
@@ -241,7 +241,7 @@ impl Store {
         .await
     }
 
-    /// Says whether somebody vouches for a user's address.
+    /// Sets whether a user's address counts as verified.
     ///
     /// # Errors
     /// The engine's own.
@@ -253,7 +253,7 @@ impl Store {
         .await
     }
 
-    /// Deletes a user with everything that is theirs. The id is never used again (REV-7).
+    /// Deletes a user and their sessions. The id is never used again (REV-7).
     ///
     /// # Errors
     /// The engine's own.
@@ -271,7 +271,7 @@ impl Store {
             USERS.delete(t.tx, &id);
             USERS_BY_EMAIL.delete(t.tx, &user.email);
             ACTIVE_ADMINS.delete(t.tx, &id);
-            // Of no version is any token good again.
+            // No token version is valid any more.
             void_tokens(t, id, u32::MAX, deny)?;
             t.emit(CommitEvent::UserChanged(id));
             t.record(event.clone());
@@ -280,7 +280,7 @@ impl Store {
         .await
     }
 
-    /// Changes a user, unless nothing would change.
+    /// Changes a user. Writes nothing if they are already as they should be.
     async fn change_user(
         &self,
         request: ChangeRequest,
@@ -316,8 +316,7 @@ impl Store {
         .await
     }
 
-    /// Opens a set-up link in place of any other, unless somebody can administer already.
-    /// Answers whether it did.
+    /// Opens a set-up link in place of an earlier one, unless there is an enabled admin. Returns whether it did.
     ///
     /// # Errors
     /// The engine's own.
@@ -334,19 +333,19 @@ impl Store {
     }
 }
 
-/// Whether a proof entitles to a new account. Gives the user what follows from it: an invitation's role, and
-/// an address that somebody vouched for.
-fn admits(reads: &dyn Reads, proof: &RegistrationProof, user: &mut User) -> Result<bool, Error> {
+/// Whether a proof entitles the client to a new account. If so, gives the user the invitation's role and marks
+/// the address as verified where the proof vouches for it.
+fn accepts_proof(reads: &dyn Reads, proof: &RegistrationProof, user: &mut User) -> Result<bool, Error> {
     match proof {
         RegistrationProof::Open => {}
         RegistrationProof::Operator => user.email_verified = true,
         RegistrationProof::Invite(id, code_hash, policy) => {
             let Some(invite) = INVITES.get(reads, id)? else { return Ok(false) };
-            let is_good = same(&invite.code_hash, code_hash)
+            let is_valid = ct_equal(&invite.code_hash, code_hash)
                 && user.created_at < invite.expires_at
                 && invite.email.as_ref().is_none_or(|email| *email == user.email)
                 && is_in_force(reads, &invite, policy)?;
-            if !is_good {
+            if !is_valid {
                 return Ok(false);
             }
             user.email_verified = invite.email.is_some();
@@ -354,8 +353,8 @@ fn admits(reads: &dyn Reads, proof: &RegistrationProof, user: &mut User) -> Resu
         }
         RegistrationProof::Setup(token_hash) => {
             let Some(setup) = SETUP.get(reads, &())? else { return Ok(false) };
-            let is_good = same(&setup.token_hash, token_hash) && user.created_at < setup.expires_at;
-            if !is_good || other_admin(reads, None)?.is_some() {
+            let is_valid = ct_equal(&setup.token_hash, token_hash) && user.created_at < setup.expires_at;
+            if !is_valid || other_admin(reads, None)?.is_some() {
                 return Ok(false);
             }
             user.email_verified = true;
@@ -364,12 +363,12 @@ fn admits(reads: &dyn Reads, proof: &RegistrationProof, user: &mut User) -> Resu
     Ok(true)
 }
 
-/// An enabled admin other than `than`. The count is made where the change is, so that two admins
+/// An enabled admin other than `except`. Looked up in the transaction that makes the change, so that two admins
 /// cannot demote each other at once (AZ-3).
-fn other_admin(reads: &dyn Reads, than: Option<UserId>) -> Result<Option<UserId>, Error> {
+fn other_admin(reads: &dyn Reads, except: Option<UserId>) -> Result<Option<UserId>, Error> {
     let mut other = None;
     ACTIVE_ADMINS.scan(reads, &[], None, |id, ()| {
-        if Some(id) == than {
+        if Some(id) == except {
             return ControlFlow::Continue(());
         }
         other = Some(id);
@@ -378,13 +377,13 @@ fn other_admin(reads: &dyn Reads, than: Option<UserId>) -> Result<Option<UserId>
     Ok(other)
 }
 
-/// Whether an invitation still has the authority of its maker: they are there and enabled, nothing of
-/// theirs was ended at once since, and their present role may give away what it gives (AZ-4).
+/// Whether an invitation is still backed by its maker: the maker exists and is enabled, is in the same epoch,
+/// and their present role may grant the invitation's role (AZ-4).
 pub(super) fn is_in_force(reads: &dyn Reads, invite: &Invite, policy: &RolePolicy) -> Result<bool, Error> {
     let maker = USERS.get(reads, &invite.created_by)?;
-    Ok(maker.is_some_and(|maker| !maker.disabled && maker.epoch == invite.maker_epoch && policy.may_give(&maker.role, &invite.role)))
+    Ok(maker.is_some_and(|maker| !maker.disabled && maker.epoch == invite.maker_epoch && policy.may_grant(&maker.role, &invite.role)))
 }
 
-fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
+fn ct_equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
     a.ct_eq(b).into()
 }

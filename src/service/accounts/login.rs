@@ -11,7 +11,7 @@ use crate::{
         passwords::PasswordMatch,
         sessions::TokenSet,
     },
-    store::{SignIn, SignedIn},
+    store::{LoggedIn, Login},
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -60,7 +60,7 @@ impl Accounts {
             && !user.disabled
         {
             let session = self.sessions.prepare(user.id, context.transport, context.client);
-            let sign_in = SignIn {
+            let login = Login {
                 event: Event::new(Kind::LoggedIn, By::User(user.id)).target(user.id).session(session.id).from(from),
                 verified_hash: user.password_hash,
                 rehashed,
@@ -69,7 +69,7 @@ impl Accounts {
                 max_sessions: self.sessions.max_per_user(),
                 deny: self.sessions.deny(),
             };
-            if let SignedIn::User(user) = self.store.sign_in(sign_in).await? {
+            if let LoggedIn::User(user) = self.store.login(login).await? {
                 attempt.refund();
                 return Ok(LoginOutcome::Tokens(Box::new(self.sessions.issue_first_tokens(user, session)?)));
             }

@@ -77,7 +77,7 @@ impl Accounts {
     /// Nobody hands out, or takes from somebody, what they have not themselves (AZ-4).
     fn check_may_grant(&self, actor: Actor<'_>, role: &Role) -> Result<(), Error> {
         match actor {
-            Actor::User(by, _) if !self.policy.may_give(&by.role, role) => Err(Error::RoleBeyondReach),
+            Actor::User(by, _) if !self.policy.may_grant(&by.role, role) => Err(Error::RoleBeyondReach),
             _ => Ok(()),
         }
     }

@@ -123,7 +123,7 @@ impl Accounts {
             Actor::Operator => Box::new(|_| true),
             Actor::User(by, _) => {
                 let (own, policy) = (by.role.clone(), self.policy.clone());
-                Box::new(move |user| policy.may_give(&own, &user.role))
+                Box::new(move |user| policy.may_grant(&own, &user.role))
             }
         };
         ChangeRequest { user, authorize, deny: self.sessions.deny(), event: actor.did(kind).target(user) }

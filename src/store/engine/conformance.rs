@@ -1,4 +1,4 @@
-//! What every engine promises, as one suite that each of them runs.
+//! Tests of what every engine must do; each engine runs them all.
 
 use super::{Engine, Priority, Tx, Work};
 use crate::store::Error;
@@ -68,7 +68,7 @@ fn row(key: &str, value: &str) -> (Vec<u8>, Vec<u8>) {
     (key.into(), value.into())
 }
 
-/// Holds engines that `make` makes, each empty, to all of it.
+/// Runs all tests, each on an empty engine from `make`.
 pub fn run(mut make: impl FnMut() -> Box<dyn Engine>) {
     rows_are_found_in_the_order_of_their_keys(&*make());
     a_work_sees_what_it_wrote_and_what_is_committed(&*make());
@@ -134,7 +134,7 @@ fn what_fails_or_panics_leaves_nothing_and_harms_nobody_else(engine: &dyn Engine
     assert_eq!(scan(engine, b"", None, 9), [row("k", "4")]);
 }
 
-/// Many at once, each adding one to a number: no addition is lost, and each is there once it is finished.
+/// Four threads add one to a number many times: no addition is lost, and each is readable once it is finished.
 fn what_is_finished_can_be_read_by_everybody(engine: &dyn Engine) {
     const EACH: u8 = 25;
     put(engine, b"sum", &[0]);

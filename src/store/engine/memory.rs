@@ -1,8 +1,8 @@
-//! Rows in memory, gone with the process: for tests and for measuring what the disk costs. Tests can make
-//! it hold its commits back and fail on purpose.
+//! An engine in memory, for tests and for measuring what the disk costs. Its rows are gone when the process ends.
+//! Tests can make it delay its commits and fail on purpose.
 
 use super::{
-    Engine, FirstLook, Look, Reads, Storage, Visit, Work,
+    Engine, ReadFn, Reads, StartupReads, Storage, Visit, Work,
     overlay::{self, Staged},
 };
 use crate::store::Error;
@@ -20,22 +20,22 @@ pub struct Memory(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     rows: RwLock<BTreeMap<Vec<u8>, Vec<u8>>>,
-    /// One commit at a time.
-    turn: Mutex<()>,
-    /// Works that wait for [`Memory::release`], if it holds them back.
+    /// Held during a commit, so that there is one at a time.
+    commit_lock: Mutex<()>,
+    /// Works that wait for [`Memory::release`]; `None` when works are run at once.
     held: Mutex<Option<Vec<Box<dyn Work>>>>,
     faults: Mutex<Faults>,
 }
 
 #[derive(Default)]
 struct Faults {
-    /// Operations that still succeed; `None`: all do.
+    /// How many operations still succeed before one fails; `None` when none will fail.
     left: Option<usize>,
     commit_failed: bool,
 }
 
 impl Memory {
-    /// A copy of everything there is.
+    /// A copy of all rows.
     #[must_use]
     pub fn rows(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
         self.0.rows.read().clone()
@@ -48,12 +48,12 @@ impl Memory {
         }
     }
 
-    /// Collects works instead of carrying them out.
+    /// Collects works from now on instead of running them.
     pub fn hold(&self) {
         *self.0.held.lock() = Some(Vec::new());
     }
 
-    /// Carries out what was collected, as one group.
+    /// Runs the collected works as one group.
     pub fn release(&self) {
         let works = self.0.held.lock().take();
         self.commit(works.unwrap_or_default());
@@ -64,13 +64,13 @@ impl Memory {
         self.0.faults.lock().left = Some(n);
     }
 
-    /// No faults for now. Answers with what is left of [`Memory::fail_after`], for [`Memory::resume`].
+    /// Suspends [`Memory::fail_after`]. Returns its remaining count for [`Memory::resume`].
     #[must_use]
     pub fn pause(&self) -> Option<usize> {
         self.0.faults.lock().left.take()
     }
 
-    /// Goes on after [`Memory::pause`].
+    /// Resumes [`Memory::fail_after`] after [`Memory::pause`].
     pub fn resume(&self, left: Option<usize>) {
         self.0.faults.lock().left = left;
     }
@@ -97,7 +97,7 @@ impl Memory {
     }
 
     fn commit(&self, mut group: Vec<Box<dyn Work>>) {
-        let _turn = self.0.turn.lock();
+        let _lock = self.0.commit_lock.lock();
         let mut staged = Staged::new();
         let results: Vec<_> = group.iter_mut().map(|work| overlay::run(self, &staged, &mut **work).map(|own| staged.extend(own))).collect();
         let durable = if staged.is_empty() { Ok(()) } else { self.write(staged) };
@@ -126,8 +126,8 @@ impl Memory {
 }
 
 impl Engine for Memory {
-    fn view<'a>(&'a self, look: &'a mut Look<'a>) -> BoxFuture<'a, Result<(), Error>> {
-        ready(look(self)).boxed()
+    fn view<'a>(&'a self, read: &'a mut ReadFn<'a>) -> BoxFuture<'a, Result<(), Error>> {
+        ready(read(self)).boxed()
     }
 
     fn submit(&self, work: Box<dyn Work>) {
@@ -155,7 +155,7 @@ impl Reads for Memory {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
-        // Recursive: a visit may read.
+        // `read_recursive`, because a visit may read.
         for (key, value) in self.0.rows.read_recursive().range::<[u8], _>((from, Bound::Unbounded)) {
             if !key.starts_with(prefix) || visit(key, value).is_break() {
                 break;
@@ -165,7 +165,7 @@ impl Reads for Memory {
     }
 }
 
-/// Opened twice, it is the same database: what was made is there at the second opening.
+/// Opening it again gives the same database.
 impl Storage for Memory {
     fn is_begun(&self) -> bool {
         self.is_there()
@@ -175,8 +175,8 @@ impl Storage for Memory {
         !self.0.rows.read().is_empty()
     }
 
-    fn open(&self, look: FirstLook) -> Result<Box<dyn Engine>, Error> {
-        look(self)?;
+    fn open(&self, read: StartupReads) -> Result<Box<dyn Engine>, Error> {
+        read(self)?;
         Ok(Box::new(self.clone()))
     }
 

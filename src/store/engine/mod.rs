@@ -1,7 +1,8 @@
-//! The boundary beneath the store: ordered bytes, atomic work, durable before it is answered.
+//! The boundary beneath the store: ordered bytes, and atomic pieces of work that are durable before they are
+//! answered.
 //!
-//! An engine is a handful of methods. Nothing above it knows where the bytes lie, and nothing in it knows
-//! what they mean, so another engine can take sled's place without a line changing above.
+//! An engine has a handful of methods. Nothing above it knows where the bytes are kept, and nothing in it knows
+//! what they mean, so another engine can replace sled without a change above.
 
 #[cfg(test)]
 pub(super) mod conformance;
@@ -18,10 +19,10 @@ use std::{fmt, ops::ControlFlow};
 /// Called for each row of a scan, in key order; `Break` ends it.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
-/// Reads something. An engine may call it more than once: it must begin anew each time.
-pub type Look<'a> = dyn FnMut(&dyn Reads) -> Result<(), Error> + Send + 'a;
+/// A closure that reads. An engine may call it more than once, so it must start from the beginning each time.
+pub type ReadFn<'a> = dyn FnMut(&dyn Reads) -> Result<(), Error> + Send + 'a;
 
-/// Reading.
+/// Read access to the database.
 pub trait Reads {
     /// The value at `key`.
     ///
@@ -36,9 +37,9 @@ pub trait Reads {
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Error>;
 }
 
-/// Writing, within one piece of work.
+/// Write access to the database within one piece of work.
 pub trait Tx {
-    /// What the work sees: the database and what the work itself has written.
+    /// Reads what the work sees: the database with what the work has written so far.
     fn reads(&self) -> &dyn Reads;
     /// Writes a value.
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>);
@@ -46,77 +47,76 @@ pub trait Tx {
     fn delete(&mut self, key: Vec<u8>);
 }
 
-/// Which work is still done when there is hardly any room left on the disk.
+/// Which work is still done when the disk is nearly full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
-    /// Refused while there is still room for revocations.
+    /// Refused when the disk is nearly full, to leave room for revocations.
     Normal,
-    /// Takes something away from somebody: refused last.
+    /// Revokes or removes something: refused last.
     Revocation,
 }
 
-/// A piece of work: runs as one transaction and is told when that is durable.
+/// A piece of work: the engine runs it as one transaction and tells it when that is durable.
 pub trait Work: Send {
-    /// Reads and writes. May be run more than once, so it changes nothing but `tx` and itself, and reads
-    /// no clock and no memory that others write (I4).
+    /// Reads and writes. An engine may run it more than once, so it changes nothing but `tx` and itself, and reads
+    /// neither a clock nor shared memory (I4).
     ///
     /// # Errors
-    /// Whatever it returns undoes all it wrote.
+    /// Any error undoes all it wrote.
     fn run(&mut self, tx: &mut dyn Tx) -> Result<(), Error>;
 
-    /// What is done with it when the disk is nearly full.
+    /// Whether it is still done when the disk is nearly full.
     fn priority(&self) -> Priority;
 
-    /// Keys it will want first: an engine on a network fetches them all at once. A hint, nothing more.
+    /// Keys it will read first, which an engine on a network can fetch all at once. Only a hint.
     fn hints(&self) -> Vec<Vec<u8>> {
         Vec::new()
     }
 
-    /// The work is durable, or failed and is undone. An engine that commits several at once finishes them
-    /// in any order.
+    /// Called when the work is durable, or has failed and is undone. An engine that commits several works at once
+    /// finishes them in any order.
     fn finish(self: Box<Self>, result: Result<(), Error>);
 }
 
 /// A database engine.
 pub trait Engine: Send + Sync {
-    /// Reads what is committed. Never to be used inside a [`Work`], which has its own reads.
-    fn view<'a>(&'a self, look: &'a mut Look<'a>) -> BoxFuture<'a, Result<(), Error>>;
+    /// Reads committed rows. Not to be used inside a [`Work`], which has its own reads.
+    fn view<'a>(&'a self, read: &'a mut ReadFn<'a>) -> BoxFuture<'a, Result<(), Error>>;
 
-    /// Queues a piece of work; [`Work::finish`] tells the rest.
+    /// Queues a piece of work. The engine reports the result to [`Work::finish`].
     fn submit(&self, work: Box<dyn Work>);
 
     /// Whether writes are accepted.
     fn is_writable(&self) -> bool;
 
-    /// Whether the database was found older than it was last seen: commits that were acknowledged are
-    /// missing. It stays so, over restarts too, until [`Engine::accept_rollback`].
+    /// Whether the database was rolled back: acknowledged commits are missing. This stays true, across restarts
+    /// too, until [`Engine::accept_rollback`].
     fn was_rolled_back(&self) -> bool {
         false
     }
 
-    /// What follows from the rollback is durable: from here on the database as it is counts.
+    /// Ends the rollback: the caller has made its consequences durable, so the present state counts from here on.
     fn accept_rollback(&self) {}
 }
 
-/// Reads that a start does before anything else. An engine that may hang or crash on damage does them
-/// where it can be watched.
-pub type FirstLook = fn(&dyn Reads) -> Result<(), Error>;
+/// The first reads of a start. An engine that may hang or crash on damage runs them on a thread it can watch.
+pub type StartupReads = fn(&dyn Reads) -> Result<(), Error>;
 
-/// Where a database is kept, and how it is opened. Displayed, it names the place for a person.
+/// Where a database is kept, and how it is opened. `Display` names the place in messages.
 pub trait Storage: fmt::Display + Send + Sync {
-    /// Whether a start has begun to make a database here.
+    /// Whether a start has begun to create a database here.
     fn is_begun(&self) -> bool;
 
-    /// Whether there is a database: a keyring without one is never taken for a new installation.
+    /// Whether there is a database. A keyring without one is never taken for a new installation.
     fn is_there(&self) -> bool;
 
-    /// Opens the database, making it if there is none.
+    /// Opens the database; creates it if there is none.
     ///
     /// # Errors
     /// [`Error::InUse`], [`Error::Storage`], [`Error::Corrupt`].
-    fn open(&self, look: FirstLook) -> Result<Box<dyn Engine>, Error>;
+    fn open(&self, read: StartupReads) -> Result<Box<dyn Engine>, Error>;
 
-    /// Moves away what a start that never finished has left, for a new one to be made.
+    /// Moves a database that a start did not finish creating out of the way.
     ///
     /// # Errors
     /// [`Error::Storage`].

@@ -1,4 +1,4 @@
-//! Writes that are not in the database yet, laid over it: how a group of works becomes one batch.
+//! Reads through writes that are not in the database yet, so that a group of works becomes one batch.
 
 use super::{Reads, Tx, Visit, Work};
 use crate::store::Error;
@@ -11,7 +11,7 @@ use std::{
 /// A value, or its removal.
 pub type Staged = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// Reads through staged writes to what lies beneath.
+/// Reads staged writes first, then what is below.
 struct Layer<'a> {
     below: &'a dyn Reads,
     staged: &'a Staged,
@@ -33,7 +33,7 @@ impl Reads for Layer<'_> {
         let mut staged = self.staged.range::<[u8], _>((from, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix)).peekable();
         let mut stopped = false;
         self.below.scan(prefix, after, &mut |key, value| {
-            // What was staged before this row comes before it, what was staged at it takes its place.
+            // Visit the staged rows that sort before this one first; one with the same key replaces it.
             while let Some((staged_key, staged_value)) = staged.next_if(|(k, _)| k.as_slice() <= key) {
                 if let Some(value) = staged_value
                     && visit(staged_key, value).is_break()
@@ -61,7 +61,7 @@ impl Reads for Layer<'_> {
     }
 }
 
-/// One work's transaction: its own writes over the group's over the database.
+/// One work's transaction: its own writes, over the group's, over the database.
 struct Scratch<'a> {
     group: Layer<'a>,
     own: Staged,
@@ -91,13 +91,13 @@ impl Tx for Scratch<'_> {
     }
 }
 
-/// Runs one work over what its group has staged so far. Answers with what it wrote, to be staged too.
+/// Runs one work over what its group has staged so far. Returns what it wrote, to be staged too.
 ///
 /// # Errors
 /// The work's own, or [`Error::Panicked`]; then it wrote nothing.
 pub fn run(below: &dyn Reads, group: &Staged, work: &mut dyn Work) -> Result<Staged, Error> {
     let mut scratch = Scratch { group: Layer { below, staged: group }, own: Staged::new() };
-    // One work's bug must not end the thread that all others depend on (HTTP-14).
+    // A panic in one work must not end the writer thread (HTTP-14).
     catch_unwind(AssertUnwindSafe(|| work.run(&mut scratch))).unwrap_or(Err(Error::Panicked))?;
     Ok(scratch.own)
 }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     proptest! {
-        /// Reading through two layers is reading the merged map.
+        /// Reading through two layers gives the same as reading the merged map.
         #[test]
         fn layers_read_as_if_merged(
             base in writes(), group in writes(), own in writes(),

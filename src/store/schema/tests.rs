@@ -1,4 +1,4 @@
-//! Every record's bytes, as each release writes them.
+//! The bytes of every record, in each version that a release has written.
 
 use super::*;
 use crate::store::record::{decode_row, encode_row};
@@ -7,13 +7,13 @@ use std::fmt::Debug;
 
 const KEY: &[u8] = b"key";
 
-/// The bytes of every record in each version there was. Never edited: a new version adds lines.
+/// The bytes of every record in each version. Lines are never edited: a new version adds one.
 const GOLDEN: &str = include_str!("../../../tests/golden/records.txt");
 
 /// The lines of versions that are read but no longer written.
 const OLD: [&str; 3] = ["user", "session", "invite"];
 
-/// What an earlier release wrote is read as this record.
+/// Checks that the bytes of an earlier release are read as this record.
 fn was<R: Record + PartialEq + Debug>(name: &str, record: &R) {
     let text = GOLDEN.lines().find_map(|line| line.strip_prefix(&format!("{name} "))).expect("a golden line");
     let bytes = HEXLOWER.decode(text.as_bytes()).expect("hex digits");
@@ -21,15 +21,15 @@ fn was<R: Record + PartialEq + Debug>(name: &str, record: &R) {
     refuses_damage::<R>(&bytes);
 }
 
-/// The line of a record, once it is seen to come back and to show every damage.
+/// The line of a record, after checking that its bytes are read back and that damage is noticed.
 fn line<R: Record + PartialEq + Debug>(name: &str, record: &R) -> String {
-    let bytes = encode_row(KEY, record).expect("sealed");
-    assert_eq!(&decode_row::<R>(KEY, &bytes).expect("opened"), record);
+    let bytes = encode_row(KEY, record).expect("encoded");
+    assert_eq!(&decode_row::<R>(KEY, &bytes).expect("decoded"), record);
     refuses_damage::<R>(&bytes);
     format!("{name} {}\n", HEXLOWER.encode(&bytes))
 }
 
-/// STO-9: whatever bit is flipped, wherever it is cut, under another key: an error, never a record.
+/// STO-9: with any bit flipped, cut anywhere, or under another key, the bytes are an error and never a record.
 fn refuses_damage<R: Record + Debug>(bytes: &[u8]) {
     for bit in 0..bytes.len() * 8 {
         let mut damaged = bytes.to_vec();
@@ -122,7 +122,7 @@ fn a_later_version_is_an_error_never_a_guess() {
     assert!(error.to_string().contains("version 2"), "{error}");
 }
 
-/// What is read back of any bytes is either an error or a record that is written and read as itself.
+/// Checks that any bytes are either an error or a record that can be written and read back unchanged.
 fn reads_back<R: Record + PartialEq + Debug>(bytes: &[u8]) {
     if let Ok(record) = decode_row::<R>(KEY, bytes) {
         let again = encode_row(KEY, &record).expect("encoded");

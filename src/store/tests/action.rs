@@ -1,11 +1,11 @@
-//! What a script of the model's does, step by step.
+//! The steps of a script that the store and its model both follow.
 
 use crate::domain::OnReuse;
 use proptest::prelude::*;
 use std::time::Duration;
 
-/// Something to do. Users and sessions are picked by number among those there ever were, so that
-/// the dead are asked for too.
+/// A step. Users and sessions are picked by number among all there ever were, so that deleted ones are asked for
+/// too.
 #[derive(Debug, Clone)]
 pub enum Action {
     Create {
@@ -13,19 +13,19 @@ pub enum Action {
         admin: bool,
         with_session: bool,
     },
-    SignIn {
+    Login {
         user: u8,
         stale: bool,
         replaces: Option<u8>,
     },
-    /// With the token so many generations back; -1 is one that was never issued.
+    /// Rotates the token `back` generations before the current one; -1 is one that was never issued.
     Rotate {
         session: u8,
         back: i8,
         other_transport: bool,
         windows: Windows,
         on_reuse: OnReuse,
-        /// Its `Idempotency-Key`.
+        /// The request's `Idempotency-Key`.
         key: Option<u8>,
     },
     Race {
@@ -66,7 +66,7 @@ pub struct Windows {
 }
 
 pub fn action() -> impl Strategy<Value = Action> {
-    // They end between two seconds, which are what the clock here moves by: a window opens when its
+    // The clock here moves by whole seconds, so let the windows end between two of them: a window opens when its
     // winner was durable, a little after the moment that the model knows.
     let seconds = |seconds: u64| Duration::from_millis((seconds * 1000).saturating_sub(500));
     let windows =
@@ -75,7 +75,7 @@ pub fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         3 => (0u8..5, any::<bool>(), any::<bool>()).prop_map(|(email, admin, with_session)| Action::Create { email, admin, with_session }),
         4 => (0u8..6, proptest::bool::weighted(0.1), proptest::option::weighted(0.2, 0u8..12))
-            .prop_map(|(user, stale, replaces)| Action::SignIn { user, stale, replaces }),
+            .prop_map(|(user, stale, replaces)| Action::Login { user, stale, replaces }),
         6 => (0u8..12, -1i8..4, proptest::bool::weighted(0.1), windows, on_reuse, proptest::option::of(0u8..2))
             .prop_map(|(session, back, other_transport, windows, on_reuse, key)| {
                 Action::Rotate { session, back, other_transport, windows, on_reuse, key }

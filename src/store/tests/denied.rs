@@ -1,16 +1,16 @@
-//! The deny list's rows: what a start reads of them, and what becomes of them.
+//! The rows of the deny list: what a start reads of them, and when they are removed.
 
 use super::{DENY, INSTALLATION, Memory, at, event, new_account, opened, runtime, session, user};
 use crate::{
     domain::{AddressPrefix, TokenId},
     store::{
-        Denied, Deny, Over, Store,
+        Deny, DenyListRows, ExpiredEntries, Store,
         engine::conformance::put,
         schema::{self, INSTANCE, Instance},
     },
 };
 
-/// What a start needs to know is told by the rows alone, and only while it can matter.
+/// A start learns all revocations from the rows alone, and the rows are removed once they have expired.
 #[test]
 fn rev_3_rev_9_the_deny_list_is_read_back_and_a_row_written_anew_is_not_forgotten() {
     runtime().block_on(async {
@@ -18,17 +18,17 @@ fn rev_3_rev_9_the_deny_list_is_read_back_and_a_row_written_anew_is_not_forgotte
         let (store, _) = opened(Box::new(memory.clone())).await;
         let ada = user(1, "ada@example.org", "admin");
         store.create_account(new_account(&ada, None)).await.expect("created");
-        assert_eq!(store.denied(at(0), at(0)).await.expect("readable"), Denied::default(), "nothing was revoked");
+        assert_eq!(store.deny_list(at(0), at(0)).await.expect("readable"), DenyListRows::default(), "nothing was revoked");
         let until = |seconds| Deny { until: at(seconds), not_before: None };
         store.end_all(ada.id, until(100), event()).await.expect("works");
         store.end_all(ada.id, until(50), event()).await.expect("works");
-        let kept = Denied { users: vec![(ada.id, 3, at(100))], ..Denied::default() };
-        assert_eq!(store.denied(at(0), at(0)).await.expect("readable"), kept, "the greater version, the later moment");
-        // Memory dropped an entry that another verb has written anew meanwhile.
-        store.forget(Over { users: vec![(ada.id, at(99))], ..Over::default() }).await.expect("works");
-        assert_eq!(store.denied(at(0), at(0)).await.expect("readable"), kept);
-        store.forget(Over { users: vec![(ada.id, at(100))], ..Over::default() }).await.expect("works");
-        assert_eq!(store.denied(at(0), at(0)).await.expect("readable"), Denied::default());
+        let kept = DenyListRows { users: vec![(ada.id, 3, at(100))], ..DenyListRows::default() };
+        assert_eq!(store.deny_list(at(0), at(0)).await.expect("readable"), kept, "the greater version, the later moment");
+        // The entry dropped in memory was written again by another operation meanwhile.
+        store.forget(ExpiredEntries { users: vec![(ada.id, at(99))], ..ExpiredEntries::default() }).await.expect("works");
+        assert_eq!(store.deny_list(at(0), at(0)).await.expect("readable"), kept);
+        store.forget(ExpiredEntries { users: vec![(ada.id, at(100))], ..ExpiredEntries::default() }).await.expect("works");
+        assert_eq!(store.deny_list(at(0), at(0)).await.expect("readable"), DenyListRows::default());
     });
 }
 
@@ -42,8 +42,8 @@ fn rev_6_a_full_list_is_replaced_by_one_moment() {
         let full = Deny { until: at(900), not_before: Some(at(10)) };
         store.end_session(first.id, None, full, event()).await.expect("works");
         store.end_all(ada.id, Deny { not_before: Some(at(9)), ..full }, event()).await.expect("works");
-        let denied = store.denied(at(0), at(0)).await.expect("readable");
-        assert_eq!(denied, Denied { not_before: Some((at(10), at(900))), ..Denied::default() }, "the later of both");
+        let denied = store.deny_list(at(0), at(0)).await.expect("readable");
+        assert_eq!(denied, DenyListRows { not_before: Some((at(10), at(900))), ..DenyListRows::default() }, "the later of both");
     });
 }
 
@@ -58,14 +58,14 @@ fn sto_9_a_damaged_row_of_the_deny_list_revokes_more_and_never_less() {
         store.logout(vec![first.id], Some(TokenId::from_bytes([3; 16])), AddressPrefix::V6(1), DENY).await.expect("works");
         store.end_all(ada.id, DENY, event()).await.expect("works");
         [b'd', b'r', b'j'].into_iter().for_each(|prefix| memory.damage(prefix));
-        let denied = store.denied(at(5), at(900)).await.expect("readable");
+        let denied = store.deny_list(at(5), at(900)).await.expect("readable");
         assert_eq!(denied.users, [(ada.id, 2, at(900))], "as the account has it");
         assert_eq!(denied.sessions, [(first.id, at(900))]);
         assert_eq!(denied.tokens, [(TokenId::from_bytes([3; 16]), at(900))]);
         assert_eq!(denied.not_before, None);
-        // Whose it was is not to be read: it may be anybody's.
+        // The key cannot be read, so the revocation may concern any user.
         put(&memory, &[b'r', 1], b"damaged");
-        let denied = store.denied(at(5), at(900)).await.expect("readable");
+        let denied = store.deny_list(at(5), at(900)).await.expect("readable");
         assert_eq!(denied.not_before, Some((at(5), at(900))));
     });
 }
@@ -87,7 +87,7 @@ fn a_database_of_schema_1_is_brought_up_and_voids_the_tokens_it_could_not_list()
         store.migrate(at(5), at(900)).await.expect("brought up");
         let store = Store::open(Box::new(memory), INSTALLATION, vec![]).await.expect("known");
         assert_eq!(store.schema, schema::VERSION);
-        assert_eq!(store.denied(at(6), at(901)).await.expect("readable").not_before, Some((at(5), at(900))));
+        assert_eq!(store.deny_list(at(6), at(901)).await.expect("readable").not_before, Some((at(5), at(900))));
         assert_eq!(store.check().await.expect("checked").violations, Vec::<String>::new());
     });
 }

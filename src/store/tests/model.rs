@@ -1,4 +1,4 @@
-//! What the store should do, said again with maps and without transactions.
+//! A model of the store, made of maps and without transactions.
 
 use super::{
     DENY, HASH, Memory,
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     domain::{OnReuse, Role, Session, SessionId, Timestamp, Transport, User, UserId},
-    store::{Created, Ended, Rotate, Rotated, SignIn, SignedIn, Store, UserChange},
+    store::{Created, Ended, LoggedIn, Login, Rotate, Rotated, Store, UserChange},
 };
 use futures_util::{FutureExt, future::join_all};
 use std::{
@@ -15,12 +15,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A refresh token's life unused, and a session's at most.
+/// How long an unused refresh token lives.
 pub const IDLE: Duration = Duration::from_secs(3600);
+/// How long a session lives at most.
 pub const ABSOLUTE: Duration = Duration::from_secs(3 * 3600);
 const MAX_SESSIONS: usize = 3;
 
-/// A rotation with nothing forgiven.
+/// A rotation without any window in which an old token is excused.
 pub fn rotation(session: SessionId, generation: u32, now: Timestamp) -> Rotate {
     Rotate {
         session,
@@ -84,7 +85,7 @@ impl<'a> World<'a> {
         if self.ever_users.is_empty() { nobody } else { self.ever_users[usize::from(number) % self.ever_users.len()] }
     }
 
-    /// Counted from the latest, so that most are alive.
+    /// The session with this number, counted from the latest, so that most exist.
     fn session(&self, number: u8) -> SessionId {
         let nothing = SessionId::from_bytes([254; 16]);
         self.ever_sessions.iter().rev().nth(usize::from(number)).map_or(nothing, |(id, _)| *id)
@@ -124,7 +125,7 @@ impl<'a> World<'a> {
     pub async fn act(&mut self, action: Action) {
         match action {
             Action::Create { email, admin, with_session } => self.create(email, admin, with_session).await,
-            Action::SignIn { user, stale, replaces } => self.sign_in(user, stale, replaces).await,
+            Action::Login { user, stale, replaces } => self.login(user, stale, replaces).await,
             Action::Rotate { session, back, other_transport, windows, on_reuse, key } => {
                 self.rotate(session, back, other_transport, windows, on_reuse, key).await;
             }
@@ -163,7 +164,7 @@ impl<'a> World<'a> {
             }
             Action::SetPassword { user } => {
                 let id = self.user(user);
-                // Another string each time, and the one that sign-ins verify against again.
+                // Two changes: the second restores the hash that logins verify against.
                 let other = self.store.set_password(change(id), "$scrypt$other".into()).await.expect("works");
                 self.changed(id, &other, false, |account| account.version += 0);
                 let outcome = self.store.set_password(change(id), HASH.into()).await.expect("works");
@@ -214,23 +215,23 @@ impl<'a> World<'a> {
         }
     }
 
-    async fn sign_in(&mut self, user: u8, stale: bool, replaces: Option<u8>) {
+    async fn login(&mut self, user: u8, stale: bool, replaces: Option<u8>) {
         let id = self.user(user);
         let replaces = replaces.map(|number| self.session(number));
         let session = self.new_session(id);
         let verified_hash = if stale { "$scrypt$of-yesterday" } else { HASH }.into();
-        let sign_in = SignIn { verified_hash, ..login(session.clone(), replaces, MAX_SESSIONS) };
-        let signed_in = self.store.sign_in(sign_in).await.expect("works");
+        let request = Login { verified_hash, ..login(session.clone(), replaces, MAX_SESSIONS) };
+        let logged_in = self.store.login(request).await.expect("works");
         if stale || self.accounts.get(&id).is_none_or(|account| account.disabled) {
-            assert_eq!(signed_in, SignedIn::Refused, "AUT-14");
+            assert_eq!(logged_in, LoggedIn::Refused, "AUT-14");
             return;
         }
-        assert!(matches!(signed_in, SignedIn::User(user) if user.id == id));
+        assert!(matches!(logged_in, LoggedIn::User(user) if user.id == id));
         if let Some(replaced) = replaces {
             self.families.remove(&replaced);
         }
         self.begin(&session);
-        // REF-14: those go that were used longest ago, and never the one that has just begun.
+        // REF-14: the sessions used longest ago end, and never the one that has just begun.
         let mut theirs: Vec<_> = self.families.iter().filter(|(_, family)| family.user == id).collect();
         theirs.sort_by_key(|(family_id, family)| (**family_id == session.id, family.used_at, **family_id));
         let too_many = theirs.len().saturating_sub(MAX_SESSIONS);
@@ -300,7 +301,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// REF-3: of n that present one token at once, exactly one gets a child.
+    /// REF-3: of several requests that present one token at once, exactly one gets a child.
     async fn race(&mut self, number: u8, runners: u8) {
         let id = self.session(number);
         let Some(family) = self.families.get(&id).filter(|family| self.now < family.expires_at) else { return };
@@ -312,7 +313,7 @@ impl<'a> World<'a> {
         }
         let all = join_all((0..runners).map(|_| self.store.rotate(rotate.clone())));
         let start = async {
-            // By now every one of them waits for its commit.
+            // By now all of them wait for their commit.
             tokio::task::yield_now().await;
             if let Some(memory) = self.memory {
                 memory.release();
@@ -324,7 +325,7 @@ impl<'a> World<'a> {
         let losers = outcomes.iter().filter(|outcome| **outcome == Rotated::Conflict).count();
         assert_eq!(winners, 1, "{outcomes:?}");
         self.families.get_mut(&id).expect("there").rotated(self.now, child_expires_at);
-        // All had been current when they were looked at: none came late.
+        // The token was current when each of them read it, so none is reuse.
         assert_eq!(losers, outcomes.len() - 1, "{outcomes:?}");
     }
 
@@ -351,7 +352,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The database holds what the model does, and no less than one admin once there was one.
+    /// Checks that the database holds what the model does, and that there is an admin once there was one.
     pub fn agrees(&mut self, users: &BTreeMap<UserId, User>, sessions: &BTreeMap<SessionId, Session>) {
         let stored: Vec<_> = users.values().map(|u| (u.id, u.email.to_string(), u.role.is_admin(), u.disabled, u.token_version)).collect();
         let model: Vec<_> = self.accounts.iter().map(|(id, a)| (*id, a.email.clone(), a.admin, a.disabled, a.version)).collect();

@@ -1,4 +1,4 @@
-//! Honest clients on slow disks: nobody is taken for a thief because a commit took its time.
+//! Races of honest clients on slow disks: a slow commit never makes a refresh look like reuse.
 
 use super::{DENY, Memory, at, event, model, new_account, opened, password_change, runtime, session, user};
 use crate::{
@@ -24,7 +24,7 @@ async fn fixture() -> Fixture {
 }
 
 impl Fixture {
-    /// A rotation without any window: only the race can excuse it.
+    /// A rotation without any window: only a lost race can excuse an old token.
     fn strict(&self, generation: u32, seconds: u64) -> Rotate {
         model::rotation(self.first.id, generation, at(seconds))
     }
@@ -40,7 +40,7 @@ fn ref_3_a_refresh_beside_a_password_change_of_its_session_is_a_lost_race() {
         let just_replaced = |arrived, window| fixture.store.was_just_replaced(fixture.first.id, 1, arrived, window, at(10));
         let change = fixture.store.change_password(password_change(fixture.first.id, successor.clone()));
         assert!(just_replaced(Instant::now(), Duration::ZERO), "under way");
-        // Asked for after the change.
+        // Requested after the change.
         let refresh = async { fixture.store.rotate(fixture.strict(1, 10)).await };
         let released = async { fixture.memory.release() };
         let (changed, refreshed, ()) = tokio::join!(change, refresh, released);
@@ -83,7 +83,7 @@ fn ref_3_what_was_current_when_it_was_looked_at_is_no_theft() {
     });
 }
 
-/// Whose row was seen before the commit was told, or whose request came before it: each has lost a race.
+/// A refresh has lost a race if it read the row before the commit was reported, or arrived before that.
 #[test]
 fn ref_3_a_token_that_arrived_before_the_winner_was_durable_is_no_theft() {
     runtime().block_on(async {
@@ -91,7 +91,7 @@ fn ref_3_a_token_that_arrived_before_the_winner_was_durable_is_no_theft() {
         let arrived = Instant::now();
         fixture.memory.hold();
         let winner = fixture.store.rotate(Rotate { was_current: true, ..fixture.strict(1, 10) });
-        // Read after the winner's row was written, asked before it was answered.
+        // Reads after the winner's row is written, but was requested before the winner was answered.
         let beside = fixture.store.rotate(fixture.strict(1, 10));
         let released = async { fixture.memory.release() };
         let (won, beside, ()) = tokio::join!(winner, beside, released);
@@ -110,7 +110,7 @@ fn ref_3_the_window_opens_when_the_winner_is_durable_not_when_it_arrived() {
         fixture.memory.hold();
         let winner = fixture.store.rotate(Rotate { was_current: true, ..fixture.strict(1, 10) });
         let late = async {
-            // The commit takes its time; the wall clock shows more than the window since it began.
+            // The commit takes longer than the window, by the wall clock.
             tokio::time::sleep(Duration::from_millis(60)).await;
             fixture.memory.release();
         };
@@ -149,7 +149,7 @@ fn sto_9_a_damaged_row_keeps_nobody_from_revoking() {
     });
 }
 
-/// A fault of the index must not let a session live on unseen.
+/// A damaged index row must not let a session go on unseen.
 #[test]
 fn sto_9_a_damaged_index_row_hides_no_session() {
     runtime().block_on(async {

@@ -1,8 +1,8 @@
-//! How a rollback is noticed (STO-14). sled takes damage near the end of its file for a write that was cut
-//! off, and silently starts from what is before it; and somebody may put an older copy of the database
-//! back. So once a second, if anything was written, a number that only grows is written into the
-//! database and then into a file beside it. A database whose number is below the file's has lost
-//! commits that were acknowledged; all but those of the last second are noticed.
+//! How a rollback is noticed (STO-14). sled takes damage near the end of its file for an interrupted write and
+//! silently starts from what is before it; and somebody may restore an older copy of the database. So once a
+//! second, if anything was written, a growing number is written into the database and then into a file beside it.
+//! A database whose number is below the file's has lost acknowledged commits. Only the loss of the last second's
+//! commits goes unnoticed.
 
 use crate::store::Error;
 use std::{
@@ -17,10 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often the number grows, at most.
-const EVERY: Duration = Duration::from_secs(1);
+/// How often the number grows at most.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// A tree of its own: the store's tree holds what the store has written and nothing else.
+/// The marker has a tree of its own, because the store's tree holds only what the store has written.
 const TREE: &[u8] = b"marker";
 const KEY: &[u8] = b"";
 
@@ -28,12 +28,12 @@ const KEY: &[u8] = b"";
 pub struct Marker {
     tree: sled::Tree,
     path: PathBuf,
-    /// The highest number there ever was.
+    /// The highest number so far.
     number: u64,
     written: Instant,
-    /// Something was committed since the number was written.
+    /// Whether anything was committed since the number was written.
     is_due: bool,
-    /// The database is older than the file says, and that has not been accepted yet.
+    /// Whether the database is older than the file says and that has not been accepted yet.
     pub rolled_back: Arc<AtomicBool>,
 }
 
@@ -47,23 +47,23 @@ impl Marker {
         Ok(Self { tree, path: path.to_owned(), number: kept.max(noted), written: Instant::now(), is_due: false, rolled_back })
     }
 
-    /// Something was committed.
+    /// Notes that something was committed.
     pub const fn committed(&mut self) {
         self.is_due = true;
     }
 
-    /// Whether the number is to grow now.
+    /// Whether the number should grow now.
     pub fn is_due(&self) -> bool {
-        self.is_due_at_the_end() && self.written.elapsed() >= EVERY
+        self.is_due_at_the_end() && self.written.elapsed() >= INTERVAL
     }
 
-    /// Whether it is to grow when the database is closed.
+    /// Whether the number should grow when the database is closed.
     pub fn is_due_at_the_end(&self) -> bool {
-        // A rollback that was not accepted yet stays one at the next start.
+        // While a rollback is not accepted, the number must not grow: the next start must notice it again.
         self.is_due && !self.rolled_back.load(Relaxed)
     }
 
-    /// The next number into the database; the caller makes it durable and then calls [`Marker::note`].
+    /// Writes the next number into the database. The caller makes it durable and then calls [`Marker::write_file`].
     pub fn advance(&mut self) -> Result<(), Error> {
         self.number += 1;
         self.written = Instant::now();
@@ -72,8 +72,8 @@ impl Marker {
         Ok(())
     }
 
-    /// The number into the file. Not to be able to is no failure: a rollback to before it goes unnoticed.
-    pub fn note(&self) {
+    /// Writes the number into the file. Failing to is not an error: a rollback past this number then goes unnoticed.
+    pub fn write_file(&self) {
         let new = self.path.with_extension("new");
         let write = || -> io::Result<()> {
             let links = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();

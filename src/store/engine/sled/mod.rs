@@ -1,10 +1,10 @@
-//! sled as the engine: one tree for all tables, one writer thread for all writes (ADR 2). Everything that is
-//! so because the engine is sled is in this folder: its files and their names, the lock it lets go of
-//! late, the damage on which it hangs or panics, the tail it may lose, the room on the disk it needs.
+//! sled as the engine: one tree for all tables, one writer thread for all writes (ADR 2). Everything particular to
+//! sled is in this folder: its files and their names, the lock it releases late, the damage on which it hangs or
+//! panics, the end of the file that it may lose, the free disk space it needs.
 //!
-//! Architecture invariant: nothing outside this folder names sled (I1), and no sled transaction is
-//! ever opened: the writer is alone, so a batch of what its works staged is the transaction, and
-//! the closure that deadlocks when it reads the tree does not exist.
+//! Architecture invariant: nothing outside this folder names sled (I1), and no sled transaction is ever opened.
+//! Only one thread writes, so one batch of what its works staged is already a transaction; sled's own would
+//! deadlock when their closure reads the tree.
 
 mod marker;
 mod storage;
@@ -12,7 +12,7 @@ mod writer;
 
 pub use storage::{FILES, OPENING_THREAD, SledStorage};
 
-use super::{Engine, Look, Reads, Visit, Work};
+use super::{Engine, ReadFn, Reads, Visit, Work};
 use crate::store::Error;
 use futures_util::{
     FutureExt,
@@ -22,8 +22,8 @@ use marker::Marker;
 use std::{fs::File, ops::Bound, path::Path};
 use writer::Writer;
 
-/// Pages sled may keep in memory, in bytes (STO-16). What is not among them is in
-/// the page cache of the system, a few microseconds away.
+/// How many bytes of pages sled may keep in memory (STO-16). The others are in the system's page cache, which
+/// takes a few microseconds to read.
 const CACHE_CAPACITY: u64 = 24 * 1024 * 1024;
 const TREE: &[u8] = b"doorward";
 
@@ -34,9 +34,9 @@ pub struct Sled {
 }
 
 impl Sled {
-    /// Opens the database in `directory`, which sled creates when it is missing. With less than `min_free`
-    /// bytes of room on the disk it writes revocations alone. `marker` is the file beside it by which a
-    /// rollback is noticed.
+    /// Opens the database in `directory`, which sled creates when it is missing. With less than `min_free` bytes
+    /// free on the disk, only revocations are written. `marker` is the file beside the database by which a rollback
+    /// is noticed.
     ///
     /// # Errors
     /// [`Error::InUse`], [`Error::Storage`], [`Error::Corrupt`].
@@ -44,7 +44,7 @@ impl Sled {
         let db = sled::Config::new()
             .path(directory)
             .cache_capacity(CACHE_CAPACITY)
-            // The writer flushes; sled's own flusher would die on the first error without a word.
+            // The writer thread flushes. sled's own flusher would end silently on the first error.
             .flush_every_ms(None)
             .open()
             .map_err(|error| match error {
@@ -60,8 +60,8 @@ impl Sled {
 }
 
 impl Engine for Sled {
-    fn view<'a>(&'a self, look: &'a mut Look<'a>) -> BoxFuture<'a, Result<(), Error>> {
-        ready(look(&self.tree)).boxed()
+    fn view<'a>(&'a self, read: &'a mut ReadFn<'a>) -> BoxFuture<'a, Result<(), Error>> {
+        ready(read(&self.tree)).boxed()
     }
 
     fn submit(&self, work: Box<dyn Work>) {
@@ -135,7 +135,7 @@ mod tests {
         let sled = open();
         assert!(!sled.was_rolled_back(), "a new one");
         write(&sled, 1);
-        // Closed, it notes how far it has come.
+        // Closing the database writes the marker.
         drop(sled);
         let copy = dir.path().join("copy");
         copy_all(&place, &copy);

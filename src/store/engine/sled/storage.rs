@@ -1,8 +1,8 @@
-//! sled's files in a data directory, and opening them: with patience for a lock that is let go of late, on
-//! a thread that is watched, around a snapshot that is damaged.
+//! sled's files in a data directory, and opening them: on a thread with a timeout, again while the lock is still
+//! held, and again without a damaged snapshot.
 
 use super::{
-    super::{Engine, FirstLook, Storage},
+    super::{Engine, StartupReads, Storage},
     Sled,
 };
 use crate::store::Error;
@@ -13,16 +13,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The names of everything this engine may have in a data directory.
+/// The names of all files this engine may have in a data directory.
 pub const FILES: [&str; 5] = ["db", "marker", "marker.new", "progress", "progress.new"];
 
-/// The thread whose panics are an answer: a damaged database panics sled while it is opened.
+/// The name of the thread that opens the database. sled panics on it when the database is damaged; that is reported
+/// as an error.
 pub const OPENING_THREAD: &str = "store-open";
 
-/// How long opening may take: a million users take less than a second.
+/// How long opening may take. A million users take less than a second.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long sled may take to let go of a database that was closed.
+/// How long sled may take to release the lock of a database that was closed.
 const LOCK_RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where sled keeps a database: the directory `db` of a data directory, and a file `marker` beside it.
@@ -32,8 +33,8 @@ pub struct SledStorage {
 }
 
 impl SledStorage {
-    /// The database of a data directory. With less than `min_free` bytes of room on its disk, revocations
-    /// alone are written.
+    /// The database of a data directory. With less than `min_free` bytes free on its disk, only revocations are
+    /// written.
     #[must_use]
     pub fn new(data_dir: &Path, min_free: u64) -> Self {
         Self { data_dir: data_dir.to_owned(), min_free }
@@ -43,13 +44,13 @@ impl SledStorage {
         self.data_dir.join("db")
     }
 
-    /// Opens the database and reads from it, or says in time that it cannot be done: sled hangs or panics on
-    /// some damage (STO-6).
-    fn attempt(&self, look: FirstLook) -> Result<Sled, Error> {
+    /// Opens the database and reads from it. sled hangs or panics on some damage, so a timeout and a panic are
+    /// reported as [`Error::Corrupt`] (STO-6).
+    fn open_with_timeout(&self, read: StartupReads) -> Result<Sled, Error> {
         let (directory, min_free, marker) = (self.directory(), self.min_free, self.data_dir.join("marker"));
         let open = move || {
             let sled = Sled::open(&directory, min_free, &marker)?;
-            look(&sled.tree)?;
+            read(&sled.tree)?;
             Ok(sled)
         };
         let (reply, answer) = mpsc::channel();
@@ -68,8 +69,8 @@ impl SledStorage {
         }
     }
 
-    /// Moves sled's snapshots out of its way. Answers whether there were any. A snapshot only sums up what
-    /// the database has, and is made anew (STO-7).
+    /// Moves sled's snapshots aside. Returns whether there were any. A snapshot only summarises the database, and
+    /// sled rebuilds it (STO-7).
     fn set_snapshots_aside(&self) -> Result<bool, Error> {
         let mut found = false;
         for entry in fs::read_dir(self.directory()).map_err(failed)? {
@@ -93,25 +94,26 @@ impl Storage for SledStorage {
         fs::metadata(self.directory().join("db")).is_ok_and(|file| file.len() > 0)
     }
 
-    fn open(&self, look: FirstLook) -> Result<Box<dyn Engine>, Error> {
+    fn open(&self, read: StartupReads) -> Result<Box<dyn Engine>, Error> {
         if !self.is_begun() {
-            // Of a database that was moved away to start anew.
+            // The marker of a database that was moved away.
             let _ = fs::remove_file(self.data_dir.join("marker"));
         }
         let begun = Instant::now();
-        let mut outcome = self.attempt(look);
-        // The directory is locked by us, so it is a handle of our own that sled's threads have not let go of yet.
+        let mut outcome = self.open_with_timeout(read);
+        // This process has locked the data directory, so the lock on the database is one that sled's threads have
+        // not released yet.
         while matches!(outcome, Err(Error::InUse(_))) && begun.elapsed() < LOCK_RELEASE_TIMEOUT {
             std::thread::sleep(Duration::from_millis(10));
-            outcome = self.attempt(look);
+            outcome = self.open_with_timeout(read);
         }
         if let Err(Error::Corrupt(why)) = &outcome
             && self.set_snapshots_aside()?
         {
             tracing::warn!(%why, "the database's snapshot was damaged and is rebuilt");
-            outcome = self.attempt(look);
+            outcome = self.open_with_timeout(read);
         }
-        // Of releases before the marker.
+        // Earlier releases used this file instead of the marker.
         let _ = fs::remove_file(self.data_dir.join("progress"));
         Ok(Box::new(outcome?))
     }

@@ -1,7 +1,7 @@
-//! The one writer: drains a queue of works, commits them as one batch, syncs once, answers them all.
+//! The writer thread: takes works from a queue, commits them as one batch, syncs once, and answers them all.
 //!
-//! sled's `flush` is `sync_file_range` on Linux, which empties no disk cache; so the order is batch,
-//! flush, `fdatasync` of sled's file, and only then an answer (STO-1).
+//! sled's `flush` is `sync_file_range` on Linux, which does not empty the disk's cache. So the order is: batch,
+//! flush, `fdatasync` of sled's file, and only then the answers (STO-1).
 
 use super::{
     super::{
@@ -26,13 +26,13 @@ use std::{
 };
 use tokio::runtime::Handle;
 
-/// The most works one sync answers for; bounds the memory of a batch and the wait of its first work.
-const GROUP: usize = 256;
+/// The most works in one batch. Bounds the memory of a batch and the wait of its first work.
+const MAX_GROUP: usize = 256;
 
-/// How often the free space is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the free disk space is checked.
+const FREE_SPACE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The queue to the writer thread. Dropping it lets the thread finish what is queued, then end.
+/// The queue to the writer thread. When it is dropped, the thread finishes what is queued and ends.
 pub struct Writer {
     queue: Option<mpsc::Sender<Queued>>,
     thread: Option<JoinHandle<()>>,
@@ -40,28 +40,29 @@ pub struct Writer {
     rolled_back: Arc<AtomicBool>,
 }
 
-/// A work, and the runtime that waits for it, if it is one that does.
+/// A work, and the runtime on which its caller waits, if there is one.
 type Queued = (Box<dyn Work>, Option<Handle>);
 
-/// A work that was tried, and what came of it.
-type Tried = (Box<dyn Work>, Result<(), Error>);
+/// A work that was run, and its result.
+type Outcome = (Box<dyn Work>, Result<(), Error>);
 
-/// What all handles know of the disk.
+/// The state of the disk, shared with all handles.
 struct State {
-    /// A write failed: nothing more is written until a restart has read back what reached the disk.
+    /// Whether a write failed. If so, nothing is written until a restart has read back what reached the disk.
     failed: AtomicBool,
-    /// There is less room than the low-water mark.
+    /// Whether less than `min_free` bytes are free.
     full: AtomicBool,
 }
 
 impl Writer {
-    /// Starts the thread that owns all writes to `tree`, whose bytes end up in `file`.
-    /// With less than `min_free` bytes of room, revocations alone are written.
+    /// Starts the thread that makes all writes to `tree`, whose bytes are in `file`. With less than `min_free` bytes
+    /// free on the disk, it only writes revocations.
     pub fn start(db: sled::Db, tree: sled::Tree, file: File, min_free: u64, marker: Marker) -> Result<Self, Error> {
         let (queue, works) = mpsc::channel();
         let state = Arc::new(State { failed: AtomicBool::new(false), full: AtomicBool::new(false) });
         let rolled_back = Arc::clone(&marker.rolled_back);
-        let mut disk = Disk { db, tree, file, min_free, marker, looked: None, tried: Arc::default(), state: Arc::clone(&state) };
+        let mut disk =
+            Disk { db, tree, file, min_free, marker, free_space_checked: None, outcomes: Arc::default(), state: Arc::clone(&state) };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || disk.run(&works))
@@ -96,86 +97,86 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.queue = None;
         if let Some(thread) = self.thread.take() {
-            // A panic was reported where it happened; there is no one left to tell here.
+            // A panic has already been reported where it happened.
             let _ = thread.join();
         }
     }
 }
 
-/// A group for one sync: this work, what is queued, and what the threads that are ready to run would
-/// queue next. Without letting those run first, the writer syncs for a few where it could for all.
-fn gather(first: Queued, works: &mpsc::Receiver<Queued>) -> Vec<Queued> {
+/// Collects a group for one sync: this work, what is queued, and what other threads queue while the writer yields
+/// to them. Without yielding, one sync would serve only a few of the works that are about to be queued.
+fn collect_group(first: Queued, works: &mpsc::Receiver<Queued>) -> Vec<Queued> {
     let mut group = vec![first];
     loop {
         std::thread::yield_now();
         let before = group.len();
-        group.extend(works.try_iter().take(GROUP - before));
-        if group.len() == before || group.len() == GROUP {
+        group.extend(works.try_iter().take(MAX_GROUP - before));
+        if group.len() == before || group.len() == MAX_GROUP {
             return group;
         }
     }
 }
 
-/// The writer's end: the only handle that changes the tree.
+/// The state of the writer thread. Only this thread changes the tree.
 struct Disk {
     db: sled::Db,
     tree: sled::Tree,
     file: File,
     min_free: u64,
     marker: Marker,
-    /// When the free space was last looked at.
-    looked: Option<Instant>,
-    /// Works to be finished, in the order of their commits.
-    tried: Arc<Mutex<VecDeque<Tried>>>,
+    /// When the free space was last checked.
+    free_space_checked: Option<Instant>,
+    /// Works to finish, in the order of their commits.
+    outcomes: Arc<Mutex<VecDeque<Outcome>>>,
     state: Arc<State>,
 }
 
 impl Disk {
     fn run(&mut self, works: &mpsc::Receiver<Queued>) {
         loop {
-            // Looked at while idle too: what was full may have been freed (STO-5).
-            let first = match works.recv_timeout(LOOK_EVERY) {
+            // Wake up while idle too, to notice when space was freed (STO-5).
+            let first = match works.recv_timeout(FREE_SPACE_INTERVAL) {
                 Ok(first) => Some(first),
                 Err(mpsc::RecvTimeoutError::Timeout) => None,
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    // Whatever a runtime that is gone left unfinished.
-                    finish_all(&self.tried);
-                    self.mark(self.marker.is_due_at_the_end());
+                    // Finish the works whose runtime has gone.
+                    finish_all(&self.outcomes);
+                    self.advance_marker(self.marker.is_due_at_the_end());
                     return;
                 }
             };
-            self.look();
-            self.mark(self.marker.is_due());
+            self.check_free_space();
+            self.advance_marker(self.marker.is_due());
             let Some(first) = first else { continue };
-            let (mut group, runtimes): (Vec<_>, Vec<_>) = gather(first, works).into_iter().unzip();
+            let (mut group, runtimes): (Vec<_>, Vec<_>) = collect_group(first, works).into_iter().unzip();
             if self.state.full.load(Ordering::Relaxed) {
                 let (revocations, refused): (Vec<_>, Vec<_>) = group.into_iter().partition(|work| work.priority() == Priority::Revocation);
                 refused.into_iter().for_each(|work| work.finish(Err(Error::Full)));
                 group = revocations;
             }
-            let tried = self.commit(group);
-            self.finish(tried, runtimes.into_iter().flatten().next());
+            let outcomes = self.commit(group);
+            self.finish(outcomes, runtimes.into_iter().flatten().next());
         }
     }
 
     /// Sends all replies from one task on the callers' runtime. Replying from this thread would wake the
     /// runtime once per caller, which on a single core means one context switch per commit.
-    fn finish(&self, tried: Vec<Tried>, runtime: Option<Handle>) {
-        self.tried.lock().extend(tried);
-        let tried = Arc::clone(&self.tried);
+    fn finish(&self, outcomes: Vec<Outcome>, runtime: Option<Handle>) {
+        self.outcomes.lock().extend(outcomes);
+        let outcomes = Arc::clone(&self.outcomes);
         match runtime {
-            Some(runtime) => drop(runtime.spawn(async move { finish_all(&tried) })),
-            None => finish_all(&tried),
+            Some(runtime) => drop(runtime.spawn(async move { finish_all(&outcomes) })),
+            None => finish_all(&outcomes),
         }
     }
 
-    /// Compares the free space with the low-water mark.
-    fn look(&mut self) {
-        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
+    /// Compares the free space with `min_free`.
+    fn check_free_space(&mut self) {
+        if self.free_space_checked.is_some_and(|checked| checked.elapsed() < FREE_SPACE_INTERVAL) {
             return;
         }
-        self.looked = Some(Instant::now());
-        // A file system that does not tell its room is not full.
+        self.free_space_checked = Some(Instant::now());
+        // A file system that does not report its free space counts as not full.
         let free = rustix::fs::fstatvfs(&self.file).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
         let is_full = free < self.min_free;
         if self.state.full.swap(is_full, Ordering::Relaxed) != is_full {
@@ -191,14 +192,14 @@ impl Disk {
         }
     }
 
-    /// Notes how far the database has come. Its failure is the next write's to report.
-    fn mark(&mut self, is_due: bool) {
+    /// Writes the rollback marker, if it is due. After a failure, the next write reports it.
+    fn advance_marker(&mut self, is_due: bool) {
         if !is_due || self.state.failed.load(Ordering::Relaxed) {
             return;
         }
         let durable = catch_unwind(AssertUnwindSafe(|| self.marker.advance().and_then(|()| self.sync()))).unwrap_or(Err(Error::Panicked));
         match durable {
-            Ok(()) => self.marker.note(),
+            Ok(()) => self.marker.write_file(),
             Err(error) => {
                 self.state.failed.store(true, Ordering::Relaxed);
                 tracing::error!(%error, "storage failed; read-only until a restart");
@@ -206,7 +207,7 @@ impl Disk {
         }
     }
 
-    fn commit(&mut self, mut group: Vec<Box<dyn Work>>) -> Vec<Tried> {
+    fn commit(&mut self, mut group: Vec<Box<dyn Work>>) -> Vec<Outcome> {
         let mut writes = Writes::default();
         let results: Vec<_> =
             group.iter_mut().map(|work| overlay::run(&self.tree, &writes.rows, &mut **work).map(|own| writes.stage(own))).collect();
@@ -214,13 +215,13 @@ impl Disk {
         group.into_iter().zip(results).map(|(work, result)| (work, result.and_then(|()| durable.clone()))).collect()
     }
 
-    /// Writes a group's rows and makes them durable. After a failure nothing is known of what reached the
-    /// disk, so no further write is tried until a restart has read it back (STO-4).
+    /// Writes a group's rows and makes them durable. After a failure it is unknown what reached the disk, so nothing
+    /// more is written until a restart has read it back (STO-4).
     fn write(&mut self, writes: Writes) -> Result<(), Error> {
         if self.state.failed.load(Ordering::Relaxed) {
             return Err(Error::ReadOnly);
         }
-        // sled panics on some damage: that is a failed write, not the end of this thread.
+        // sled panics on some damage: treat that as a failed write.
         let durable = catch_unwind(AssertUnwindSafe(|| self.write_through(writes))).unwrap_or(Err(Error::Panicked));
         if let Err(error) = &durable {
             self.state.failed.store(true, Ordering::Relaxed);
@@ -231,22 +232,22 @@ impl Disk {
         durable
     }
 
-    fn write_through(&self, Writes { rows, together }: Writes) -> Result<(), Error> {
+    fn write_through(&self, Writes { rows, atomic_keys }: Writes) -> Result<(), Error> {
         let mut batch = sled::Batch::default();
         let keys: Vec<_> = rows.keys().cloned().collect();
         for (key, value) in rows {
-            match (together.contains(&key), value) {
+            match (atomic_keys.contains(&key), value) {
                 (true, Some(value)) => batch.insert(key, value),
                 (true, None) => batch.remove(key),
                 (false, Some(value)) => drop(self.tree.insert(key, value)?),
                 (false, None) => drop(self.tree.remove(key)?),
             }
         }
-        if !together.is_empty() {
+        if !atomic_keys.is_empty() {
             self.tree.apply_batch(batch)?;
         }
-        // sled splits a page when it is next read, which takes a write: were it to be read first when
-        // the disk has failed, that would fail for ever (STO-4). So each is read now.
+        // sled splits a page on the next read, and the split writes. If the disk failed before that read, every
+        // read of the page would fail (STO-4). So read each key now.
         for key in keys {
             self.tree.get(key)?;
         }
@@ -259,30 +260,30 @@ impl Disk {
     }
 }
 
-/// Finishes what was tried, in order. Locked until the last is finished: those of the next group come
+/// Finishes the works in order. The lock is held until the last is finished, so that those of the next group come
 /// after them.
-fn finish_all(tried: &Mutex<VecDeque<Tried>>) {
-    let mut tried = tried.lock();
-    while let Some((work, result)) = tried.pop_front() {
-        // One work's bug must not leave the others without an answer.
+fn finish_all(outcomes: &Mutex<VecDeque<Outcome>>) {
+    let mut outcomes = outcomes.lock();
+    while let Some((work, result)) = outcomes.pop_front() {
+        // A panic in one work must not leave the others without an answer.
         let _ = catch_unwind(AssertUnwindSafe(|| work.finish(result)));
     }
 }
 
-/// What a group writes.
+/// What a group of works writes.
 #[derive(Default)]
 struct Writes {
     rows: Staged,
-    /// The keys of works that wrote several rows: they reach the disk together or not at all. Of the
-    /// others, which is most refreshes, each is whole by itself, and sled writes twice for a batch.
-    together: BTreeSet<Vec<u8>>,
+    /// The keys of works that wrote several rows, which must reach the disk together. They go into a batch, for which
+    /// sled writes twice. A work of one row, such as most refreshes, needs no batch.
+    atomic_keys: BTreeSet<Vec<u8>>,
 }
 
 impl Writes {
     /// Adds what one work wrote.
     fn stage(&mut self, own: Staged) {
         if own.len() > 1 {
-            self.together.extend(own.keys().cloned());
+            self.atomic_keys.extend(own.keys().cloned());
         }
         self.rows.extend(own);
     }
