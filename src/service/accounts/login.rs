@@ -5,7 +5,7 @@ use crate::{
     domain::{AddressPrefix, By, Client, Email, Event, Kind, Password, SessionId, Transport, User, UserId},
     service::{
         Error,
-        caller::{AccountKey, Origin},
+        caller::{AccountKey, LoginSource},
         devices::Device,
         events,
         passwords::PasswordMatch,
@@ -105,17 +105,17 @@ impl Accounts {
     }
 
     /// Where a try on this account comes from, as the account sees it (LIM-3).
-    async fn origin(&self, user: Option<&User>, from: AddressPrefix, held: &[SecretString]) -> Result<Origin, Error> {
+    async fn origin(&self, user: Option<&User>, from: AddressPrefix, held: &[SecretString]) -> Result<LoginSource, Error> {
         let Some(user) = user else {
             // Looking for what nobody has takes as long (AUT-2).
             let _ = self.store.is_used_from(UserId::from_bytes([0; 16]), from, self.clock.now()).await?;
-            return Ok(Origin::Stranger(from));
+            return Ok(LoginSource::Stranger(from));
         };
         if let Some(device) = self.verified_devices(held).find(|device| device.user == user.id && device.epoch == user.epoch) {
-            return Ok(Origin::KnownDevice(device, from));
+            return Ok(LoginSource::KnownDevice(device, from));
         }
         let is_known = self.store.is_used_from(user.id, from, self.clock.now()).await?;
-        Ok(if is_known { Origin::KnownPrefix(from) } else { Origin::Stranger(from) })
+        Ok(if is_known { LoginSource::KnownPrefix(from) } else { LoginSource::Stranger(from) })
     }
 
     fn verified_devices(&self, held: &[SecretString]) -> impl Iterator<Item = Device> {

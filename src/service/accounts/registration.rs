@@ -38,7 +38,7 @@ impl Accounts {
         };
         self.passwords.check(&password, &email).map_err(Error::WeakPassword)?;
         let from = AddressPrefix::from(context.client.ip);
-        let attempt = self.throttle.register(AccountKey::of(email.as_str()), from)?;
+        let attempt = self.throttle.charge_registration(AccountKey::of(email.as_str()), from)?;
         // No hash for a code that was made up; whether it is good is decided when the account is made.
         if let RegistrationProof::Invite(id, _, _) = &proof
             && self.store.invite(*id).await?.is_none()
@@ -57,7 +57,7 @@ impl Accounts {
         let hash = self.codes.setup_hash(token).ok_or(Error::InvalidSetupToken)?;
         self.passwords.check(&password, &email).map_err(Error::WeakPassword)?;
         let from = AddressPrefix::from(context.client.ip);
-        let attempt = self.throttle.register(AccountKey::of(email.as_str()), from)?;
+        let attempt = self.throttle.charge_registration(AccountKey::of(email.as_str()), from)?;
         if self.store.has_admin().await? {
             note_refusal(Kind::SetUpRefused, "the link is not good", from);
             return Err(Error::InvalidSetupToken);

@@ -156,7 +156,7 @@ impl Sessions {
         if matches!(request.retry_key, RetryKey::Malformed) && self.refresh_tokens.is_current(token, session) {
             return Err(Error::MalformedRetryKey);
         }
-        Ok(self.throttle.refresh(session.id)?)
+        Ok(self.throttle.charge_refresh(session.id)?)
     }
 
     /// Looks at a refresh token that came along with something else than a refresh. One that was replaced
