@@ -41,7 +41,7 @@ impl Accounts {
             created_at: now,
             expires_at: now.plus(expires_in),
         };
-        self.store.create_invite(invite.clone(), actor.did(Kind::InviteCreated).invite(id).role(&invite.role)).await?;
+        self.store.create_invite(invite.clone(), actor.event(Kind::InviteCreated).invite(id).role(&invite.role)).await?;
         Ok((invite, code))
     }
 
@@ -60,7 +60,7 @@ impl Accounts {
     pub async fn withdraw_invite(&self, actor: Actor<'_>, id: InviteId) -> Result<(), Error> {
         let invite = self.store.invite(id).await?.ok_or(Error::NotFound)?;
         self.check_may_grant(actor, &invite.role)?;
-        match self.store.delete_invite(id, actor.did(Kind::InviteWithdrawn).invite(id)).await? {
+        match self.store.delete_invite(id, actor.event(Kind::InviteWithdrawn).invite(id)).await? {
             Ended::Done => Ok(()),
             Ended::NotFound => Err(Error::NotFound),
         }
@@ -73,7 +73,7 @@ impl Accounts {
     pub async fn open_setup(&self) -> Result<Option<(SecretString, Timestamp)>, Error> {
         let (token, hash) = self.codes.setup();
         let expires_at = self.clock.now().plus(SETUP_TTL);
-        let is_open = self.store.open_setup(hash, expires_at, Actor::Operator.did(Kind::SetUpLinkMade)).await?;
+        let is_open = self.store.open_setup(hash, expires_at, Actor::Operator.event(Kind::SetUpLinkMade)).await?;
         Ok(is_open.then_some((token, expires_at)))
     }
 }

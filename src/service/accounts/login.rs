@@ -101,7 +101,7 @@ impl Accounts {
                 self.devices.issue(user.id, user.epoch, self.verified_devices(held).find(|device| device.user == user.id), now)
             }
         };
-        (token, self.devices.life().as_secs())
+        (token, self.devices.lifetime().as_secs())
     }
 
     /// Where a try on this account comes from, as the account sees it (LIM-3).

@@ -109,7 +109,7 @@ impl Accounts {
         self.passwords.check(&password, &email).map_err(Error::WeakPassword)?;
         let caller = Caller::operator(AccountKey::of(email.as_str()));
         let user = self.new_user(email, password, role, caller).await?;
-        let event = Actor::Operator.did(Kind::UserAdded).target(user.id);
+        let event = Actor::Operator.event(Kind::UserAdded).target(user.id);
         let deny = self.sessions.deny();
         let new = NewAccount { user, session: None, replaces: None, proof: RegistrationProof::Operator, deny, event };
         match self.store.create_account(new).await? {

@@ -88,7 +88,7 @@ impl Accounts {
     pub async fn unlock(&self, email: &Email) -> Result<User, Error> {
         let user = self.user_by_email(email).await?;
         self.throttle.unlock(AccountKey::of(email.as_str()), user.id);
-        events::write(&Actor::Operator.did(Kind::Unlocked).target(user.id));
+        events::write(&Actor::Operator.event(Kind::Unlocked).target(user.id));
         Ok(user)
     }
 
@@ -126,7 +126,7 @@ impl Accounts {
                 Box::new(move |user| policy.may_give(&own, &user.role))
             }
         };
-        ChangeRequest { user, authorize, deny: self.sessions.deny(), event: actor.did(kind).target(user) }
+        ChangeRequest { user, authorize, deny: self.sessions.deny(), event: actor.event(kind).target(user) }
     }
 }
 

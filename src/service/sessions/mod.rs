@@ -228,7 +228,7 @@ impl Sessions {
     /// # Errors
     /// [`Error::NotFound`], and the store's.
     pub async fn end_all(&self, actor: Actor<'_>, user: UserId) -> Result<(), Error> {
-        match self.store.end_all(user, self.deny(), actor.did(Kind::SessionsRevoked).target(user)).await? {
+        match self.store.end_all(user, self.deny(), actor.event(Kind::SessionsRevoked).target(user)).await? {
             Ended::Done => Ok(()),
             Ended::NotFound => Err(Error::NotFound),
         }
@@ -239,7 +239,7 @@ impl Sessions {
     /// # Errors
     /// [`Error::NotFound`], and the store's.
     pub async fn revoke(&self, actor: Actor<'_>, session: SessionId, owner: Option<UserId>) -> Result<(), Error> {
-        let event = actor.did(Kind::SessionRevoked);
+        let event = actor.event(Kind::SessionRevoked);
         self.store.end_session(session, owner, self.deny(), event).await?.map(drop).ok_or(Error::NotFound)
     }
 

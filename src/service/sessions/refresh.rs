@@ -292,7 +292,7 @@ impl Sessions {
     /// A race that was lost. Anybody who holds a token that was replaced just now can lose races without end:
     /// for the log, they are summed.
     fn conflict(&self, session: SessionId, from: AddressPrefix) -> Error {
-        if self.refusals.is_news(Kind::RefreshConflict, from) {
+        if self.refusals.is_first(Kind::RefreshConflict, from) {
             events::write(&Event::new(Kind::RefreshConflict, By::Anyone).session(session).from(from));
         }
         Error::RefreshConflict
