@@ -115,7 +115,13 @@ impl Refusals {
             }
             if count.more > 0 {
                 logged += count.more;
-                tracing::info!(event = kind.as_str(), actor = %By::Anyone, more = count.more, from = from.map(display), "and so many more within a minute");
+                tracing::info!(
+                    event = kind.as_str(),
+                    actor = %By::Anyone,
+                    more = count.more,
+                    from = from.map(display),
+                    "and so many more within a minute"
+                );
             }
             false
         });

@@ -206,8 +206,8 @@ impl Sessions {
 
     /// What an access token of ours says, whether it is over, revoked or good.
     #[must_use]
-    pub fn verify_origin(&self, token: &str) -> Option<VerifiedToken> {
-        self.access.verify_origin(token)
+    pub fn verify_ignoring_expiry(&self, token: &str) -> Option<VerifiedToken> {
+        self.access.verify_ignoring_expiry(token)
     }
 
     /// Ends these sessions and that of an access token, and revokes the latter.
