@@ -1,4 +1,4 @@
-//! Invitations, and the link by which the first admin comes in.
+//! Invitations, and the set-up link by which the first admin registers.
 
 use super::Accounts;
 use crate::{
@@ -9,11 +9,11 @@ use crate::{
 use secrecy::SecretString;
 use std::time::Duration;
 
-/// How long a set-up link is good (AUT-11).
+/// How long a set-up link is valid (AUT-11).
 const SETUP_TTL: Duration = Duration::from_secs(60 * 60);
 
 impl Accounts {
-    /// Makes an invitation, bound to an address or not. The code is shown here and never again.
+    /// Makes an invitation, which may be bound to an e-mail address. Returns its code, which cannot be shown again.
     ///
     /// # Errors
     /// [`Error::InvalidRole`], [`Error::RoleBeyondReach`], the store's.
@@ -53,7 +53,7 @@ impl Accounts {
         Ok(self.store.invites(self.clock.now(), &self.policy).await?)
     }
 
-    /// Withdraws an invitation to a role that the actor may give.
+    /// Withdraws an invitation. The actor must be allowed to grant its role.
     ///
     /// # Errors
     /// [`Error::RoleBeyondReach`], [`Error::NotFound`], the store's.
@@ -66,7 +66,7 @@ impl Accounts {
         }
     }
 
-    /// Opens a set-up link in place of any other; `None` when somebody can administer already.
+    /// Makes a set-up link, which replaces an earlier one; `None` when there is an admin already.
     ///
     /// # Errors
     /// The store's.
