@@ -62,7 +62,7 @@ pub enum Trust {
     /// The caller comes from a device or an address that the account has been used from.
     Known,
     /// The caller holds a session already, or can run commands on this machine.
-    SignedIn,
+    LoggedIn,
 }
 
 /// The caller who waits for a hash.

@@ -167,7 +167,7 @@ impl Hasher {
     fn verify(&self, password: Option<&Password>, stored: Option<&str>) -> PasswordMatch {
         let (hash, params) = parse_affordable(stored.unwrap_or(&self.dummy_hash)).unwrap_or_else(|| {
             tracing::error!("a stored password hash is damaged or asks for too much; its user cannot sign in until it is reset");
-            parse_affordable(&self.dummy_hash).expect("today's parameters are affordable")
+            parse_affordable(&self.dummy_hash).expect("the current parameters are affordable")
         });
         let typed = password.map_or("", Password::expose);
         let started = cpu_time();
