@@ -57,7 +57,7 @@ impl App {
         let denylist = Arc::new(DenyList::default());
         let now = clock.now();
         let Unlocked { keyring, store } = data_dir.unlock(&*storage, now, vec![denylist.clone(), Arc::new(EventLog)]).await?;
-        let forget_by = now.plus(AccessTokens::longest_memory(&settings.tokens));
+        let forget_by = now.plus(AccessTokens::max_token_lifetime(&settings.tokens));
         let was_rolled_back = store.was_rolled_back();
         if was_rolled_back {
             let why = "the database is older than when it was last seen: an older copy, or damaged; its sessions were ended, later accounts are lost";

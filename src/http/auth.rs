@@ -129,7 +129,7 @@ pub async fn logout(req: Request, body: Result<Option<RefreshToken>, ApiError>) 
     }
     let mut ended = Vec::new();
     for (token, transport, is_honest) in &proven {
-        let session = sessions.examine(&request, token, *transport, *is_honest).await?;
+        let session = sessions.detect_reuse(&request, token, *transport, *is_honest).await?;
         ended.extend(session.map(|session| session.id));
     }
     sessions.logout(ended, bearer.as_ref(), req.context.from()).await?;
@@ -142,7 +142,7 @@ pub async fn logout(req: Request, body: Result<Option<RefreshToken>, ApiError>) 
 
 /// Ends every session of the caller.
 pub async fn logout_all(req: Request, principal: Principal) -> HandlerResult {
-    req.app().sessions().end_all(req.actor(&principal), principal.user().id).await?;
+    req.app().sessions().revoke_all(req.actor(&principal), principal.user().id).await?;
     Ok(json(&value!({ "message": "All sessions terminated" })))
 }
 
@@ -217,7 +217,7 @@ fn request_tokens(req: &Request, body: Option<SecretString>) -> Result<RequestTo
 /// The token half of the CSRF check (COK-7): what header and cookie agree on. Asked of browsers, or of everyone.
 fn csrf_proof(req: &Request, is_browser: bool) -> CsrfProof<'_> {
     if !is_browser && req.site().csrf == CsrfMode::Browser {
-        return CsrfProof::NotAsked;
+        return CsrfProof::NotRequired;
     }
     match req.context.header(&X_CSRF_TOKEN) {
         Some(text) if req.site().has_csrf_cookie(&req.context, text) => CsrfProof::Token { text, is_browser },

@@ -135,7 +135,7 @@ fn finish(web: &AppState, context: &RequestContext, method: &Method, begun: Opti
             Code::CsrfFailed => Some(Kind::CsrfFailed),
             _ => None,
         };
-        if let Some(kind) = kind.filter(|kind| web.app.refusals().is_news(*kind, context.from())) {
+        if let Some(kind) = kind.filter(|kind| web.app.refusals().is_first(*kind, context.from())) {
             let actor = context.user().map_or(By::Anyone, By::User);
             let mut event = Event::new(kind, actor).refused(context.request_id(), redact_path(path)).from(context.from());
             if let Some((seen, own)) = web.site.foreign_origin(context).filter(|_| kind == Kind::CsrfFailed) {

@@ -61,7 +61,7 @@ pub async fn list_of(user: UserId, req: Request, principal: Principal) -> Handle
 /// Ends all sessions of a user.
 pub async fn end_all_of(user: UserId, req: Request, principal: Principal) -> HandlerResult {
     req.app().accounts().may_manage(req.actor(&principal), user).await?;
-    req.app().sessions().end_all(req.actor(&principal), user).await?;
+    req.app().sessions().revoke_all(req.actor(&principal), user).await?;
     Ok(empty())
 }
 

@@ -108,7 +108,7 @@ fn question(req: &Request, name: &'static str) -> Result<Option<String>, ApiErro
 /// A question that nobody can have meant: whoever wrote it into a proxy's configuration must be told, and let
 /// nobody in until it is mended.
 fn mistaken(req: &Request, parameter: &str, what: &'static str) -> ApiError {
-    if req.app().refusals().is_news(Kind::QuestionMistaken, req.context.from()) {
+    if req.app().refusals().is_first(Kind::QuestionMistaken, req.context.from()) {
         let asked = format!("{}?{parameter}", req.context.path());
         let event = Event::new(Kind::QuestionMistaken, By::Anyone).why(what).from(req.context.from());
         events::write(&event.refused(req.context.request_id(), asked));

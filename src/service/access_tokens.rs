@@ -1,7 +1,7 @@
 //! Access tokens: JWTs (RFC 7519, RFC 9068) that live for minutes.
 //!
-//! What a token must say is checked here: jsonwebtoken ignores `typ` and `crit`, and takes a missing or
-//! wrong-typed claim for an absent one.
+//! The claims and the header are checked here, because jsonwebtoken ignores `typ` and `crit`, and treats a claim of
+//! the wrong type as absent.
 
 use super::{
     denylist::{DenyList, TokenIds, TokenStatus},
@@ -24,11 +24,11 @@ use std::{
     time::Duration,
 };
 
-/// Longest token, in bytes (TOK-6).
-const MAX_LEN: usize = 4096;
+/// The longest token that is verified, in bytes (TOK-6).
+const MAX_TOKEN_LEN: usize = 4096;
 /// `typ` (RFC 9068 §2.1).
-const TYPE: &str = "at+jwt";
-/// How far ahead of us the issuing clock, which is our own, may have been (TOK-5).
+const MEDIA_TYPE: &str = "at+jwt";
+/// How many seconds the clock may have been ahead when it dated a token (TOK-5).
 const MAX_SKEW: u64 = 60;
 
 /// Issues and verifies access tokens.
@@ -37,12 +37,12 @@ pub struct AccessTokens {
     settings: config::Tokens,
     clock: Clock,
     denylist: Arc<DenyList>,
-    /// The latest `iat` there was, in seconds: after the clock was set back, what is revoked must be
-    /// remembered until tokens from before have expired too (OPS-7).
-    latest: AtomicU64,
+    /// The latest `iat` of any token issued, in seconds. After the clock was set back, deny-list entries must be kept
+    /// until the tokens from before have expired too (OPS-7).
+    latest_iat: AtomicU64,
 }
 
-/// What a token says that we issued.
+/// The claims of a token that we issued.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedToken {
     /// `sub`
@@ -53,35 +53,35 @@ pub struct VerifiedToken {
     pub token: TokenId,
     /// `ver`
     pub version: u32,
-    /// `role`, of which nobody believes more than that it is what the user's record says.
+    /// `role`. It is only compared with the role in the user's record, which is the one that counts.
     pub role: Role,
     /// `exp`
     pub expires_at: Timestamp,
-    /// Whole seconds left of the token.
+    /// The whole seconds until it expires.
     pub expires_in: u64,
 }
 
 /// Why a bearer token is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VerifyError {
-    /// Not one of ours.
+    /// We did not issue it.
     Invalid,
-    /// Ours, and over since this moment.
+    /// We issued it, and it expired at this moment.
     Expired(Timestamp),
-    /// Ours, and revoked.
+    /// We issued it, and it was revoked.
     Revoked,
 }
 
-/// What an access token is issued for.
+/// What a new access token is issued for.
 #[derive(Debug)]
 pub struct NewToken<'a> {
-    /// Its subject.
+    /// The user it is for (`sub`).
     pub user: &'a User,
-    /// What their role permits.
+    /// The permissions of the user's role.
     pub permissions: &'a [Permission],
-    /// Its session, which it never outlives.
+    /// The session it belongs to. The token expires no later.
     pub session: &'a Session,
-    /// The moment that was given, before it was submitted, to the verb that this token follows from.
+    /// The token's `iat`: when the transaction that it follows from was prepared, before it was submitted.
     pub issued_at: Timestamp,
 }
 
@@ -90,7 +90,7 @@ pub struct NewToken<'a> {
 pub struct AccessToken {
     /// The JWT.
     pub token: SecretString,
-    /// Whole seconds left of it.
+    /// The whole seconds until it expires.
     pub expires_in: u64,
 }
 
@@ -108,7 +108,8 @@ struct Claims<'a> {
     permissions: &'a [Permission],
 }
 
-/// The claims of a token that was presented: all required, each of its type, none twice (TOK-4).
+/// The claims of a presented token. All are required but `nbf`, each must have its type, and none may occur twice
+/// (TOK-4).
 #[derive(Deserialize)]
 struct PresentedClaims {
     iss: String,
@@ -122,14 +123,14 @@ struct PresentedClaims {
     sid: SessionId,
     ver: u32,
     role: Role,
-    /// What a role permits is looked up: the configuration may have changed since.
+    /// Must be there but is not used: the role's permissions are looked up, since the configuration may have changed.
     #[serde(rename = "permissions")]
     _permissions: IgnoredAny,
 }
 
 impl PresentedClaims {
-    /// What they say at this moment, in seconds.
-    fn at(self, now: u64) -> VerifiedToken {
+    /// The verified token; `now` is in seconds and gives what is left of it.
+    fn into_verified(self, now: u64) -> VerifiedToken {
         VerifiedToken {
             user: self.sub,
             session: self.sid,
@@ -146,24 +147,23 @@ impl AccessTokens {
     /// Sets up the keys.
     #[must_use]
     pub fn new(keyring: &Keyring, settings: config::Tokens, clock: Clock, denylist: Arc<DenyList>) -> Self {
-        Self { keys: SigningKeys::new(&keyring.access, TYPE), settings, clock, denylist, latest: AtomicU64::new(0) }
+        Self { keys: SigningKeys::new(&keyring.access, MEDIA_TYPE), settings, clock, denylist, latest_iat: AtomicU64::new(0) }
     }
 
-    /// The moment for a verb that tokens may follow from, to be taken before it is submitted. After
-    /// everything issued so far was voided it is the moment of that, if the clock has not come so far.
+    /// The current time for a transaction that tokens may follow from; the caller reads it before it submits the
+    /// transaction. If all tokens before a moment were voided, it is not earlier than that moment.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now().max(self.denylist.not_before())
     }
 
-    /// Issues a token. It is dated by when its verb was given its moment, not by now: whatever was revoked
-    /// after the verb has read it is then remembered for longer than the token lives (see
-    /// [`super::denylist`]).
+    /// Issues a token. Its `iat` is [`NewToken::issued_at`] and not the current time, so that the entry of a revocation
+    /// which the transaction did not see outlives the token (see [`super::denylist`]).
     #[must_use]
     pub fn issue(&self, new: &NewToken<'_>) -> AccessToken {
         let NewToken { user, permissions, session, issued_at } = *new;
         let iat = issued_at.secs();
-        let latest = self.latest.fetch_max(iat, Relaxed);
+        let latest = self.latest_iat.fetch_max(iat, Relaxed);
         if latest > iat + MAX_SKEW {
             tracing::warn!(seconds = latest - iat, "the clock was set back: tokens from before are refused until it has caught up");
         }
@@ -184,18 +184,18 @@ impl AccessTokens {
         AccessToken { token, expires_in: exp.saturating_sub(self.clock.now().secs()) }
     }
 
-    /// What a bearer token says, if it is ours, in time and not revoked.
+    /// Verifies that we issued a bearer token and that it is neither expired nor revoked.
     ///
     /// # Errors
     /// [`VerifyError`]; anything unforeseen is [`VerifyError::Invalid`] (REV-9).
     pub fn verify(&self, token: &str) -> Result<VerifiedToken, VerifyError> {
-        let claims = self.genuine(token).ok_or(VerifyError::Invalid)?;
+        let claims = self.decode_issued(token).ok_or(VerifyError::Invalid)?;
         let now = self.clock.now().secs();
         let leeway = self.settings.clock_tolerance.as_secs();
         if claims.iat > now + MAX_SKEW || claims.nbf > now + leeway {
             return Err(VerifyError::Invalid);
         }
-        // RFC 7519 §4.1.4: on or after `exp` it is over.
+        // RFC 7519 §4.1.4: a token has expired on `exp` itself, not only after it.
         if now >= claims.exp + leeway {
             return Err(VerifyError::Expired(Timestamp::from_secs(claims.exp)));
         }
@@ -209,55 +209,56 @@ impl AccessTokens {
         if self.denylist.check(&ids) == TokenStatus::Revoked {
             return Err(VerifyError::Revoked);
         }
-        Ok(claims.at(now))
+        Ok(claims.into_verified(now))
     }
 
-    /// What a token of ours says, even one that is over or revoked: it proves which session it is of.
+    /// Verifies that we issued a token, even if it has expired or was revoked: it still proves which session its
+    /// bearer had.
     #[must_use]
-    pub fn verify_origin(&self, token: &str) -> Option<VerifiedToken> {
-        Some(self.genuine(token)?.at(self.clock.now().secs()))
+    pub fn verify_ignoring_expiry(&self, token: &str) -> Option<VerifiedToken> {
+        Some(self.decode_issued(token)?.into_verified(self.clock.now().secs()))
     }
 
-    /// The claims of a token that we can have issued, whenever that was.
-    fn genuine(&self, token: &str) -> Option<PresentedClaims> {
-        let claims = self.signed(token)?;
+    /// The claims of a token that we issued at any time: signed by us, with our issuer, audience and lifetime.
+    fn decode_issued(&self, token: &str) -> Option<PresentedClaims> {
+        let claims = self.decode_signed(token)?;
         let life = claims.exp.checked_sub(claims.iat)?;
         let is_ours = claims.iss == self.settings.issuer && claims.aud == self.settings.audience;
         (is_ours && life <= self.settings.access_ttl.as_secs()).then_some(claims)
     }
 
-    /// How what is revoked now is to be remembered: until every token issued so far has expired.
+    /// How long the deny list must keep an entry made now: until every token issued so far has expired.
     #[must_use]
     pub fn deny(&self) -> Deny {
         let now = self.clock.now();
-        // After the clock was set back, tokens are dated ahead of it.
-        let latest = now.max(Timestamp::from_secs(self.latest.load(Relaxed)));
+        // After the clock was set back there are tokens dated later than now.
+        let latest = now.max(Timestamp::from_secs(self.latest_iat.load(Relaxed)));
         let not_before = self.denylist.is_full().then(|| {
             tracing::warn!("the deny list is full: every access token issued so far is void, and clients refresh once");
             now.next_second()
         });
-        Deny { until: latest.plus(Self::longest_memory(&self.settings)), not_before }
+        Deny { until: latest.plus(Self::max_token_lifetime(&self.settings)), not_before }
     }
 
-    /// How long a token issued now can be of use to anybody.
+    /// The longest that a token can be accepted after it was issued.
     #[must_use]
-    pub fn longest_memory(settings: &config::Tokens) -> Duration {
+    pub fn max_token_lifetime(settings: &config::Tokens) -> Duration {
         settings.access_ttl + settings.clock_tolerance + Duration::from_secs(MAX_SKEW)
     }
 
-    /// The claims of a token that one of our keys signed. Size and parts come first, then the header
-    /// and the signature; nothing else is decoded of a token that is not ours (TOK-6). Each part is
-    /// held to the base64url alphabet, without padding, by its decoder.
-    fn signed(&self, token: &str) -> Option<PresentedClaims> {
-        let (message, signature) = token.rsplit_once('.').filter(|_| token.len() <= MAX_LEN)?;
+    /// The claims of a token that one of our keys signed. The size and the number of parts are checked first, then
+    /// the header and the signature; the claims of a token with another signature are never decoded (TOK-6). The
+    /// decoder of each part accepts only base64url without padding.
+    fn decode_signed(&self, token: &str) -> Option<PresentedClaims> {
+        let (message, signature) = token.rsplit_once('.').filter(|_| token.len() <= MAX_TOKEN_LEN)?;
         let (header, claims) = message.split_once('.').filter(|(_, claims)| !claims.contains('.'))?;
-        let key = self.keys.of_header(header)?;
+        let key = self.keys.for_header(header)?;
         let claims = key.has_signed(message, signature).then(|| BASE64URL_NOPAD.decode(claims.as_bytes()).ok())??;
         is_object(&claims).then(|| serde_json::from_slice(&claims).ok())?
     }
 }
 
-/// What a token says, for a person to read. Nothing of it is verified.
+/// Decodes a token's header and claims for a person to read. Verifies nothing.
 ///
 /// # Errors
 /// When it is not made of two base64url parts of JSON and a signature.

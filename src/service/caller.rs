@@ -1,4 +1,4 @@
-//! Who asks for a password to be hashed, as far as sharing the threads and counting goes.
+//! The caller for whom a password is hashed: what the hashing queue shares its threads by, and what the throttle counts.
 
 use super::devices::Device;
 use crate::domain::{AddressPrefix, UserId};
@@ -11,12 +11,12 @@ use std::{
     },
 };
 
-/// An account as limits know it: a hash of the name that was typed, whether it exists or not.
+/// The account that a limit counts for: a hash of the name that was typed, whether such an account exists or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AccountKey([u8; 16]);
 
 impl AccountKey {
-    /// The key of a name in the form it is looked up in (LIM-7).
+    /// The key of a typed name. Names that are looked up as the same account have the same key (LIM-7).
     ///
     /// # Panics
     /// Never: a digest is longer than a key.
@@ -26,26 +26,26 @@ impl AccountKey {
         Self(*digest.first_chunk().expect("a digest has 32 bytes"))
     }
 
-    /// The key of somebody signed in: one that no name typed by a stranger has.
+    /// The key of a user who is logged in. No name that a stranger types has this key.
     #[must_use]
     pub const fn of_user(user: UserId) -> Self {
         Self(*user.as_bytes())
     }
 }
 
-/// Where a sign-in comes from, as the account sees it.
+/// Where a login comes from, and whether the account has been used from there before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// A place the account is not known to use.
+pub enum LoginSource {
+    /// Neither the device nor the address is known to the account.
     Stranger(AddressPrefix),
-    /// A device somebody signed in to the account from, wherever it is now.
+    /// A device from which somebody has logged in to the account before, whatever its address is now.
     KnownDevice(Device, AddressPrefix),
-    /// An address the account has a session from.
+    /// An address from which the account has a session.
     KnownPrefix(AddressPrefix),
 }
 
-impl Origin {
-    /// Where its packets come from.
+impl LoginSource {
+    /// The client's address prefix.
     #[must_use]
     pub const fn prefix(&self) -> AddressPrefix {
         match self {
@@ -54,49 +54,49 @@ impl Origin {
     }
 }
 
-/// How well a caller is known.
+/// How far a caller is trusted: decides which line of the hashing queue the caller waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// Anybody.
+pub enum Trust {
+    /// Nothing is known about the caller.
     Stranger,
-    /// From a device or an address the account is known to use.
+    /// The caller comes from a device or an address that the account has been used from.
     Known,
-    /// Who holds a session already, or can run commands on this machine.
-    SignedIn,
+    /// The caller holds a session already, or can run commands on this machine.
+    LoggedIn,
 }
 
-/// Who waits for a hash.
+/// The caller who waits for a hash.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// Where they are.
+    /// The caller's address prefix.
     pub prefix: AddressPrefix,
-    /// The account it is about.
+    /// The account whose password is hashed.
     pub account: AccountKey,
-    /// How well they are known.
-    pub standing: Standing,
-    /// Whether a hash was begun for them.
+    /// How far the caller is trusted.
+    pub trust: Trust,
+    /// Whether a thread has begun a hash for this caller.
     begun: Arc<AtomicBool>,
 }
 
 impl Caller {
-    /// Somebody for whom nothing was hashed yet.
+    /// A caller for whom no hash was begun yet.
     #[must_use]
-    pub fn new(account: AccountKey, prefix: AddressPrefix, standing: Standing) -> Self {
-        Self { prefix, account, standing, begun: Arc::default() }
+    pub fn new(account: AccountKey, prefix: AddressPrefix, trust: Trust) -> Self {
+        Self { prefix, account, trust, begun: Arc::default() }
     }
 
-    /// Whoever can run commands on this machine: at an address no client has.
+    /// An operator, who runs commands on this machine: at an address that no client has.
     #[must_use]
     pub fn operator(account: AccountKey) -> Self {
-        Self::new(account, AddressPrefix::V4(Ipv4Addr::UNSPECIFIED), Standing::SignedIn)
+        Self::new(account, AddressPrefix::V4(Ipv4Addr::UNSPECIFIED), Trust::LoggedIn)
     }
 
-    /// From now on the work counts, whatever becomes of it.
+    /// Notes that a hash is begun: from now on it counts against the limits, whether or not the caller waits for it.
     pub fn begin(&self) {
         self.begun.store(true, Relaxed);
     }
 
-    /// Whether a hash was begun.
+    /// Whether a hash was begun for this caller.
     #[must_use]
     pub fn has_begun(&self) -> bool {
         self.begun.load(Relaxed)

@@ -1,15 +1,15 @@
-//! The deny list: access tokens that are void although they have not expired, in memory, so that every
-//! request is judged without a disk read (REV-8).
+//! The deny list: access tokens that are void although they have not expired. It is kept in memory, so that
+//! checking a request needs no disk read (REV-8, ADR 15).
 //!
-//! It holds only what was taken away lately. A token on no list is accepted, so four things must hold, and
+//! It holds only recent revocations. A token that no entry matches is accepted, so four things must hold, and
 //! each has a test:
 //! * The list is loaded before anything listens (REV-3), and each revocation is in it before it is answered.
 //! * An entry stays until the last token it could match has expired. A token expires `access_ttl` after its
-//!   `iat`, and its `iat` is the moment given to the verb it came from *before* that was submitted: so whatever
-//!   was revoked later was not seen by that verb, and is remembered for longer than the token lives.
-//! * Both clocks must say that an entry is over, for either may be wrong (REV-5).
-//! * What has no room is refused, not forgotten: a full list is emptied by voiding every token issued so far
-//!   (REV-6).
+//!   `iat`, which is read from the clock *before* the transaction that the token follows from is submitted. A
+//!   revocation that this transaction did not see was made later, so its entry outlives the token.
+//! * An entry is dropped only when both the wall clock and the monotonic clock say so, for either may be wrong
+//!   (REV-5).
+//! * A full list forgets nothing: it is emptied by voiding every token issued so far (REV-6).
 
 use crate::{
     domain::{SessionId, Timestamp, TokenId, UserId},
@@ -23,33 +23,33 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many entries there may be: some 15 MB of them.
+/// The most entries there may be. They take some 15 MB.
 const MAX_ENTRIES: usize = 200_000;
 
-/// By how much an entry must be older than a voiding of everything for that to stand in its place: verbs
-/// that were submitted a moment apart may be committed, and told, in the other order.
-const REORDERING: Duration = Duration::from_secs(60);
+/// How far apart the events of two transactions may be and still arrive in the wrong order. An entry is replaced by
+/// a voiding of all tokens only if it expires at least this much earlier, so that it was surely made before.
+const MAX_REORDERING: Duration = Duration::from_secs(60);
 
-/// The longest that memory of its own accord keeps an entry by the monotonic clock: no token lives longer. The
-/// wall clock, which may have been wrong when an entry was made, could say years.
-const LONGEST: Duration = Duration::from_secs(3 * 3600);
+/// The longest that an entry is kept on account of the monotonic clock: no token lives longer. Without this bound a
+/// wall clock that was wrong when an entry was made could keep it for years.
+const MAX_MONOTONIC_AGE: Duration = Duration::from_secs(3 * 3600);
 
-/// Access tokens that are void. Locks are held for a look-up, never across an await.
+/// The access tokens that are void. Locks are held for a look-up, never across an await.
 #[derive(Debug, Default)]
 pub struct DenyList {
-    /// The least token version of a user that is good.
+    /// Per user the least token version that is accepted.
     users: Entries<UserId, u32>,
     sessions: Entries<SessionId, ()>,
     tokens: Entries<TokenId, ()>,
-    /// Tokens issued before this are void, in milliseconds since the epoch; 0: none are for that.
+    /// Tokens issued before this moment are void, in milliseconds since 1970; 0 voids none.
     not_before: AtomicU64,
-    /// How long that is remembered.
+    /// Until when `not_before` is kept.
     not_before_until: Mutex<Option<Until>>,
-    /// Entries in whose place a voiding of everything stands; their rows are still there.
+    /// Entries that a voiding of all tokens has replaced, whose rows are still in the database.
     superseded: Mutex<ExpiredEntries>,
 }
 
-/// What an access token says of itself that may be on the list.
+/// The claims of an access token by which it may be on the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenIds {
     /// `sub`
@@ -67,14 +67,14 @@ pub struct TokenIds {
 /// Whether an access token is in force (RFC 7662 §2.2 calls it active).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenStatus {
-    /// It is.
+    /// It is in force.
     Active,
     /// It was revoked.
     Revoked,
 }
 
 impl DenyList {
-    /// Takes over what the database knows.
+    /// Adds the entries that the database has.
     pub fn load(&self, denied: DenyListRows) {
         denied.users.into_iter().for_each(|(id, least, until)| self.users.add(id, least, until));
         denied.sessions.into_iter().for_each(|(id, until)| self.sessions.add(id, (), until));
@@ -84,7 +84,7 @@ impl DenyList {
         }
     }
 
-    /// Whether a token that is genuine and in time is in force.
+    /// Whether a token, which the caller has verified and which has not expired, is in force.
     #[must_use]
     pub fn check(&self, ids: &TokenIds) -> TokenStatus {
         let is_void = ids.issued_at.millis() < self.not_before.load(Relaxed)
@@ -100,32 +100,32 @@ impl DenyList {
         self.users.len() + self.sessions.len() + self.tokens.len() >= MAX_ENTRIES
     }
 
-    /// The moment before which every token was voided, if that still matters: a token issued now must not be
-    /// dated before it.
+    /// The moment before which all tokens are void, or 1970 if there is none. A token issued now must not be dated
+    /// before it.
     #[must_use]
     pub fn not_before(&self) -> Timestamp {
         Timestamp::from_millis(self.not_before.load(Relaxed))
     }
 
-    /// Forgets what can no longer matter, in memory and then in the database (REV-5).
+    /// Drops the entries that can match no token any more, from memory and then from the database (REV-5).
     ///
     /// # Errors
-    /// The store's own; what it still has is loaded and swept again at the next start.
+    /// The store's. Rows that it could not remove are loaded at the next start and swept again.
     pub async fn sweep(&self, store: &Store, now: Timestamp) -> Result<(), Error> {
-        store.forget(self.remove_over(now)).await
+        store.forget(self.remove_expired(now)).await
     }
 
-    fn remove_over(&self, now: Timestamp) -> ExpiredEntries {
-        let mut over = std::mem::take(&mut *self.superseded.lock());
-        over.users.extend(self.users.sweep(now));
-        over.sessions.extend(self.sessions.sweep(now));
-        over.tokens.extend(self.tokens.sweep(now));
+    fn remove_expired(&self, now: Timestamp) -> ExpiredEntries {
+        let mut expired = std::mem::take(&mut *self.superseded.lock());
+        expired.users.extend(self.users.sweep(now));
+        expired.sessions.extend(self.sessions.sweep(now));
+        expired.tokens.extend(self.tokens.sweep(now));
         let mut not_before = self.not_before_until.lock();
-        if not_before.is_some_and(|until| until.is_over(now, Instant::now())) {
+        if not_before.is_some_and(|until| until.has_passed(now, Instant::now())) {
             self.not_before.store(0, Relaxed);
-            over.not_before = not_before.take().map(|until| until.wall);
+            expired.not_before = not_before.take().map(|until| until.wall);
         }
-        over
+        expired
     }
 
     fn void_all_before(&self, moment: Timestamp, until: Timestamp) {
@@ -134,11 +134,11 @@ impl DenyList {
             *kept = Some(kept.map_or_else(|| Until::new(until), |kept| kept.max(Until::new(until))));
             self.not_before.fetch_max(moment.millis(), Relaxed);
         }
-        let made_by = Timestamp::from_millis(until.millis().saturating_sub(u64::try_from(REORDERING.as_millis()).unwrap_or(u64::MAX)));
+        let cutoff = Timestamp::from_millis(until.millis().saturating_sub(u64::try_from(MAX_REORDERING.as_millis()).unwrap_or(u64::MAX)));
         let mut superseded = self.superseded.lock();
-        superseded.users.extend(self.users.remove_until(made_by));
-        superseded.sessions.extend(self.sessions.remove_until(made_by));
-        superseded.tokens.extend(self.tokens.remove_until(made_by));
+        superseded.users.extend(self.users.remove_until(cutoff));
+        superseded.sessions.extend(self.sessions.remove_until(cutoff));
+        superseded.tokens.extend(self.tokens.remove_until(cutoff));
     }
 }
 
@@ -154,7 +154,7 @@ impl Observer for DenyList {
     }
 }
 
-/// Ids with what is void of each, and until when to remember it.
+/// Entries of one kind: per id what is void of it, and until when the entry is kept.
 #[derive(Debug)]
 struct Entries<K, V>(RwLock<HashMap<K, (V, Until)>>);
 
@@ -165,7 +165,8 @@ impl<K, V> Default for Entries<K, V> {
 }
 
 impl<K: Copy + Eq + Hash, V: Copy + Ord> Entries<K, V> {
-    /// Adds to what is void of an id: the greater value counts, and the later moment, whichever came first.
+    /// Adds an entry. If the id has one already, the greater value and the later moment count, in whatever order they
+    /// were added.
     fn add(&self, id: K, value: V, until: Timestamp) {
         let until = Until::new(until);
         let mut entries = self.0.write();
@@ -182,28 +183,28 @@ impl<K: Copy + Eq + Hash, V: Copy + Ord> Entries<K, V> {
         self.0.read().len()
     }
 
-    /// Removes what is over, and answers what that was.
+    /// Removes the entries whose time has passed and returns them.
     fn sweep(&self, now: Timestamp) -> Vec<(K, Timestamp)> {
         let uptime = Instant::now();
-        self.remove(|until| until.is_over(now, uptime))
+        self.remove(|until| until.has_passed(now, uptime))
     }
 
-    /// Removes what is to be remembered until `moment` or less.
+    /// Removes the entries that are kept until `moment` or less, and returns them.
     fn remove_until(&self, moment: Timestamp) -> Vec<(K, Timestamp)> {
         self.remove(|until| until.wall <= moment)
     }
 
-    fn remove(&self, is_over: impl Fn(&Until) -> bool) -> Vec<(K, Timestamp)> {
+    fn remove(&self, is_removed: impl Fn(&Until) -> bool) -> Vec<(K, Timestamp)> {
         let mut entries = self.0.write();
-        let over: Vec<_> = entries.extract_if(|_, (_, until)| is_over(until)).map(|(id, (_, until))| (id, until.wall)).collect();
+        let removed: Vec<_> = entries.extract_if(|_, (_, until)| is_removed(until)).map(|(id, (_, until))| (id, until.wall)).collect();
         if entries.len() * 4 < entries.capacity() {
             entries.shrink_to_fit();
         }
-        over
+        removed
     }
 }
 
-/// A moment by the wall clock, and the same by the clock that nobody can set.
+/// A moment by the wall clock, and the same by the monotonic clock, which nobody can set.
 #[derive(Debug, Clone, Copy)]
 struct Until {
     wall: Timestamp,
@@ -212,7 +213,7 @@ struct Until {
 
 impl Until {
     fn new(wall: Timestamp) -> Self {
-        let left = wall.since(std::time::SystemTime::now().into()).min(LONGEST);
+        let left = wall.since(std::time::SystemTime::now().into()).min(MAX_MONOTONIC_AGE);
         Self { wall, monotonic: Instant::now() + left }
     }
 
@@ -220,8 +221,9 @@ impl Until {
         Self { wall: self.wall.max(other.wall), monotonic: self.monotonic.max(other.monotonic) }
     }
 
-    /// By both clocks: a wall clock that jumps ahead and back must not bring a revoked token back to life.
-    fn is_over(&self, now: Timestamp, uptime: Instant) -> bool {
+    /// Whether the moment has passed by both clocks: a wall clock that jumps ahead and back must not make a revoked
+    /// token valid again.
+    fn has_passed(&self, now: Timestamp, uptime: Instant) -> bool {
         now >= self.wall && uptime >= self.monotonic
     }
 }
@@ -237,14 +239,14 @@ mod tests {
         token: TokenId::from_bytes([3; 16]),
         issued_at: Timestamp::from_secs(1_800_000_000),
     };
-    /// Far away, by any clock.
+    /// Far in the future by any clock.
     const LATE: Timestamp = Timestamp::from_secs(4_000_000_000);
 
     fn voided(least_version: u32) -> CommitEvent {
         CommitEvent::TokensVoided { user: IDS.user, least_version, until: LATE }
     }
 
-    fn told(events: &[CommitEvent]) -> DenyList {
+    fn list_after(events: &[CommitEvent]) -> DenyList {
         let list = DenyList::default();
         events.iter().for_each(|event| list.committed(*event));
         list
@@ -261,7 +263,7 @@ mod tests {
             CommitEvent::TokenRevoked(IDS.token, LATE),
             CommitEvent::AllVoidedBefore { moment: IDS.issued_at.next_second(), until: LATE },
         ] {
-            assert_eq!(told(&[event]).check(&IDS), TokenStatus::Revoked, "{event:?}");
+            assert_eq!(list_after(&[event]).check(&IDS), TokenStatus::Revoked, "{event:?}");
         }
         for event in [
             voided(3),
@@ -270,7 +272,7 @@ mod tests {
             CommitEvent::TokenRevoked(TokenId::from_bytes([9; 16]), LATE),
             CommitEvent::AllVoidedBefore { moment: IDS.issued_at, until: LATE },
         ] {
-            assert_eq!(told(&[event]).check(&IDS), TokenStatus::Active, "{event:?}");
+            assert_eq!(list_after(&[event]).check(&IDS), TokenStatus::Active, "{event:?}");
         }
     }
 
@@ -278,12 +280,12 @@ mod tests {
     fn rev_9_events_mean_the_same_in_any_order() {
         let (earlier, later) = (voided(4), voided(7));
         for events in [[earlier, later], [later, earlier]] {
-            assert_eq!(told(&events).check(&TokenIds { version: 6, ..IDS }), TokenStatus::Revoked);
+            assert_eq!(list_after(&events).check(&TokenIds { version: 6, ..IDS }), TokenStatus::Revoked);
         }
-        // A revocation that was made after everything was voided, and is told before it, stays.
+        // A revocation made after all tokens were voided stays, even if its event arrives first.
         let everything = CommitEvent::AllVoidedBefore { moment: IDS.issued_at, until: LATE };
         for events in [[everything, later], [later, everything]] {
-            assert_eq!(told(&events).check(&IDS), TokenStatus::Revoked);
+            assert_eq!(list_after(&events).check(&IDS), TokenStatus::Revoked);
         }
     }
 
@@ -296,15 +298,15 @@ mod tests {
         }
         assert!(list.is_full());
         let listed = TokenIds { session: SessionId::from_bytes([0; 16]), ..IDS };
-        // What the store does then: everything issued until now is void.
+        // The store then voids all tokens issued until now.
         let moment = IDS.issued_at.next_second();
-        list.committed(CommitEvent::AllVoidedBefore { moment, until: LATE.plus(REORDERING) });
+        list.committed(CommitEvent::AllVoidedBefore { moment, until: LATE.plus(MAX_REORDERING) });
         assert!(!list.is_full(), "there is room again");
         assert_eq!(list.not_before(), moment);
         assert_eq!(list.check(&listed), TokenStatus::Revoked);
         assert_eq!(list.check(&IDS), TokenStatus::Revoked, "somebody honest, too");
         assert_eq!(list.check(&TokenIds { issued_at: moment, ..IDS }), TokenStatus::Active, "and is issued another");
-        assert_eq!(list.remove_over(Timestamp::default()).sessions.len(), MAX_ENTRIES, "their rows go, too");
+        assert_eq!(list.remove_expired(Timestamp::default()).sessions.len(), MAX_ENTRIES, "their rows go, too");
     }
 
     #[test]
@@ -315,11 +317,11 @@ mod tests {
         list.committed(CommitEvent::SessionRevoked(IDS.session, until));
         list.committed(CommitEvent::TokensVoided { user: IDS.user, least_version: 9, until });
         list.committed(CommitEvent::AllVoidedBefore { moment: now, until });
-        assert_eq!(list.remove_over(now.plus(Duration::from_secs(3600))), ExpiredEntries::default());
-        // Over by both clocks.
-        let list = told(&[CommitEvent::SessionRevoked(IDS.session, now), CommitEvent::AllVoidedBefore { moment: now, until: now }]);
-        let over = list.remove_over(now.plus(Duration::from_secs(1)));
-        assert_eq!(over, ExpiredEntries { sessions: vec![(IDS.session, now)], not_before: Some(now), ..ExpiredEntries::default() });
+        assert_eq!(list.remove_expired(now.plus(Duration::from_secs(3600))), ExpiredEntries::default());
+        // Both clocks have passed this moment.
+        let list = list_after(&[CommitEvent::SessionRevoked(IDS.session, now), CommitEvent::AllVoidedBefore { moment: now, until: now }]);
+        let expired = list.remove_expired(now.plus(Duration::from_secs(1)));
+        assert_eq!(expired, ExpiredEntries { sessions: vec![(IDS.session, now)], not_before: Some(now), ..ExpiredEntries::default() });
         assert_eq!(list.check(&IDS), TokenStatus::Active);
         assert_eq!(list.not_before(), Timestamp::default());
     }

@@ -1,5 +1,5 @@
-//! What happened, for whoever reads the log: one line an event, with who did it and to whom (LOG-3). The store
-//! records the event of a verb in the verb's transaction; the line is written once that is durable.
+//! Events in the log: one line for each, with who did it and to whom (LOG-3). The store records an event in the
+//! transaction that it is of; its line is written once that is durable.
 
 use crate::{
     domain::{AddressPrefix, By, Event, Kind, User},
@@ -11,18 +11,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Who does something.
+/// The person who causes an event.
 #[derive(Debug, Clone, Copy)]
 pub enum Actor<'a> {
-    /// Whoever can run commands on this machine.
+    /// An operator, who runs commands on this machine.
     Operator,
-    /// Somebody signed in, from there.
+    /// A user who is logged in, and the address prefix they act from.
     User(&'a User, AddressPrefix),
 }
 
 impl Actor<'_> {
-    /// The beginning of an event that this actor causes.
-    pub const fn did(&self, kind: Kind) -> Event {
+    /// An event that this actor causes; the caller adds the rest of its fields.
+    pub const fn event(&self, kind: Kind) -> Event {
         match self {
             Self::Operator => Event::new(kind, By::Operator),
             Self::User(user, from) => Event::new(kind, By::User(user.id)).from(*from),
@@ -42,7 +42,7 @@ impl Observer for EventLog {
     }
 }
 
-/// Writes an event's line. Every event passes here.
+/// Writes an event's line. Every event is written here.
 pub fn write(event: &Event) {
     let Event { kind, actor, target, account, session, invite, role, why, request, path, origin, from } = event;
     let see = origin.is_some().then_some("server.public_url, cors.allowed_origins");
@@ -70,56 +70,62 @@ pub fn write(event: &Event) {
     if kind.is_alarm() { line!(warn) } else { line!(info) }
 }
 
-/// How long refusals of one kind from one place are summed before they are told.
-const SUMMED: Duration = Duration::from_secs(60);
+/// How long refusals of one kind from one prefix are counted before their number is logged.
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Places whose refusals are summed at once; all beyond share one line.
-const PLACES: usize = 10_000;
+/// The most pairs of kind and prefix that are counted separately. Per kind all further prefixes share one count.
+const MAX_SOURCES: usize = 10_000;
 
-/// Refusals, which anybody can cause as fast as they can send: the first of a kind from a prefix has a
-/// line of its own, those of the next minute are summed. So the log cannot be flooded, and says all the
-/// same how much there was.
+/// Counts of refusals, which anybody can cause as fast as they can send. The first of a kind from a prefix has a
+/// line of its own; those of the next minute are counted and logged as one number. So nobody can flood the log, and
+/// it still shows how many there were.
 #[derive(Debug, Default)]
-pub struct Refusals(Mutex<HashMap<(Kind, Option<AddressPrefix>), Sum>>);
+pub struct Refusals(Mutex<HashMap<(Kind, Option<AddressPrefix>), Count>>);
 
 #[derive(Debug)]
-struct Sum {
+struct Count {
     since: Instant,
     more: u64,
 }
 
 impl Refusals {
-    /// Counts a refusal. Whether it has a line of its own.
-    pub fn is_news(&self, kind: Kind, from: AddressPrefix) -> bool {
-        let mut sums = self.0.lock();
-        let is_full = sums.len() >= PLACES && !sums.contains_key(&(kind, Some(from)));
-        let mut is_news = false;
-        let sum = sums.entry((kind, (!is_full).then_some(from))).or_insert_with(|| {
-            is_news = true;
-            Sum { since: Instant::now(), more: 0 }
+    /// Counts a refusal. True if it is the first, which the caller logs in a line of its own.
+    pub fn is_first(&self, kind: Kind, from: AddressPrefix) -> bool {
+        let mut counts = self.0.lock();
+        let is_full = counts.len() >= MAX_SOURCES && !counts.contains_key(&(kind, Some(from)));
+        let mut is_first = false;
+        let count = counts.entry((kind, (!is_full).then_some(from))).or_insert_with(|| {
+            is_first = true;
+            Count { since: Instant::now(), more: 0 }
         });
-        sum.more += u64::from(!is_news);
-        is_news
+        count.more += u64::from(!is_first);
+        is_first
     }
 
-    /// Tells what was summed for long enough.
-    pub fn tell(&self) {
-        self.tell_older_than(SUMMED);
+    /// Logs the counts that are a minute old, and starts anew.
+    pub fn log_counts(&self) {
+        self.log_counts_older_than(SUMMARY_INTERVAL);
     }
 
-    fn tell_older_than(&self, age: Duration) -> u64 {
-        let mut told = 0;
-        self.0.lock().retain(|(kind, from), sum| {
-            if sum.since.elapsed() < age {
+    fn log_counts_older_than(&self, age: Duration) -> u64 {
+        let mut logged = 0;
+        self.0.lock().retain(|(kind, from), count| {
+            if count.since.elapsed() < age {
                 return true;
             }
-            if sum.more > 0 {
-                told += sum.more;
-                tracing::info!(event = kind.as_str(), actor = %By::Anyone, more = sum.more, from = from.map(display), "and so many more within a minute");
+            if count.more > 0 {
+                logged += count.more;
+                tracing::info!(
+                    event = kind.as_str(),
+                    actor = %By::Anyone,
+                    more = count.more,
+                    from = from.map(display),
+                    "and so many more within a minute"
+                );
             }
             false
         });
-        told
+        logged
     }
 }
 
@@ -131,20 +137,20 @@ mod tests {
     fn log_3_refusals_from_one_place_are_one_line_and_a_sum() {
         let refusals = Refusals::default();
         let (here, there) = (AddressPrefix::V6(1), AddressPrefix::V6(2));
-        assert!(refusals.is_news(Kind::CsrfFailed, here));
-        assert!((0..5000).all(|_| !refusals.is_news(Kind::CsrfFailed, here)));
-        assert!(refusals.is_news(Kind::CsrfFailed, there), "another place");
-        assert!(refusals.is_news(Kind::RateLimited, here), "another kind");
-        assert_eq!(refusals.tell_older_than(SUMMED), 0, "not yet");
-        assert_eq!(refusals.tell_older_than(Duration::ZERO), 5000);
-        assert!(refusals.is_news(Kind::CsrfFailed, here), "news again");
+        assert!(refusals.is_first(Kind::CsrfFailed, here));
+        assert!((0..5000).all(|_| !refusals.is_first(Kind::CsrfFailed, here)));
+        assert!(refusals.is_first(Kind::CsrfFailed, there), "another place");
+        assert!(refusals.is_first(Kind::RateLimited, here), "another kind");
+        assert_eq!(refusals.log_counts_older_than(SUMMARY_INTERVAL), 0, "not yet");
+        assert_eq!(refusals.log_counts_older_than(Duration::ZERO), 5000);
+        assert!(refusals.is_first(Kind::CsrfFailed, here), "news again");
     }
 
     #[test]
     fn log_3_refusals_from_everywhere_share_one_line() {
         let refusals = Refusals::default();
-        let news = (0..2 * PLACES as u64).filter(|n| refusals.is_news(Kind::CsrfFailed, AddressPrefix::V6(*n))).count();
-        assert_eq!(news, PLACES + 1);
-        assert_eq!(refusals.0.lock().len(), PLACES + 1);
+        let news = (0..2 * MAX_SOURCES as u64).filter(|n| refusals.is_first(Kind::CsrfFailed, AddressPrefix::V6(*n))).count();
+        assert_eq!(news, MAX_SOURCES + 1);
+        assert_eq!(refusals.0.lock().len(), MAX_SOURCES + 1);
     }
 }

@@ -1,5 +1,5 @@
-//! Threads that hash passwords, apart from all others: few, bounded in memory, of low priority, with
-//! a queue that is fair and says no in time (SPEC §3).
+//! The threads that hash passwords. They are few, which bounds the memory that hashing takes, and have low
+//! priority. Their queue is fair, and refuses a caller at once when there is no place (ADR 8).
 
 mod queue;
 
@@ -13,11 +13,11 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// There is no place to wait, or the wait was too long.
+/// There was no place in the queue, or the caller's turn did not come in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overloaded;
 
-/// The nice value of hashing threads: requests that hash nothing go first, whatever the flood.
+/// The nice value of hashing threads: requests that hash nothing are served first, however many hashes wait.
 const NICE: i32 = 19;
 
 /// The pool. Dropping it ends its threads once they are idle.
@@ -28,26 +28,26 @@ pub struct HashPool {
 
 struct Shared {
     queue: Mutex<Queue>,
-    todo: Condvar,
+    job_added: Condvar,
 }
 
 impl HashPool {
-    /// Starts `threads` threads, before which at most `places` jobs wait for at most `wait`.
+    /// Starts `threads` threads with a queue of at most `places` jobs, each of which waits for at most `wait`.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub fn start(threads: usize, places: usize, wait: Duration) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared { queue: Mutex::new(Queue::new(places)), todo: Condvar::new() });
+        let shared = Arc::new(Shared { queue: Mutex::new(Queue::new(places)), job_added: Condvar::new() });
         let pool = Self { shared, wait };
         for n in 0..threads {
             let shared = Arc::clone(&pool.shared);
             std::thread::Builder::new().name(format!("hash-{n}")).spawn(move || {
-                // On Linux this is the calling thread's own priority. Without it, still correct.
+                // On Linux this sets the priority of the calling thread alone. If it fails, hashing still works.
                 if let Err(error) = rustix::process::setpriority_process(None, NICE) {
                     tracing::warn!(%error, "hashing threads keep normal priority");
                 }
                 while let Some(job) = shared.next() {
-                    // A panic here would take the thread along; without a reply the caller sees Overloaded.
+                    // A panic must not end the thread. The caller gets no reply, which it reports as Overloaded.
                     let _ = catch_unwind(AssertUnwindSafe(job));
                 }
             })?;
@@ -55,34 +55,35 @@ impl HashPool {
         Ok(pool)
     }
 
-    /// Runs a job on one of the threads. A caller that goes away gives its place back, and its job, if not
-    /// begun, is not run; from when it is begun, [`Caller::has_begun`] says so, and it is waited for.
+    /// Runs a job on one of the threads. If the future is dropped before the job is begun, the job is not run
+    /// and its place in the queue is free again. Once it is begun, [`Caller::has_begun`] is true, and `wait` no
+    /// longer limits how long the future waits for it.
     ///
     /// # Errors
     /// [`Overloaded`] at once when no place is left for this caller, or when its turn did not come in time.
     pub async fn run<T: Send + 'static>(&self, caller: Caller, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Overloaded> {
         let (reply, mut answer) = oneshot::channel();
         let job = Box::new(move || drop(reply.send(job())));
-        let place = self.enter(caller, job).ok_or(Overloaded)?;
+        let slot = self.enqueue(caller, job).ok_or(Overloaded)?;
         match tokio::time::timeout(self.wait, &mut answer).await {
             Ok(outcome) => outcome,
-            Err(_) if place.leave() => return Err(Overloaded),
+            Err(_) if slot.cancel() => return Err(Overloaded),
             Err(_) => answer.await,
         }
         .map_err(|_| Overloaded)
     }
 
-    fn enter(&self, caller: Caller, job: Job) -> Option<Place<'_>> {
+    fn enqueue(&self, caller: Caller, job: Job) -> Option<QueueSlot<'_>> {
         let ticket = self.shared.queue.lock().push(caller, job)?;
-        self.shared.todo.notify_one();
-        Some(Place { shared: &self.shared, ticket })
+        self.shared.job_added.notify_one();
+        Some(QueueSlot { shared: &self.shared, ticket })
     }
 }
 
 impl Drop for HashPool {
     fn drop(&mut self) {
         self.shared.queue.lock().close();
-        self.shared.todo.notify_all();
+        self.shared.job_added.notify_all();
     }
 }
 
@@ -93,35 +94,35 @@ impl Shared {
         if let Some(job) = queue.pop() {
             return Some(job);
         }
-        queue.rest();
+        queue.add_idle_thread();
         loop {
-            self.todo.wait(&mut queue);
+            self.job_added.wait(&mut queue);
             if queue.is_closed() {
                 return None;
             }
-            if let Some(job) = queue.pop_by_rested() {
+            if let Some(job) = queue.pop_for_idle_thread() {
                 return Some(job);
             }
         }
     }
 }
 
-/// A place in the queue, given back when its caller leaves.
-struct Place<'a> {
+/// A place in the queue. Dropping it takes the job out of the queue, unless it was begun.
+struct QueueSlot<'a> {
     shared: &'a Shared,
     ticket: Ticket,
 }
 
-impl Place<'_> {
-    /// Whether it was left before its job was begun.
-    fn leave(&self) -> bool {
+impl QueueSlot<'_> {
+    /// Takes the job out of the queue; false if it was begun already.
+    fn cancel(&self) -> bool {
         self.shared.queue.lock().remove(&self.ticket)
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueueSlot<'_> {
     fn drop(&mut self) {
-        self.leave();
+        self.cancel();
     }
 }
 
@@ -130,17 +131,17 @@ mod tests {
     use super::*;
     use crate::{
         domain::AddressPrefix,
-        service::caller::{AccountKey, Standing},
+        service::caller::{AccountKey, Trust},
     };
     use std::sync::Barrier;
 
     fn caller(n: u64) -> Caller {
-        Caller::new(AccountKey::of(&format!("user{n}")), AddressPrefix::V6(n), Standing::Stranger)
+        Caller::new(AccountKey::of(&format!("user{n}")), AddressPrefix::V6(n), Trust::Stranger)
     }
 
     #[tokio::test]
     async fn lim_9_beyond_the_queue_the_answer_is_no_and_a_place_comes_back_when_its_caller_leaves() {
-        // One place for strangers: the other is kept.
+        // Of the two places, strangers may take one; the other is reserved for known callers.
         let pool = Arc::new(HashPool::start(1, 2, Duration::from_secs(60)).expect("a pool"));
         let gate = Arc::new(Barrier::new(2));
         let holder = caller(1);

@@ -1,8 +1,7 @@
-//! Keys that sign JWTs. The only place that names jsonwebtoken (I1).
+//! Keys that sign JWTs. The only file that names jsonwebtoken (I1).
 //!
-//! The crate signs. A signature is verified by a key that was set up once, which the crate has no way to keep:
-//! its `decode` would set the key up for each token, read its header three times and its claims twice
-//! (ADR 12).
+//! jsonwebtoken signs, but does not verify: its `decode` would set up the HMAC key for each token and read the header
+//! three times and the claims twice. We verify with a [`MacKey`], which is set up once (ADR 12).
 
 use super::mac::MacKey;
 use crate::{
@@ -14,13 +13,13 @@ use jsonwebtoken::{EncodingKey, Header};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
-/// Longest encoded header: ours have some 80 bytes.
+/// The longest encoded header that is decoded. Ours have some 80 bytes.
 const MAX_HEADER_LEN: usize = 256;
 
-/// The keys of a ring, the one that signs first.
+/// The keys of a ring. The first one signs.
 pub struct SigningKeys(Vec<SigningKey>);
 
-/// One key, one algorithm (RFC 8725 §3.1): the key says how it signs, never the token (TOK-1).
+/// A key and its one algorithm (RFC 8725 §3.1): the algorithm is the key's, whatever the token says (TOK-1).
 pub struct SigningKey {
     algorithm: Algorithm,
     header: Header,
@@ -30,12 +29,13 @@ pub struct SigningKey {
     verifying: VerifyingKey,
 }
 
-/// What a signature is verified with.
+/// The key that verifies signatures, in the form its algorithm needs.
 enum VerifyingKey {
     Hs256(MacKey),
 }
 
-/// A header with nothing in it that we do not write: no `crit`, `b64`, `jku`, `jwk`, `x5u` … (TOK-3).
+/// The header of a presented token. It may have no field but those that we write: no `crit`, `b64`, `jku`, `jwk`,
+/// `x5u` … (TOK-3).
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PresentedHeader {
@@ -45,7 +45,7 @@ struct PresentedHeader {
 }
 
 impl SigningKeys {
-    /// Sets up the keys of a ring for tokens of a media type (`typ`).
+    /// Sets up the keys of a ring for tokens of one media type (`typ`).
     #[must_use]
     pub fn new(ring: &Ring, typ: &str) -> Self {
         Self(ring.iter().map(|key| SigningKey::new(key, typ)).collect())
@@ -56,9 +56,9 @@ impl SigningKeys {
         self.0.first().expect("a ring has at least one key")
     }
 
-    /// The key that an encoded header names, if the header says no more than ours do.
-    pub(super) fn of_header(&self, header: &str) -> Option<&SigningKey> {
-        // Those we write are known by sight.
+    /// The key that an encoded header names, if the header has only the fields that ours have.
+    pub(super) fn for_header(&self, header: &str) -> Option<&SigningKey> {
+        // A header that we wrote is recognised by its text, without decoding it.
         if let Some(key) = self.0.iter().find(|key| key.encoded_header == header) {
             return Some(key);
         }
@@ -100,8 +100,8 @@ impl SigningKey {
         }
     }
 
-    /// Whether a header names this key and agrees with it. Media types have no case, and may leave out
-    /// `application/` (RFC 7515 §4.1.9).
+    /// Whether a header names this key, its algorithm and its media type. A media type may be in any case and with or
+    /// without `application/` (RFC 7515 §4.1.9).
     fn has_header(&self, header: &PresentedHeader) -> bool {
         let media_type = header.typ.to_ascii_lowercase();
         let typ = media_type.strip_prefix("application/").unwrap_or(&media_type);
@@ -109,7 +109,7 @@ impl SigningKey {
     }
 }
 
-/// Whether JSON is an object: serde takes an array of the right length for a struct too.
+/// Whether JSON is an object. Must be checked because serde also decodes an array of the right length into a struct.
 pub(super) fn is_object(json: &[u8]) -> bool {
     json.trim_ascii_start().starts_with(b"{")
 }

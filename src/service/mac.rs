@@ -22,15 +22,15 @@ impl MacKey {
 
     /// The tag over the concatenation of `parts`.
     pub fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {
-        self.over(parts).finalize().into_bytes().into()
+        self.mac_of(parts).finalize().into_bytes().into()
     }
 
     /// Whether `tag` is the tag over the concatenation of `parts`, in constant time.
     pub fn verify(&self, parts: &[&[u8]], tag: &[u8]) -> bool {
-        self.over(parts).verify_slice(tag).is_ok()
+        self.mac_of(parts).verify_slice(tag).is_ok()
     }
 
-    fn over(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
+    fn mac_of(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
         let mut mac = self.keyed.clone();
         parts.iter().for_each(|part| mac.update(part));
         mac
@@ -47,7 +47,7 @@ impl MacRing {
         Self(ring.iter().map(MacKey::new).collect())
     }
 
-    /// The key that issues.
+    /// The key that new tags are made with.
     pub fn current(&self) -> &MacKey {
         self.0.first().expect("a ring has at least one key")
     }

@@ -1,4 +1,4 @@
-//! The use cases: what Doorward does, in its own words. They know no HTTP (I2) and no disk.
+//! The use cases. Nothing here depends on HTTP (I2) or reads the disk.
 
 pub mod access_tokens;
 pub mod accounts;

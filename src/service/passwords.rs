@@ -1,4 +1,4 @@
-//! Password rules and password hashes. The only place that names scrypt (I1).
+//! Password rules and password hashes. The only file that names scrypt (I1).
 
 use super::{
     caller::Caller,
@@ -21,23 +21,23 @@ use std::{
     time::Duration,
 };
 
-/// The names that must not be a password here.
-const PRODUCT: &str = "doorward";
+/// The name of this program, which must not be a password.
+const PRODUCT_NAME: &str = "doorward";
 
-/// Common passwords of eight characters and more, lower-cased and sorted: shorter ones are refused
-/// for their length already (AUT-8).
-static COMMON: LazyLock<Vec<&str>> = LazyLock::new(|| include_str!("../../assets/common-passwords.txt").lines().collect());
+/// Common passwords of eight characters and more, lower-cased and sorted. Shorter ones are refused for their
+/// length already (AUT-8).
+static COMMON_PASSWORDS: LazyLock<Vec<&str>> = LazyLock::new(|| include_str!("../../assets/common-passwords.txt").lines().collect());
 
-/// Why a password may not be used. Reads on after "the password".
+/// Why a password may not be used. Its text continues "the password".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weakness {
-    /// Fewer characters than this.
+    /// It has fewer characters than this.
     Short(usize),
-    /// One of those that everybody tries first.
+    /// It is on the list of common passwords.
     Common,
-    /// The e-mail address, a part of it, or the name of this program.
+    /// It is the e-mail address, the part before the `@`, or the name of this program.
     Guessable,
-    /// The present one: whoever replaces a password means to have another.
+    /// It is the password that it shall replace.
     InUse,
 }
 
@@ -55,12 +55,12 @@ impl fmt::Display for Weakness {
 /// How a password compares with a stored hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PasswordMatch {
-    /// It is the one. With a new hash, if the stored one had other parameters than today's.
+    /// It matches.
     Yes {
-        /// The hash to keep from now on.
+        /// A new hash to store, if the stored one was not made with the current parameters.
         rehashed: Option<String>,
     },
-    /// It is not.
+    /// It does not match.
     No,
 }
 
@@ -103,8 +103,8 @@ impl Passwords {
         self.pool.run(caller, move || hasher.hash(&password)).await
     }
 
-    /// Compares a password with a stored hash. Without a hash, or without a password that could be
-    /// one, it does the same work and says no (AUT-2).
+    /// Compares a password with a stored hash. Without a stored hash, or when the text cannot be a password, it
+    /// does the same work and answers [`PasswordMatch::No`] (AUT-2).
     ///
     /// # Errors
     /// [`Overloaded`].
@@ -124,32 +124,32 @@ pub fn check(password: &Password, email: &Email, min_length: usize) -> Result<()
         return Err(Weakness::Short(min_length));
     }
     let folded = text.to_lowercase();
-    if folded == PRODUCT || folded == email.local_part() || folded == email.as_str() {
+    if folded == PRODUCT_NAME || folded == email.local_part() || folded == email.as_str() {
         return Err(Weakness::Guessable);
     }
-    if COMMON.binary_search(&folded.as_str()).is_ok() {
+    if COMMON_PASSWORDS.binary_search(&folded.as_str()).is_ok() {
         return Err(Weakness::Common);
     }
     Ok(())
 }
 
-/// Hashes with today's parameters, verifies with any that are affordable.
+/// Hashes with the current parameters, and verifies hashes with any parameters that are affordable.
 #[derive(Clone)]
 struct Hasher {
     params: Params,
-    /// A hash with today's parameters that no password has: what is compared when there is none.
-    nobody: Arc<str>,
-    /// What a hash with today's parameters costs of late.
-    todays: Arc<Cost>,
+    /// A hash with the current parameters that no password has. It is compared when there is no stored hash.
+    dummy_hash: Arc<str>,
+    /// The mean processor time of recent hashes with the current parameters.
+    current_cost: Arc<MeanCost>,
 }
 
 impl Hasher {
     fn new(settings: &config::Passwords) -> Self {
         let (log_n, r, p) = (settings.scrypt_log_n, settings.scrypt_r, settings.scrypt_p);
         let params = Params::new(log_n, r, p).expect("the settings were checked to be affordable");
-        // 16 bytes of salt and 32 of hash, all zero.
-        let nobody = format!("$scrypt$ln={log_n},r={r},p={p}${}${}", "A".repeat(22), "A".repeat(43));
-        Self { params, nobody: nobody.into(), todays: Arc::default() }
+        // A salt of 16 bytes and a hash of 32, all zero.
+        let dummy_hash = format!("$scrypt$ln={log_n},r={r},p={p}${}${}", "A".repeat(22), "A".repeat(43));
+        Self { params, dummy_hash: dummy_hash.into(), current_cost: Arc::default() }
     }
 
     /// A PHC string with a fresh 16-byte salt (AUT-13).
@@ -162,74 +162,78 @@ impl Hasher {
             .to_string()
     }
 
-    /// The same steps whether there is a user, a password, a sound hash or none of them, and the same work
-    /// however cheap the parameters were that the hash was made with (AUT-2).
+    /// Compares a password with a stored hash. It takes the same steps whether or not there is a user, a password
+    /// and a sound hash, and the same work even if the hash was made with cheaper parameters (AUT-2).
     fn verify(&self, password: Option<&Password>, stored: Option<&str>) -> PasswordMatch {
-        let (hash, params) = affordable(stored.unwrap_or(&self.nobody)).unwrap_or_else(|| {
+        let (hash, params) = parse_affordable(stored.unwrap_or(&self.dummy_hash)).unwrap_or_else(|| {
             tracing::error!("a stored password hash is damaged or asks for too much; its user cannot sign in until it is reset");
-            affordable(&self.nobody).expect("today's parameters are affordable")
+            parse_affordable(&self.dummy_hash).expect("the current parameters are affordable")
         });
         let typed = password.map_or("", Password::expose);
-        let begun = cpu_time();
+        let started = cpu_time();
         let is_right = Scrypt::new().verify_password(typed.as_bytes(), &hash).is_ok();
-        let is_todays = (params.log_n(), params.r(), params.p()) == (self.params.log_n(), self.params.r(), self.params.p());
-        if is_todays {
-            self.todays.note(cpu_time().saturating_sub(begun));
+        let has_current_params = (params.log_n(), params.r(), params.p()) == (self.params.log_n(), self.params.r(), self.params.p());
+        if has_current_params {
+            self.current_cost.record(cpu_time().saturating_sub(started));
         }
         match password {
-            Some(password) if is_right && stored.is_some() => PasswordMatch::Yes { rehashed: (!is_todays).then(|| self.hash(password)) },
+            Some(password) if is_right && stored.is_some() => {
+                PasswordMatch::Yes { rehashed: (!has_current_params).then(|| self.hash(password)) }
+            }
             _ => {
-                if !is_todays {
-                    self.top_up(begun);
+                if !has_current_params {
+                    self.pad_work(started);
                 }
                 PasswordMatch::No
             }
         }
     }
 
-    /// Works on, since what began then, for as long as a hash with today's parameters takes, and throws it
-    /// away. Counted in time of the processor: the same number of blocks is quicker in less memory.
-    fn top_up(&self, begun: Duration) {
-        let goal = self.todays.get().unwrap_or_else(|| {
-            let begun = cpu_time();
-            self.throw_away(self.params.log_n(), self.params.p());
-            self.todays.note(cpu_time().saturating_sub(begun))
+    /// Hashes for nothing until as much processor time has passed since `started` as a hash with the current
+    /// parameters takes. Time is measured because the number of scrypt blocks says too little: the same number is
+    /// quicker in less memory.
+    fn pad_work(&self, started: Duration) {
+        let goal = self.current_cost.get().unwrap_or_else(|| {
+            let started = cpu_time();
+            self.waste_work(self.params.log_n(), self.params.p());
+            self.current_cost.record(cpu_time().saturating_sub(started))
         });
-        let step = self.params.log_n().min(MOST_TOP_UP_LOG_N);
-        // Twice as much as all of it: whatever the clock says, this ends.
+        let step = self.params.log_n().min(MAX_PADDING_LOG_N);
+        // At most twice the work of a whole hash, so that this ends even if the clock stands still.
         let steps = 2 * (u64::from(self.params.p()) << (self.params.log_n() - step));
         for _ in 0..steps {
-            if cpu_time().saturating_sub(begun) >= goal {
+            if cpu_time().saturating_sub(started) >= goal {
                 break;
             }
-            self.throw_away(step, 1);
+            self.waste_work(step, 1);
         }
     }
 
-    fn throw_away(&self, log_n: u8, p: u32) {
+    fn waste_work(&self, log_n: u8, p: u32) {
         let params = Params::new(log_n, self.params.r(), p).expect("no more than today's, which were checked");
-        let mut thrown_away = [0; 32];
-        // Nothing depends on whether it succeeds.
-        let _ = scrypt::scrypt(b"", b"", &params, std::hint::black_box(&mut thrown_away));
-        std::hint::black_box(thrown_away);
+        let mut output = [0; 32];
+        // Only the work counts: the outcome is not used.
+        let _ = scrypt::scrypt(b"", b"", &params, std::hint::black_box(&mut output));
+        std::hint::black_box(output);
     }
 }
 
-/// N of the steps of a top-up: 2^10 with r = 8 is a millisecond or two, which is lost in the noise.
-const MOST_TOP_UP_LOG_N: u8 = 10;
+/// The largest log2 of N for one step of [`Hasher::pad_work`]. 2^10 with r = 8 takes one or two milliseconds, so
+/// the padding is precise to that.
+const MAX_PADDING_LOG_N: u8 = 10;
 
 /// A running mean of microseconds.
 #[derive(Default)]
-struct Cost(AtomicU64);
+struct MeanCost(AtomicU64);
 
-impl Cost {
-    /// None before the first.
+impl MeanCost {
+    /// `None` before the first measurement.
     fn get(&self) -> Option<Duration> {
         Some(self.0.load(Relaxed)).filter(|micros| *micros > 0).map(Duration::from_micros)
     }
 
-    /// Two at the same time may lose one: it is a mean.
-    fn note(&self, taken: Duration) -> Duration {
+    /// Adds a measurement and returns the new mean. One of two at the same time may be lost, which a mean can bear.
+    fn record(&self, taken: Duration) -> Duration {
         let taken = u64::try_from(taken.as_micros()).unwrap_or(u64::MAX / 8).max(1);
         let mean = self.get().map_or(taken, |mean| (u64::try_from(mean.as_micros()).unwrap_or(0) * 7 + taken).div_ceil(8));
         self.0.store(mean, Relaxed);
@@ -237,20 +241,20 @@ impl Cost {
     }
 }
 
-/// Time of the processor that this thread has had.
+/// The processor time that this thread has used.
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
 }
 
-/// A stored hash, if it is scrypt's and no more work than we are ready to do: `verify_password`
-/// itself obeys whatever stands there.
-fn affordable(stored: &str) -> Option<(PasswordHash, Params)> {
+/// Parses a stored hash, if it is scrypt's and its parameters are within our limits: `verify_password` itself
+/// would take any parameters.
+fn parse_affordable(stored: &str) -> Option<(PasswordHash, Params)> {
     let hash = PasswordHash::new(stored).ok().filter(|hash| hash.algorithm.as_str() == "scrypt")?;
-    // Bounded before they are multiplied: scrypt's own check of r * p overflows.
+    // Each number is bounded before scrypt multiplies them: its own check of r * p overflows.
     let bounded = hash.params.iter().all(|(name, value)| {
-        let most = if name.as_str() == "ln" { 30 } else { 1024 };
-        value.decimal().is_ok_and(|n| n <= most)
+        let max = if name.as_str() == "ln" { 30 } else { 1024 };
+        value.decimal().is_ok_and(|n| n <= max)
     });
     let params = bounded.then(|| Params::try_from(&hash).ok())??;
     let memory = 128_u64.checked_mul(u64::from(params.r()))?.checked_mul(1_u64.checked_shl(params.log_n().into())?)?;
@@ -290,7 +294,7 @@ mod tests {
         for own in ["Doorward", "ada.lovelace", "ADA.lovelace@example.org"] {
             assert_eq!(check(own), Err(Weakness::Guessable), "{own}");
         }
-        // No rules of composition, and the whole is what counts (AUT-7).
+        // There are no rules of composition, and only the whole password is looked up in the list (AUT-7).
         for good in ["correct horse battery", "only-lower-case", "xpassword1x", "        \t       "] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
@@ -298,9 +302,9 @@ mod tests {
 
     #[test]
     fn aut_8_the_list_is_sorted_lower_case_and_long() {
-        assert!(COMMON.len() >= 10_000);
-        assert!(COMMON.is_sorted());
-        assert!(COMMON.iter().all(|entry| entry.len() >= 8 && *entry == entry.to_lowercase()));
+        assert!(COMMON_PASSWORDS.len() >= 10_000);
+        assert!(COMMON_PASSWORDS.is_sorted());
+        assert!(COMMON_PASSWORDS.iter().all(|entry| entry.len() >= 8 && *entry == entry.to_lowercase()));
     }
 
     #[tokio::test]
@@ -310,11 +314,11 @@ mod tests {
         let hash = weak.hash(caller(), right.clone()).await.expect("hashed");
         assert!(hash.starts_with("$scrypt$ln=4,r=8,p=1$"), "{hash}");
         assert_ne!(hash, weak.hash(caller(), right.clone()).await.expect("hashed"));
-        let verdict = |p: &'static Passwords, pw: &str| p.verify(caller(), Some(password(pw)), Some(hash.clone()));
+        let verify = |p: &'static Passwords, pw: &str| p.verify(caller(), Some(password(pw)), Some(hash.clone()));
         let (weak, strong): (&'static _, &'static _) = (Box::leak(Box::new(weak)), Box::leak(Box::new(strong)));
-        assert_eq!(verdict(weak, "correct horse").await, Ok(PasswordMatch::Yes { rehashed: None }));
-        assert_eq!(verdict(weak, "correct horse ").await, Ok(PasswordMatch::No));
-        let Ok(PasswordMatch::Yes { rehashed: Some(upgraded) }) = verdict(strong, "correct horse").await else { panic!("not upgraded") };
+        assert_eq!(verify(weak, "correct horse").await, Ok(PasswordMatch::Yes { rehashed: None }));
+        assert_eq!(verify(weak, "correct horse ").await, Ok(PasswordMatch::No));
+        let Ok(PasswordMatch::Yes { rehashed: Some(upgraded) }) = verify(strong, "correct horse").await else { panic!("not upgraded") };
         assert!(upgraded.starts_with("$scrypt$ln=5,"), "{upgraded}");
     }
 
@@ -331,9 +335,9 @@ mod tests {
         let passwords = passwords(4);
         for hostile in ["ln=32,r=8,p=1", "ln=63,r=8,p=1", "ln=15,r=4294967295,p=1", "ln=4,r=8,p=4294967295", "ln=30,r=8,p=1"] {
             let stored = format!("$scrypt${hostile}$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD+iCs5E");
-            let begun = Instant::now();
+            let started = Instant::now();
             assert_eq!(passwords.verify(caller(), Some(password("password")), Some(stored)).await, Ok(PasswordMatch::No), "{hostile}");
-            assert!(begun.elapsed() < Duration::from_secs(5), "{hostile} was obeyed");
+            assert!(started.elapsed() < Duration::from_secs(5), "{hostile} was obeyed");
         }
         for garbage in ["", "x", "$argon2id$v=19$m=1,t=1,p=1$c2FsdHNhbHQ$aGFzaA", "$scrypt$"] {
             assert_eq!(
@@ -349,17 +353,17 @@ mod tests {
         let hasher =
             |log_n, r, p| Hasher::new(&config::Passwords { scrypt_log_n: log_n, scrypt_r: r, scrypt_p: p, ..config::Passwords::default() });
         let today = hasher(15, 8, 1);
-        // Of the processor alone: whatever else the machine does shows less.
+        // Processor time, which other programs on the machine disturb less than elapsed time.
         let time = |stored: &str| {
-            let begun = cpu_time();
+            let started = cpu_time();
             assert_eq!(today.verify(Some(&password("not this one")), Some(stored)), PasswordMatch::No);
-            cpu_time().saturating_sub(begun)
+            cpu_time().saturating_sub(started)
         };
-        let nobody = || time(&today.nobody);
+        let dummy_time = || time(&today.dummy_hash);
         for before in [hasher(4, 8, 1), hasher(13, 8, 1), hasher(14, 8, 1), hasher(15, 4, 1), hasher(13, 8, 3), hasher(10, 8, 20)] {
             let stored = before.hash(&password("correct horse"));
-            // Side by side, and the middle one of nine.
-            let mut ratios: Vec<_> = (0..9).map(|_| time(&stored).as_secs_f64() / nobody().as_secs_f64()).collect();
+            // Measured side by side, nine times; the median counts.
+            let mut ratios: Vec<_> = (0..9).map(|_| time(&stored).as_secs_f64() / dummy_time().as_secs_f64()).collect();
             ratios.sort_unstable_by(f64::total_cmp);
             println!("{stored:.32}: {ratios:.2?}");
             assert!((0.85..1.18).contains(&ratios[4]), "{stored:.32}: {ratios:?}");

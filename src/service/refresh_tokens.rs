@@ -1,10 +1,10 @@
 //! Refresh tokens and other secrets that are shown once: how they are made and verified.
 //!
-//! A refresh token says which session and generation it is of and when it expires, under a tag:
-//! `dwr1.` and the base64url of sid (16 bytes), generation (4), expiry in seconds (8), tag (32).
-//! So every generation that ever was is provable without storing it, and a re-issue is recomputed.
-//! The database keeps a keyed hash of the current one alone, under another key: who can write the
-//! database cannot plant a session, who can read it cannot use one.
+//! A refresh token holds its session, its generation and its expiry, authenticated by a tag: `dwr1.` and the
+//! base64url of sid (16 bytes), generation (4), expiry in seconds (8), tag (32). The tag proves that we issued the
+//! token, so no generation has to be stored, and a token that is sent again is computed again (ADR 3).
+//! The database keeps only a hash of the current token, under another key. So somebody who can write the database
+//! cannot plant a session, and somebody who can read it cannot use one.
 
 use super::mac::{MacKey, MacRing};
 use crate::{
@@ -15,16 +15,16 @@ use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-const REFRESH: &str = "dwr1.";
-const SETUP: &str = "dws1.";
-const INVITE: &str = "dwi1.";
+const REFRESH_PREFIX: &str = "dwr1.";
+const SETUP_PREFIX: &str = "dws1.";
+const INVITE_PREFIX: &str = "dwi1.";
 const BODY_LEN: usize = 16 + 4 + 8;
 const TOKEN_LEN: usize = BODY_LEN + 32;
 
 /// Makes and verifies refresh tokens.
 pub struct RefreshTokens {
-    tags: MacRing,
-    hashes: MacRing,
+    tag_keys: MacRing,
+    hash_keys: MacRing,
 }
 
 /// A refresh token whose tag is genuine: we issued it.
@@ -34,7 +34,7 @@ pub struct VerifiedRefreshToken {
     pub session: SessionId,
     /// Its generation.
     pub generation: u32,
-    /// When it expires, or did.
+    /// When it expires, or has expired.
     pub expires_at: Timestamp,
     bytes: [u8; TOKEN_LEN],
 }
@@ -51,50 +51,51 @@ impl RefreshTokens {
     /// Sets up the keys.
     #[must_use]
     pub fn new(keyring: &Keyring) -> Self {
-        Self { tags: MacRing::new(&keyring.refresh), hashes: MacRing::new(&keyring.hash) }
+        Self { tag_keys: MacRing::new(&keyring.refresh), hash_keys: MacRing::new(&keyring.hash) }
     }
 
-    /// The id of the key that new sessions are tagged with.
+    /// The id of the key that tags the tokens of new sessions.
     #[must_use]
     pub fn current_key(&self) -> &str {
-        &self.tags.current().id
+        &self.tag_keys.current().id
     }
 
-    /// The current token of a session; `None` when its key is gone from the ring.
+    /// The current token of a session; `None` when its key is no longer in the ring.
     #[must_use]
     pub fn token(&self, session: &Session) -> Option<SecretString> {
         let bytes = self.bytes(&session.token_key, session.id, session.generation, session.expires_at)?;
-        Some(format!("{REFRESH}{}", BASE64URL_NOPAD.encode(&bytes)).into())
+        Some(format!("{REFRESH_PREFIX}{}", BASE64URL_NOPAD.encode(&bytes)).into())
     }
 
-    /// What the database keeps of a token; `None` when the tag key is gone from the ring.
+    /// The hash of a token that the database keeps; `None` when the tag key is no longer in the ring.
     #[must_use]
     pub fn hash(&self, token_key: &str, session: SessionId, generation: u32, expires_at: Timestamp) -> Option<TokenHash> {
         let bytes = self.bytes(token_key, session, generation, expires_at)?;
-        let key = self.hashes.current();
+        let key = self.hash_keys.current();
         Some(TokenHash { key: key.id.clone(), hash: hash(key, &bytes) })
     }
 
-    /// What a session keeps of the `Idempotency-Key` that a refresh of this generation came with; `None` when
-    /// the tag key is gone from the ring. Under the session's own key, which does not change with the ring.
+    /// The hash, kept in the session, of the `Idempotency-Key` that a refresh of this generation came with; `None`
+    /// when the tag key is no longer in the ring. It is made with the session's own tag key, which stays the same
+    /// when the ring gets a new current key.
     #[must_use]
     pub fn retry_hash(&self, session: &Session, generation: u32, key: &str) -> Option<[u8; 32]> {
-        let tag = self.tags.find(&session.token_key)?;
+        let tag = self.tag_keys.find(&session.token_key)?;
         Some(tag.tag(&[b"retry\0", session.id.as_bytes(), &generation.to_be_bytes(), key.as_bytes()]))
     }
 
-    /// Recognises a token we issued, by its tag alone.
+    /// Verifies by its tag that we issued a token. Says nothing of whether it is current or its session goes on.
     #[must_use]
     pub fn verify(&self, token: &str) -> Option<VerifiedRefreshToken> {
-        let text = token.strip_prefix(REFRESH)?.as_bytes();
+        let text = token.strip_prefix(REFRESH_PREFIX)?.as_bytes();
         let mut bytes = [0; TOKEN_LEN];
-        // Strict and canonical: one token has one text.
+        // The length must be exact, so that each token has exactly one text.
         if BASE64URL_NOPAD.decode_len(text.len()) != Ok(TOKEN_LEN) {
             return None;
         }
         BASE64URL_NOPAD.decode_mut(text, &mut bytes).ok()?;
         let (body, tag) = bytes.split_at(BODY_LEN);
-        self.tags.iter().find(|key| key.verify(&[b"rt1", body], tag))?;
+        self.tag_keys.iter().find(|key| key.verify(&[b"rt1", body], tag))?;
         let (session, rest) = body.split_first_chunk()?;
         let (generation, expires) = rest.split_first_chunk()?;
         Some(VerifiedRefreshToken {
@@ -105,11 +106,11 @@ impl RefreshTokens {
         })
     }
 
-    /// Whether the database row knows this token as its current one. Only a row that was written
-    /// with our key does.
+    /// Whether a token is the current one of its session's row. In a row that was not written with our key no
+    /// token is.
     #[must_use]
     pub fn is_current(&self, token: &VerifiedRefreshToken, session: &Session) -> bool {
-        self.hashes.find(&session.hash_key).is_some_and(|key| bool::from(hash(key, &token.bytes).ct_eq(&session.token_hash)))
+        self.hash_keys.find(&session.hash_key).is_some_and(|key| bool::from(hash(key, &token.bytes).ct_eq(&session.token_hash)))
     }
 
     fn bytes(&self, key: &str, session: SessionId, generation: u32, expires_at: Timestamp) -> Option<[u8; TOKEN_LEN]> {
@@ -117,7 +118,7 @@ impl RefreshTokens {
         bytes[..16].copy_from_slice(session.as_bytes());
         bytes[16..20].copy_from_slice(&generation.to_be_bytes());
         bytes[20..BODY_LEN].copy_from_slice(&expires_at.secs().to_be_bytes());
-        let tag = self.tags.find(key)?.tag(&[b"rt1", &bytes[..BODY_LEN]]);
+        let tag = self.tag_keys.find(key)?.tag(&[b"rt1", &bytes[..BODY_LEN]]);
         bytes[BODY_LEN..].copy_from_slice(&tag);
         Some(bytes)
     }
@@ -129,34 +130,34 @@ fn hash(key: &MacKey, bytes: &[u8]) -> [u8; 32] {
 
 /// Makes and verifies set-up tokens and invitation codes.
 pub struct OneTimeCodes {
-    hashes: MacKey,
+    hash_key: MacKey,
 }
 
 impl OneTimeCodes {
     /// Sets up the key.
     #[must_use]
     pub fn new(keyring: &Keyring) -> Self {
-        Self { hashes: MacKey::new(keyring.hash.current()) }
+        Self { hash_key: MacKey::new(keyring.hash.current()) }
     }
 
     /// A new set-up token, and its hash.
     #[must_use]
     pub fn setup(&self) -> (SecretString, [u8; 32]) {
         let secret = random::<32>();
-        (format!("{SETUP}{}", BASE64URL_NOPAD.encode(&secret)).into(), self.hashes.tag(&[b"setup\0", &secret]))
+        (format!("{SETUP_PREFIX}{}", BASE64URL_NOPAD.encode(&secret)).into(), self.hash_key.tag(&[b"setup\0", &secret]))
     }
 
     /// The hash of a set-up token.
     #[must_use]
     pub fn setup_hash(&self, token: &SecretString) -> Option<[u8; 32]> {
-        let secret = decode::<32>(token.expose_secret().strip_prefix(SETUP)?)?;
-        Some(self.hashes.tag(&[b"setup\0", &secret]))
+        let secret = decode::<32>(token.expose_secret().strip_prefix(SETUP_PREFIX)?)?;
+        Some(self.hash_key.tag(&[b"setup\0", &secret]))
     }
 
-    /// What the log shows of a name that somebody tried to sign in with.
+    /// The hash of a typed name by which the log shows the account of a failed login.
     #[must_use]
     pub fn name_hash(&self, name: &str) -> String {
-        HEXLOWER.encode(&self.hashes.tag(&[b"name\0", name.trim().to_lowercase().as_bytes()])[..8])
+        HEXLOWER.encode(&self.hash_key.tag(&[b"name\0", name.trim().to_lowercase().as_bytes()])[..8])
     }
 
     /// A new code for an invitation, and its hash.
@@ -165,14 +166,14 @@ impl OneTimeCodes {
         let mut code = [0; 40];
         code[..16].copy_from_slice(id.as_bytes());
         code[16..].copy_from_slice(&random::<24>());
-        (format!("{INVITE}{}", BASE64URL_NOPAD.encode(&code)).into(), self.hashes.tag(&[b"invite\0", &code]))
+        (format!("{INVITE_PREFIX}{}", BASE64URL_NOPAD.encode(&code)).into(), self.hash_key.tag(&[b"invite\0", &code]))
     }
 
-    /// Which invitation a code is of, and its hash.
+    /// The invitation that a code belongs to, and the code's hash.
     #[must_use]
     pub fn invite_hash(&self, code: &SecretString) -> Option<(InviteId, [u8; 32])> {
-        let code = decode::<40>(code.expose_secret().strip_prefix(INVITE)?)?;
-        Some((InviteId::from_bytes(*code.first_chunk()?), self.hashes.tag(&[b"invite\0", &code])))
+        let code = decode::<40>(code.expose_secret().strip_prefix(INVITE_PREFIX)?)?;
+        Some((InviteId::from_bytes(*code.first_chunk()?), self.hash_key.tag(&[b"invite\0", &code])))
     }
 }
 
@@ -212,13 +213,13 @@ mod tests {
         let tokens = RefreshTokens::new(&Keyring::generate());
         let session = session(&tokens, 5);
         let token = tokens.token(&session).expect("the key is there");
-        let presented = tokens.verify(token.expose_secret()).expect("genuine");
-        assert_eq!((presented.session, presented.generation, presented.expires_at), (session.id, 5, session.expires_at));
-        assert!(tokens.is_current(&presented, &session));
+        let verified = tokens.verify(token.expose_secret()).expect("genuine");
+        assert_eq!((verified.session, verified.generation, verified.expires_at), (session.id, 5, session.expires_at));
+        assert!(tokens.is_current(&verified, &session));
         assert_eq!(token.expose_secret().len(), 5 + 80);
-        // A row that was planted without our key knows no token.
+        // In a row that was planted without our key no token is current.
         let planted = Session { token_hash: [0; 32], ..session };
-        assert!(!tokens.is_current(&presented, &planted));
+        assert!(!tokens.is_current(&verified, &planted));
     }
 
     #[test]
@@ -254,7 +255,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_recognising_panic(text in "(dwr1\\.|dws1\\.|dwi1\\.)?\\PC{0,120}") {
+        fn no_text_makes_verifying_panic(text in "(dwr1\\.|dws1\\.|dwi1\\.)?\\PC{0,120}") {
             let keyring = Keyring::generate();
             prop_assert_eq!(RefreshTokens::new(&keyring).verify(&text), None);
             let _ = OneTimeCodes::new(&keyring).setup_hash(&text.clone().into());

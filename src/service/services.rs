@@ -1,4 +1,4 @@
-//! The use cases, put together.
+//! Sets up all use cases from the settings.
 
 use super::{
     access_tokens::AccessTokens,
@@ -20,19 +20,19 @@ use crate::{
 };
 use std::{io, sync::Arc};
 
-/// Everything that can be asked of Doorward.
+/// All use cases.
 pub struct Services {
-    /// Accounts.
+    /// The use cases of accounts.
     pub accounts: Accounts,
-    /// Sessions.
+    /// The use cases of sessions.
     pub sessions: Arc<Sessions>,
-    /// Refusals, summed for the log.
+    /// Counts of refusals, for the log.
     pub refusals: Arc<Refusals>,
     throttle: Arc<Throttle>,
 }
 
 impl Services {
-    /// Puts them together and starts the threads that hash passwords.
+    /// Sets up the use cases and starts the threads that hash passwords.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -69,9 +69,9 @@ impl Services {
         Ok(Self { accounts, sessions, refusals, throttle })
     }
 
-    /// Forgets limits that are whole again, and tells what was summed of refusals.
+    /// Forgets the limits that no longer limit anybody, and logs the counts of refusals.
     pub fn tidy(&self) {
         self.throttle.sweep();
-        self.refusals.tell();
+        self.refusals.log_counts();
     }
 }

@@ -55,7 +55,7 @@ async fn revoke(app: &App, session: Option<String>, user: Option<String>) -> Res
         return Ok(json!({ "revoked": id }));
     }
     let user = find(app, &user.unwrap_or_default()).await?;
-    app.sessions().end_all(Actor::Operator, user.id).await?;
+    app.sessions().revoke_all(Actor::Operator, user.id).await?;
     Ok(json!({ "revoked": user.id }))
 }
 

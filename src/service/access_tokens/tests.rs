@@ -39,7 +39,7 @@ impl Fixture {
         inspect(&self.issue()).expect("our own token reads")
     }
 
-    /// Any header and claims, signed with the real key.
+    /// A token with any header and claims, signed with the real key.
     fn forge(&self, header: &str, claims: &str) -> String {
         let input = format!("{}.{}", BASE64URL_NOPAD.encode(header.as_bytes()), BASE64URL_NOPAD.encode(claims.as_bytes()));
         let mut mac = Hmac::<Sha256>::new_from_slice(self.keyring.access.current().secret.expose_secret()).expect("a key");
@@ -238,11 +238,11 @@ fn rev_1_a_token_that_is_over_or_revoked_still_proves_its_session_and_a_forged_o
     let token = fixture.issue();
     fixture.clock.shift(3_600_000);
     assert!(matches!(fixture.tokens.verify(&token), Err(VerifyError::Expired(_))));
-    assert_eq!(fixture.tokens.verify_origin(&token).expect("ours").session, fixture.session.id);
-    assert_eq!(fixture.tokens.verify_origin(&format!("{token}x")), None);
+    assert_eq!(fixture.tokens.verify_ignoring_expiry(&token).expect("ours").session, fixture.session.id);
+    assert_eq!(fixture.tokens.verify_ignoring_expiry(&format!("{token}x")), None);
     let (header, mut claims) = inspect(&token).expect("reads");
     claims["aud"] = "another".into();
-    assert_eq!(fixture.tokens.verify_origin(&fixture.forge(&header.to_string(), &claims.to_string())), None);
+    assert_eq!(fixture.tokens.verify_ignoring_expiry(&fixture.forge(&header.to_string(), &claims.to_string())), None);
 }
 
 #[test]
@@ -259,13 +259,13 @@ fn ops_7_rev_3_after_a_clock_was_set_back_revocations_are_remembered_as_long_as_
     }
 }
 
-/// Condition of the deny list: a process that stands still between a commit and the token that follows from
-/// it issues no token that lives longer than what was revoked meanwhile is remembered.
+/// The deny list relies on this: a token that is issued long after the commit it follows from, because the process
+/// stood still in between, still expires before the entries of what was revoked meanwhile are dropped.
 #[test]
 fn rev_9_a_token_is_dated_by_the_moment_its_verb_was_given_however_late_it_is_issued() {
     let fixture = fixture();
     let given = fixture.tokens.now();
-    // Another verb voids what this one has read, is committed, and is remembered for so long.
+    // Another transaction voids the user's tokens and is committed. Its entry is kept until `until`.
     let until = fixture.tokens.deny().until;
     fixture.denylist.committed(CommitEvent::TokensVoided { user: fixture.user.id, least_version: 4, until });
     fixture.clock.sleep(600_000);
@@ -274,7 +274,7 @@ fn rev_9_a_token_is_dated_by_the_moment_its_verb_was_given_however_late_it_is_is
     assert_eq!(claims["iat"], given.secs());
     assert!(Timestamp::from_secs(claims["exp"].as_u64().expect("exp")) < until);
     assert_eq!(fixture.tokens.verify(&token), Err(VerifyError::Revoked));
-    assert!(fixture.tokens.verify_origin(&token).expect("ours").expires_in <= 300, "what it says of itself is true");
+    assert!(fixture.tokens.verify_ignoring_expiry(&token).expect("ours").expires_in <= 300, "what it says of itself is true");
 }
 
 #[test]
@@ -301,8 +301,8 @@ fn a_token_never_outlives_its_session() {
     assert!(verified.expires_in <= 60);
 }
 
-/// Wycheproof's signatures: ours agrees with each verdict, and none is an access token of ours,
-/// not even the genuine one, whose header and payload say nothing that we ask for.
+/// Wycheproof's signatures: our verification agrees with each expected result. None of them is one of our access
+/// tokens, not even the one with a valid signature, whose header and payload lack what we require.
 #[test]
 fn tok_1_6_the_wycheproof_vectors_for_hs256_are_judged_as_they_should_be() {
     let secret = BASE64URL_NOPAD.decode(b"-ebuDNsVZ2iJtoZ-akfXTSCt4UO2cruLCsbWlBinggE").expect("base64url");

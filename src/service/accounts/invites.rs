@@ -1,4 +1,4 @@
-//! Invitations, and the link by which the first admin comes in.
+//! Invitations, and the set-up link by which the first admin registers.
 
 use super::Accounts;
 use crate::{
@@ -9,11 +9,11 @@ use crate::{
 use secrecy::SecretString;
 use std::time::Duration;
 
-/// How long a set-up link is good (AUT-11).
+/// How long a set-up link is valid (AUT-11).
 const SETUP_TTL: Duration = Duration::from_secs(60 * 60);
 
 impl Accounts {
-    /// Makes an invitation, bound to an address or not. The code is shown here and never again.
+    /// Makes an invitation, which may be bound to an e-mail address. Returns its code, which cannot be shown again.
     ///
     /// # Errors
     /// [`Error::InvalidRole`], [`Error::RoleBeyondReach`], the store's.
@@ -41,7 +41,7 @@ impl Accounts {
             created_at: now,
             expires_at: now.plus(expires_in),
         };
-        self.store.create_invite(invite.clone(), actor.did(Kind::InviteCreated).invite(id).role(&invite.role)).await?;
+        self.store.create_invite(invite.clone(), actor.event(Kind::InviteCreated).invite(id).role(&invite.role)).await?;
         Ok((invite, code))
     }
 
@@ -53,27 +53,27 @@ impl Accounts {
         Ok(self.store.invites(self.clock.now(), &self.policy).await?)
     }
 
-    /// Withdraws an invitation to a role that the actor may give.
+    /// Withdraws an invitation. The actor must be allowed to grant its role.
     ///
     /// # Errors
     /// [`Error::RoleBeyondReach`], [`Error::NotFound`], the store's.
     pub async fn withdraw_invite(&self, actor: Actor<'_>, id: InviteId) -> Result<(), Error> {
         let invite = self.store.invite(id).await?.ok_or(Error::NotFound)?;
         self.check_may_grant(actor, &invite.role)?;
-        match self.store.delete_invite(id, actor.did(Kind::InviteWithdrawn).invite(id)).await? {
+        match self.store.delete_invite(id, actor.event(Kind::InviteWithdrawn).invite(id)).await? {
             Ended::Done => Ok(()),
             Ended::NotFound => Err(Error::NotFound),
         }
     }
 
-    /// Opens a set-up link in place of any other; `None` when somebody can administer already.
+    /// Makes a set-up link, which replaces an earlier one; `None` when there is an admin already.
     ///
     /// # Errors
     /// The store's.
     pub async fn open_setup(&self) -> Result<Option<(SecretString, Timestamp)>, Error> {
         let (token, hash) = self.codes.setup();
         let expires_at = self.clock.now().plus(SETUP_TTL);
-        let is_open = self.store.open_setup(hash, expires_at, Actor::Operator.did(Kind::SetUpLinkMade)).await?;
+        let is_open = self.store.open_setup(hash, expires_at, Actor::Operator.event(Kind::SetUpLinkMade)).await?;
         Ok(is_open.then_some((token, expires_at)))
     }
 }

@@ -3,7 +3,7 @@
 //! | file | |
 //! |---|---|
 //! | `registration.rs` | making an account: by oneself, with an invitation, as the first admin, by an operator |
-//! | `login.rs` | signing in |
+//! | `login.rs` | logging in |
 //! | `password_change.rs` | replacing one's own password |
 //! | `users.rs` | what operators and admins do to users |
 //! | `invites.rs` | invitations and the set-up link |
@@ -41,7 +41,7 @@ pub struct Accounts {
     pub(super) devices: Devices,
     pub(super) throttle: Arc<Throttle>,
     pub(super) roles: Roles,
-    /// Who may give which role.
+    /// Which role may grant which.
     pub(super) policy: RolePolicy,
     pub(super) mode: RegistrationMode,
     pub(super) registration: config::Registration,
@@ -49,13 +49,13 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// What a role permits.
+    /// The permissions of a role.
     #[must_use]
     pub fn permissions(&self, role: &Role) -> Arc<[Permission]> {
         self.roles.permissions(role)
     }
 
-    /// The configured roles and what each permits.
+    /// The configured roles and their permissions.
     #[must_use]
     pub const fn roles(&self) -> &Roles {
         &self.roles
@@ -74,7 +74,8 @@ impl Accounts {
         self.role(role.as_str()).map(drop)
     }
 
-    /// Nobody hands out, or takes from somebody, what they have not themselves (AZ-4).
+    /// Checks that an actor may grant a role to a user or manage a user who has it: nobody may, if the role has
+    /// permissions that they do not have themselves (AZ-4).
     fn check_may_grant(&self, actor: Actor<'_>, role: &Role) -> Result<(), Error> {
         match actor {
             Actor::User(by, _) if !self.policy.may_grant(&by.role, role) => Err(Error::RoleBeyondReach),
@@ -83,6 +84,6 @@ impl Accounts {
     }
 }
 
-fn note_refusal(kind: Kind, why: &'static str, from: AddressPrefix) {
+fn log_refusal(kind: Kind, why: &'static str, from: AddressPrefix) {
     events::write(&Event::new(kind, By::Anyone).why(why).from(from));
 }

@@ -13,13 +13,13 @@ use crate::{
 use secrecy::SecretString;
 
 impl Accounts {
-    /// Replaces the password of somebody signed in. Every session of theirs ends, whatever they handed out
-    /// is void, and a new session begins for who asked (REF-11).
+    /// Replaces the password of a user who is logged in. All their sessions end, their invitations and device tokens
+    /// are void, and a new session begins for the caller (REF-11).
     ///
     /// # Errors
-    /// [`Error::InvalidCredentials`] for a wrong current password, which is limited like a sign-in
-    /// (AUT-9), but never by what others do; [`Error::WeakPassword`], [`Error::Limited`], [`Error::Overloaded`],
-    /// the store's.
+    /// [`Error::InvalidCredentials`] for a wrong current password. Failures are limited as those of a login are
+    /// (AUT-9), but never because of what others do: [`Error::Limited`]. [`Error::WeakPassword`],
+    /// [`Error::Overloaded`], the store's.
     pub async fn change_password(
         &self,
         principal: &Principal,
@@ -47,7 +47,7 @@ impl Accounts {
             }
         }
         let new_hash = self.passwords.hash(caller, new).await?;
-        let successor = self.sessions.prepare(user.id, transport, client);
+        let successor = self.sessions.new_session(user.id, transport, client);
         let change = PasswordChange {
             session: principal.session,
             verified_hash: user.password_hash.clone(),

@@ -1,6 +1,6 @@
 //! Making an account.
 
-use super::{Accounts, LoginContext, note_refusal};
+use super::{Accounts, LoginContext, log_refusal};
 use crate::{
     config::RegistrationMode,
     domain::{AddressPrefix, By, Email, Event, Kind, Password, Role, User, UserId},
@@ -16,7 +16,7 @@ use crate::{
 use secrecy::SecretString;
 
 impl Accounts {
-    /// Registers a user and signs them in.
+    /// Registers a user and logs them in.
     ///
     /// # Errors
     /// [`Error::RegistrationClosed`], [`Error::WeakPassword`], [`Error::EmailTaken`] (after the work of
@@ -38,18 +38,19 @@ impl Accounts {
         };
         self.passwords.check(&password, &email).map_err(Error::WeakPassword)?;
         let from = AddressPrefix::from(context.client.ip);
-        let attempt = self.throttle.register(AccountKey::of(email.as_str()), from)?;
-        // No hash for a code that was made up; whether it is good is decided when the account is made.
+        let attempt = self.throttle.charge_registration(AccountKey::of(email.as_str()), from)?;
+        // Nothing is hashed for a code whose invitation does not exist. Whether the code is valid is decided in the
+        // transaction that makes the account.
         if let RegistrationProof::Invite(id, _, _) = &proof
             && self.store.invite(*id).await?.is_none()
         {
-            note_refusal(Kind::RegistrationRefused, "the invitation is not good", from);
+            log_refusal(Kind::RegistrationRefused, "the invitation is not good", from);
             return Err(Error::RegistrationClosed);
         }
         self.create(email, password, self.registration.default_role.clone(), proof, context, attempt).await
     }
 
-    /// Makes the first admin from a set-up link and signs them in.
+    /// Makes the first admin from a set-up link and logs them in.
     ///
     /// # Errors
     /// [`Error::InvalidSetupToken`], and those of [`Accounts::register`].
@@ -57,9 +58,9 @@ impl Accounts {
         let hash = self.codes.setup_hash(token).ok_or(Error::InvalidSetupToken)?;
         self.passwords.check(&password, &email).map_err(Error::WeakPassword)?;
         let from = AddressPrefix::from(context.client.ip);
-        let attempt = self.throttle.register(AccountKey::of(email.as_str()), from)?;
+        let attempt = self.throttle.charge_registration(AccountKey::of(email.as_str()), from)?;
         if self.store.has_admin().await? {
-            note_refusal(Kind::SetUpRefused, "the link is not good", from);
+            log_refusal(Kind::SetUpRefused, "the link is not good", from);
             return Err(Error::InvalidSetupToken);
         }
         self.create(email, password, Role::admin(), RegistrationProof::Setup(hash), context, attempt).await
@@ -77,7 +78,7 @@ impl Accounts {
         let user = self.new_user(email, password, role, attempt.caller()).await?;
         let from = AddressPrefix::from(context.client.ip);
         let is_setup = matches!(proof, RegistrationProof::Setup(_));
-        let session = self.sessions.prepare(user.id, context.transport, context.client);
+        let session = self.sessions.new_session(user.id, context.transport, context.client);
         let kind = if is_setup { Kind::SetUp } else { Kind::Registered };
         let event = Event::new(kind, By::User(user.id)).target(user.id).session(session.id).from(from);
         let (replaces, deny) = (context.replaces, self.sessions.deny());
@@ -85,21 +86,21 @@ impl Accounts {
         match self.store.create_account(new).await? {
             Created::User(user) => self.sessions.issue_first_tokens(user, session),
             Created::EmailTaken => {
-                note_refusal(if is_setup { Kind::SetUpRefused } else { Kind::RegistrationRefused }, "the address is taken", from);
+                log_refusal(if is_setup { Kind::SetUpRefused } else { Kind::RegistrationRefused }, "the address is taken", from);
                 Err(Error::EmailTaken)
             }
             Created::Refused if is_setup => {
-                note_refusal(Kind::SetUpRefused, "the link is not good", from);
+                log_refusal(Kind::SetUpRefused, "the link is not good", from);
                 Err(Error::InvalidSetupToken)
             }
             Created::Refused => {
-                note_refusal(Kind::RegistrationRefused, "the invitation is not good", from);
+                log_refusal(Kind::RegistrationRefused, "the invitation is not good", from);
                 Err(Error::RegistrationClosed)
             }
         }
     }
 
-    /// Adds a user as an operator does: no session, no limit, any role.
+    /// Adds a user for an operator: without a session, without limits and with any role.
     ///
     /// # Errors
     /// [`Error::InvalidRole`], [`Error::WeakPassword`], [`Error::EmailTaken`], [`Error::Overloaded`], the store's.
@@ -109,7 +110,7 @@ impl Accounts {
         self.passwords.check(&password, &email).map_err(Error::WeakPassword)?;
         let caller = Caller::operator(AccountKey::of(email.as_str()));
         let user = self.new_user(email, password, role, caller).await?;
-        let event = Actor::Operator.did(Kind::UserAdded).target(user.id);
+        let event = Actor::Operator.event(Kind::UserAdded).target(user.id);
         let deny = self.sessions.deny();
         let new = NewAccount { user, session: None, replaces: None, proof: RegistrationProof::Operator, deny, event };
         match self.store.create_account(new).await? {

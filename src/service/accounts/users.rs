@@ -13,7 +13,7 @@ use crate::{
 use std::sync::Arc;
 
 impl Accounts {
-    /// Replaces a user's password as an operator does; all their sessions end.
+    /// Replaces a user's password for an operator. All the user's sessions end.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::WeakPassword`], [`Error::Overloaded`], the store's.
@@ -21,7 +21,7 @@ impl Accounts {
         let user = self.user(id).await?;
         self.passwords.check(&password, &user.email).map_err(Error::WeakPassword)?;
         let hash = self.passwords.hash(Caller::operator(AccountKey::of_user(id)), password).await?;
-        done(self.store.set_password(self.change_request(Actor::Operator, id, Kind::PasswordReset), hash).await?)
+        into_result(self.store.set_password(self.change_request(Actor::Operator, id, Kind::PasswordReset), hash).await?)
     }
 
     /// The user with this id.
@@ -60,7 +60,7 @@ impl Accounts {
         self.check_may_grant(actor, &role)?;
         let mut request = self.change_request(actor, id, Kind::RoleChanged);
         request.event = request.event.role(&role);
-        done(self.store.set_role(request, role).await?)
+        into_result(self.store.set_role(request, role).await?)
     }
 
     /// Disables or enables a user, effective at once.
@@ -69,26 +69,26 @@ impl Accounts {
     /// [`Error::RoleBeyondReach`], [`Error::NotFound`], [`Error::LastAdmin`], the store's.
     pub async fn set_disabled(&self, actor: Actor<'_>, id: UserId, disabled: bool) -> Result<User, Error> {
         let kind = if disabled { Kind::UserDisabled } else { Kind::UserEnabled };
-        done(self.store.set_disabled(self.change_request(actor, id, kind), disabled).await?)
+        into_result(self.store.set_disabled(self.change_request(actor, id, kind), disabled).await?)
     }
 
-    /// Says whether somebody vouches for a user's address.
+    /// Sets whether a user's e-mail address counts as verified.
     ///
     /// # Errors
     /// [`Error::RoleBeyondReach`], [`Error::NotFound`], the store's.
     pub async fn set_email_verified(&self, actor: Actor<'_>, id: UserId, verified: bool) -> Result<User, Error> {
         let kind = if verified { Kind::EmailVerified } else { Kind::EmailUnverified };
-        done(self.store.set_email_verified(self.change_request(actor, id, kind), verified).await?)
+        into_result(self.store.set_email_verified(self.change_request(actor, id, kind), verified).await?)
     }
 
-    /// Forgets what was counted against an account's sign-ins, as an operator does.
+    /// Forgets the failed logins of an account, for an operator.
     ///
     /// # Errors
     /// [`Error::NotFound`], and the store's.
     pub async fn unlock(&self, email: &Email) -> Result<User, Error> {
         let user = self.user_by_email(email).await?;
         self.throttle.unlock(AccountKey::of(email.as_str()), user.id);
-        events::write(&Actor::Operator.did(Kind::Unlocked).target(user.id));
+        events::write(&Actor::Operator.event(Kind::Unlocked).target(user.id));
         Ok(user)
     }
 
@@ -97,10 +97,10 @@ impl Accounts {
     /// # Errors
     /// [`Error::RoleBeyondReach`], [`Error::NotFound`], [`Error::LastAdmin`], the store's.
     pub async fn delete(&self, actor: Actor<'_>, id: UserId) -> Result<User, Error> {
-        done(self.store.delete_user(self.change_request(actor, id, Kind::UserDeleted)).await?)
+        into_result(self.store.delete_user(self.change_request(actor, id, Kind::UserDeleted)).await?)
     }
 
-    /// Whether anybody can administer.
+    /// Whether there is a user who can administer.
     ///
     /// # Errors
     /// The store's.
@@ -116,8 +116,8 @@ impl Accounts {
         self.check_may_grant(actor, &self.user(id).await?.role)
     }
 
-    /// A change to a user that `actor` asks for. Whether they may is asked where the change is made: the user's
-    /// role may be another one by then.
+    /// A change to a user on behalf of `actor`. Whether the actor may make it is checked in the transaction that makes
+    /// it, because the user's role may have changed by then.
     fn change_request(&self, actor: Actor<'_>, user: UserId, kind: Kind) -> ChangeRequest {
         let authorize: Authorize = match actor {
             Actor::Operator => Box::new(|_| true),
@@ -126,11 +126,11 @@ impl Accounts {
                 Box::new(move |user| policy.may_grant(&own, &user.role))
             }
         };
-        ChangeRequest { user, authorize, deny: self.sessions.deny(), event: actor.did(kind).target(user) }
+        ChangeRequest { user, authorize, deny: self.sessions.deny(), event: actor.event(kind).target(user) }
     }
 }
 
-fn done(change: UserChange) -> Result<User, Error> {
+fn into_result(change: UserChange) -> Result<User, Error> {
     match change {
         UserChange::Done(user) => Ok(user),
         UserChange::NotFound => Err(Error::NotFound),

@@ -1,5 +1,5 @@
-//! Sessions: the tokens a login is given, who a bearer is, and the end of a session. The refresh is in
-//! `refresh.rs`.
+//! Sessions: issuing the tokens of a login, authenticating the bearer of a token, and revoking sessions. The refresh
+//! is in `refresh.rs`.
 
 mod refresh;
 
@@ -25,54 +25,54 @@ use crate::{
 use secrecy::SecretString;
 use std::sync::Arc;
 
-/// What a login or a refresh is given.
+/// The tokens that a login or a refresh is answered with.
 #[derive(Debug)]
 pub struct TokenSet {
-    /// Whose it is.
+    /// The user they are for.
     pub user: User,
-    /// What their role permits.
+    /// The permissions of the user's role.
     pub permissions: Arc<[Permission]>,
-    /// The session, as it now is.
+    /// The session as it is after the login or the refresh.
     pub session: Session,
     /// The access token.
     pub access: AccessToken,
     /// The refresh token.
     pub refresh_token: SecretString,
-    /// Whole seconds left of it.
+    /// The whole seconds until the refresh token expires.
     pub refresh_expires_in: u64,
     /// A CSRF token for the session.
     pub csrf_token: SecretString,
 }
 
-/// On whose behalf a request is made.
+/// The party on whose behalf a request is made.
 #[derive(Debug, Clone)]
 pub enum Subject {
-    /// A user, as they are now and not as the token says.
+    /// A user, as their record is now and not as the token says.
     User(Arc<User>),
 }
 
-/// What a principal may do of what its subject may.
+/// Which of its subject's permissions a principal has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scopes {
-    /// All of it: a session speaks for its user.
+    /// All of them, as a user's own session has.
     All,
-    /// These permissions alone.
+    /// Only these.
     Only(Arc<[Permission]>),
 }
 
-/// Who makes a request: the bearer of a token that is ours, in time and not revoked. When and by what they
-/// authenticated is the session's to say.
+/// The maker of a request: the bearer of a token that we issued and that is neither expired nor revoked. When and how
+/// they authenticated is in the session's record.
 #[derive(Debug, Clone)]
 pub struct Principal {
-    /// On whose behalf.
+    /// The party on whose behalf the request is made.
     pub subject: Subject,
-    /// The session.
+    /// The session that the token belongs to.
     pub session: SessionId,
-    /// What it may do.
+    /// Which of the subject's permissions it has.
     pub scopes: Scopes,
     /// When the token expires.
     pub expires_at: Timestamp,
-    /// Whole seconds left of it.
+    /// The whole seconds until the token expires.
     pub expires_in: u64,
 }
 
@@ -85,7 +85,7 @@ impl Principal {
         }
     }
 
-    /// Whether a role and these scopes permit something.
+    /// Whether the user's role and these scopes both grant a permission.
     #[must_use]
     pub fn may(&self, roles: &Roles, permission: &str) -> bool {
         let is_in_scope = match &self.scopes {
@@ -96,12 +96,12 @@ impl Principal {
     }
 }
 
-/// Why a bearer is nobody.
+/// Why a bearer could not be authenticated.
 #[derive(Debug)]
 pub enum Unauthenticated {
-    /// For their token.
+    /// The token was not accepted.
     Token(VerifyError),
-    /// Their record could not be read.
+    /// The user's record could not be read.
     Store(store::Error),
 }
 
@@ -118,15 +118,15 @@ pub struct Sessions {
     pub(super) policy: config::Sessions,
     pub(super) refusals: Arc<Refusals>,
     pub(super) clock: Clock,
-    /// For sweeping, which cannot be undone.
+    /// The clock for sweeping: what is swept by a wrong clock is lost.
     pub(super) steady: SteadyClock,
 }
 
 impl Sessions {
-    /// A session that has not begun yet: the caller stores it.
-    pub(super) fn prepare(&self, user: UserId, transport: Transport, client: Client) -> Session {
+    /// A new session, which the caller must store.
+    pub(super) fn new_session(&self, user: UserId, transport: Transport, client: Client) -> Session {
         let (id, now) = (SessionId::random(), self.access.now());
-        let ends_at = whole(now.plus(self.tokens.session_max_age));
+        let ends_at = whole_seconds(now.plus(self.tokens.session_max_age));
         let expires_at = self.child_expiry(now, ends_at);
         let token_key = self.refresh_tokens.current_key().to_owned();
         let hash = self.refresh_tokens.hash(&token_key, id, 1, expires_at).expect("the current key is in its ring");
@@ -152,25 +152,26 @@ impl Sessions {
         }
     }
 
-    /// The tokens of a session that has begun or gone on in a verb that was given this moment.
-    pub(super) fn issue_tokens(&self, user: User, session: Session, given: Timestamp) -> Result<TokenSet, Error> {
+    /// Issues the tokens of a session that was begun or rotated. `issued_at` is when its transaction was prepared
+    /// (see [`super::denylist`]).
+    pub(super) fn issue_tokens(&self, user: User, session: Session, issued_at: Timestamp) -> Result<TokenSet, Error> {
         let permissions = self.roles.permissions(&user.role);
-        let access = self.access.issue(&NewToken { user: &user, permissions: &permissions, session: &session, issued_at: given });
-        // A key that was dropped from the ring ends the sessions under it.
+        let access = self.access.issue(&NewToken { user: &user, permissions: &permissions, session: &session, issued_at });
+        // A session ends when the key that tags its tokens is dropped from the ring.
         let refresh_token = self.refresh_tokens.token(&session).ok_or(Error::SessionEnded)?;
         let refresh_expires_in = session.expires_at.secs().saturating_sub(self.clock.now().secs());
         let csrf_token = self.csrf.issue(session.id).into();
         Ok(TokenSet { user, permissions, session, access, refresh_token, refresh_expires_in, csrf_token })
     }
 
-    /// The same for a session that begins.
+    /// Issues the first tokens of a new session.
     pub(super) fn issue_first_tokens(&self, user: User, session: Session) -> Result<TokenSet, Error> {
-        let given = session.refreshed_at;
-        self.issue_tokens(user, session, given)
+        let issued_at = session.refreshed_at;
+        self.issue_tokens(user, session, issued_at)
     }
 
-    /// Who the bearer of an access token is. What the token says of them is held against their record:
-    /// a role they do not have is not their token's to give (AZ-2).
+    /// Authenticates the bearer of an access token. The token's claims are compared with the user's record: a role that
+    /// is only in the token is not granted (AZ-2).
     ///
     /// # Errors
     /// [`Unauthenticated`].
@@ -182,19 +183,19 @@ impl Sessions {
             Some(user) if user.token_version == version && !user.disabled && user.role == role => {
                 Ok(Principal { subject: Subject::User(user), session, scopes: Scopes::All, expires_at, expires_in })
             }
-            // The tag is ours and no version was given out that high, or the role is one that this version never
-            // had: somebody else signs with our key.
+            // The signature is valid, but we have issued no token with so high a version, or none with that role under
+            // this version: somebody else signs with our key.
             Some(user) if user.token_version <= version => {
                 events::write(&Event::new(Kind::ForgedToken, By::Anyone).target(user.id).session(session));
                 Err(Unauthenticated::Token(VerifyError::Invalid))
             }
-            // Deleted or changed since the deny list was asked.
+            // The user was deleted or changed after the deny list was checked.
             _ => Err(Unauthenticated::Token(VerifyError::Revoked)),
         }
     }
 
-    /// Whether the session of a principal goes on: that a token is genuine does not say that its session
-    /// ever was.
+    /// Whether the session of a principal exists and has not expired. A token with a valid signature does not prove
+    /// that: whoever has the key can sign for a session that never was.
     ///
     /// # Errors
     /// The store's.
@@ -204,13 +205,13 @@ impl Sessions {
         Ok(session.is_some_and(|session| session.user == principal.user().id && now < session.expires_at))
     }
 
-    /// What an access token of ours says, whether it is over, revoked or good.
+    /// Verifies that we issued an access token, even if it has expired or was revoked.
     #[must_use]
-    pub fn verify_origin(&self, token: &str) -> Option<VerifiedToken> {
-        self.access.verify_origin(token)
+    pub fn verify_ignoring_expiry(&self, token: &str) -> Option<VerifiedToken> {
+        self.access.verify_ignoring_expiry(token)
     }
 
-    /// Ends these sessions and that of an access token, and revokes the latter.
+    /// Revokes these sessions, an access token and its session.
     ///
     /// # Errors
     /// The store's.
@@ -223,23 +224,23 @@ impl Sessions {
         Ok(self.store.logout(sessions, token, from, self.deny()).await?)
     }
 
-    /// Ends every session of a user, and voids whatever they handed out.
+    /// Revokes every session of a user, and voids their access tokens, device tokens and invitations.
     ///
     /// # Errors
     /// [`Error::NotFound`], and the store's.
-    pub async fn end_all(&self, actor: Actor<'_>, user: UserId) -> Result<(), Error> {
-        match self.store.end_all(user, self.deny(), actor.did(Kind::SessionsRevoked).target(user)).await? {
+    pub async fn revoke_all(&self, actor: Actor<'_>, user: UserId) -> Result<(), Error> {
+        match self.store.end_all(user, self.deny(), actor.event(Kind::SessionsRevoked).target(user)).await? {
             Ended::Done => Ok(()),
             Ended::NotFound => Err(Error::NotFound),
         }
     }
 
-    /// Revokes one session, of `owner` if one is named: somebody else's is as unknown as none (AZ-6).
+    /// Revokes one session. If `owner` is given, a session of another user is answered like an unknown one (AZ-6).
     ///
     /// # Errors
     /// [`Error::NotFound`], and the store's.
     pub async fn revoke(&self, actor: Actor<'_>, session: SessionId, owner: Option<UserId>) -> Result<(), Error> {
-        let event = actor.did(Kind::SessionRevoked);
+        let event = actor.event(Kind::SessionRevoked);
         self.store.end_session(session, owner, self.deny(), event).await?.map(drop).ok_or(Error::NotFound)
     }
 
@@ -253,7 +254,7 @@ impl Sessions {
         Ok(sessions)
     }
 
-    /// Removes what has expired (STO-15).
+    /// Removes expired sessions, invitations and deny-list entries (STO-15).
     ///
     /// # Errors
     /// The store's.
@@ -265,7 +266,7 @@ impl Sessions {
         Ok(self.denylist.sweep(&self.store, now).await?)
     }
 
-    /// How what is revoked now is to be remembered.
+    /// How long the deny list must keep an entry made now.
     pub(super) fn deny(&self) -> Deny {
         self.access.deny()
     }
@@ -275,9 +276,9 @@ impl Sessions {
         self.policy.max_per_user
     }
 
-    /// The session of a genuine token. A token with a valid tag was issued by us, so a missing row means that
+    /// Loads the session of a refresh token. A token with a valid tag was issued by us, so a missing row means that
     /// the session expired or was revoked.
-    async fn live(&self, token: &VerifiedRefreshToken) -> Result<Session, Error> {
+    async fn load(&self, token: &VerifiedRefreshToken) -> Result<Session, Error> {
         match self.store.session(token.session).await? {
             Some(session) => Ok(session),
             None if self.clock.now() >= token.expires_at => Err(Error::RefreshTokenExpired),
@@ -286,11 +287,11 @@ impl Sessions {
     }
 
     fn child_expiry(&self, now: Timestamp, ends_at: Timestamp) -> Timestamp {
-        whole(now.plus(self.tokens.refresh_ttl)).min(ends_at)
+        whole_seconds(now.plus(self.tokens.refresh_ttl)).min(ends_at)
     }
 }
 
-/// Whole seconds: what a token can carry.
-const fn whole(moment: Timestamp) -> Timestamp {
+/// Cuts a moment to whole seconds, which is how tokens carry it.
+const fn whole_seconds(moment: Timestamp) -> Timestamp {
     Timestamp::from_secs(moment.secs())
 }

@@ -1,4 +1,4 @@
-//! The refresh: from the tokens that a request carries to new ones, or to what else they are evidence of.
+//! The refresh: rotates the refresh token of a request, and detects tokens that are used again (REF-1).
 
 use super::{Sessions, TokenSet};
 use crate::{
@@ -9,14 +9,14 @@ use crate::{
 use secrecy::{ExposeSecret, SecretString};
 use std::time::{Duration, Instant};
 
-/// What a request proves of where it comes from, beside its cookies (COK-7).
+/// The CSRF token of a request, which proves that it comes from an allowed page (COK-7).
 #[derive(Debug, Clone, Copy)]
 pub enum CsrfProof<'a> {
-    /// It is not asked: no browser made the request, and the settings ask browsers alone.
-    NotAsked,
-    /// It is asked, and header and cookie do not agree on a token.
+    /// None is required: no browser made the request, and the settings require one of browsers only.
+    NotRequired,
+    /// One is required, but header and cookie do not agree on a token.
     Missing,
-    /// The token that header and cookie agree on, and whether a browser sent it.
+    /// Header and cookie agree on this token.
     Token {
         /// The token.
         text: &'a str,
@@ -30,33 +30,33 @@ pub enum CsrfProof<'a> {
 pub enum RetryKey<'a> {
     /// There is none.
     Absent,
-    /// It is none that excuses anything.
+    /// It does not have the required form.
     Malformed,
-    /// It.
+    /// The key.
     Key(&'a str),
 }
 
-/// The refresh tokens that a request carries, and what else speaks for it.
+/// The refresh tokens of a request, and what the decision on them depends on.
 #[derive(Debug)]
 pub struct RequestTokens<'a> {
-    /// Those in cookies. Of two, a neighbour has planted one.
+    /// The refresh tokens in cookies. If there are two, a site on a neighbouring domain has planted one.
     pub cookies: Vec<SecretString>,
-    /// That in the body.
+    /// The refresh token in the body.
     pub body: Option<SecretString>,
     /// Whether a browser made the request.
     pub is_browser: bool,
-    /// Whether it comes from a page that is allowed.
+    /// Whether it proves that it comes from an allowed page.
     pub csrf: CsrfProof<'a>,
     /// Its `Idempotency-Key`.
     pub retry_key: RetryKey<'a>,
-    /// Where it comes from.
+    /// The client that made it.
     pub client: Client,
     /// When it arrived.
     pub arrived: Instant,
 }
 
 impl RequestTokens<'_> {
-    /// The one token, and how it came.
+    /// The only token of the request and how it was sent; an error if there is none or more than one.
     fn single(&self) -> Result<(&SecretString, Transport), Error> {
         match (self.cookies.as_slice(), &self.body) {
             ([_, _, ..], _) => Err(Error::TwoRefreshCookies),
@@ -79,41 +79,40 @@ impl RequestTokens<'_> {
         }
     }
 
-    fn from(&self) -> AddressPrefix {
+    fn client_prefix(&self) -> AddressPrefix {
         self.client.ip.into()
     }
 }
 
 impl Sessions {
-    /// The refresh token in a text, if we issued it, whatever has become of its session.
+    /// Verifies by its tag that we issued a refresh token, whether or not its session goes on.
     #[must_use]
     pub fn verify_refresh_token(&self, token: &SecretString) -> Option<VerifiedRefreshToken> {
         self.refresh_tokens.verify(token.expose_secret())
     }
 
-    /// Whether a request with this token comes from an allowed page, as far as that is asked. Answers whether a
-    /// browser has proved it.
+    /// Checks the CSRF token of a request, if one is required. True if a browser sent a valid one.
     ///
     /// # Errors
     /// [`Error::CsrfFailed`].
     pub fn check_csrf(&self, request: &RequestTokens<'_>, token: &VerifiedRefreshToken) -> Result<bool, Error> {
         match request.csrf {
-            CsrfProof::NotAsked => Ok(false),
+            CsrfProof::NotRequired => Ok(false),
             CsrfProof::Token { text, is_browser } if self.csrf.verify(token.session, text) => Ok(is_browser),
             CsrfProof::Missing | CsrfProof::Token { .. } => Err(Error::CsrfFailed),
         }
     }
 
-    /// Rotates the refresh token of a request. No limit stands before the verdict on one that is not current:
-    /// it is evidence, and ends what it is about (REF-1).
+    /// Rotates the refresh token of a request. A token that is not current is decided on before any limit is charged:
+    /// it may show a theft, and then its session must end (REF-1).
     ///
     /// # Errors
-    /// One for each thing a request's tokens can be other than one that is current.
+    /// An error of its own for each reason why the request does not carry exactly one current token.
     pub async fn refresh(&self, request: &RequestTokens<'_>) -> Result<TokenSet, Error> {
         let (text, transport) = match request.single() {
             Ok(single) => single,
             Err(error) => {
-                self.examine_all(request).await?;
+                self.detect_reuse_in_all(request).await?;
                 return Err(error);
             }
         };
@@ -125,9 +124,9 @@ impl Sessions {
             Transport::Body => false,
         };
         let window = if csrf_verified { self.policy.conflict_window } else { Duration::ZERO };
-        let session = match self.live(&token).await {
+        let session = match self.load(&token).await {
             Err(Error::SessionEnded) if self.was_just_replaced(request, &token, window) => {
-                return Err(self.conflict(token.session, request.from()));
+                return Err(self.log_conflict(token.session, request.client_prefix()));
             }
             session => session?,
         };
@@ -137,12 +136,14 @@ impl Sessions {
         let mut rotate = self.rotation(&session, &token, transport, request)?;
         rotate.conflict_window = window;
         rotate.grace = self.policy.refresh_grace;
-        let given = rotate.now;
+        let issued_at = rotate.now;
         match self.store.rotate(rotate).await? {
-            Rotated::Rotated(session, user) | Rotated::Replayed(session, user) => self.issue_tokens(user, session, given),
-            // A password change put another session in the place of this one while the token was on its way.
-            Rotated::Revoked if self.was_just_replaced(request, &token, window) => Err(self.conflict(token.session, request.from())),
-            Rotated::Conflict => Err(self.conflict(token.session, request.from())),
+            Rotated::Rotated(session, user) | Rotated::Replayed(session, user) => self.issue_tokens(user, session, issued_at),
+            // A password change replaced this session by another after the request had arrived.
+            Rotated::Revoked if self.was_just_replaced(request, &token, window) => {
+                Err(self.log_conflict(token.session, request.client_prefix()))
+            }
+            Rotated::Conflict => Err(self.log_conflict(token.session, request.client_prefix())),
             Rotated::Reused => Err(Error::RefreshTokenReused),
             Rotated::Expired => Err(Error::RefreshTokenExpired),
             Rotated::Ahead | Rotated::Revoked => Err(Error::SessionEnded),
@@ -150,27 +151,27 @@ impl Sessions {
         }
     }
 
-    /// What is asked of a token that is current alone: only who has a good one is told that the key beside it is
-    /// none, which excuses nothing.
+    /// Checks that apply to the current token only. A malformed `Idempotency-Key` is an error only beside a current
+    /// token; beside an old one it is ignored, so that reuse is still detected.
     fn check_current(&self, request: &RequestTokens<'_>, token: &VerifiedRefreshToken, session: &Session) -> Result<(), Error> {
         if matches!(request.retry_key, RetryKey::Malformed) && self.refresh_tokens.is_current(token, session) {
             return Err(Error::MalformedRetryKey);
         }
-        Ok(self.throttle.refresh(session.id)?)
+        Ok(self.throttle.charge_refresh(session.id)?)
     }
 
-    /// Looks at a refresh token that came along with something else than a refresh. One that was replaced
-    /// is evidence wherever it turns up: what it can reach is revoked as if it had been used (REF-1), unless
-    /// it is of a race or of a lost answer. Answers with its session, if that goes on.
+    /// Checks a refresh token that came with a request other than a refresh. If the token was replaced, this counts as
+    /// reuse and revokes what a refresh with it would revoke (REF-1), except when another refresh has just won a race
+    /// (`allow_conflict`) or an answer was lost. Returns the session if it goes on.
     ///
     /// # Errors
     /// The store's.
-    pub async fn examine(
+    pub async fn detect_reuse(
         &self,
         request: &RequestTokens<'_>,
         token: &VerifiedRefreshToken,
         transport: Transport,
-        is_honest: bool,
+        allow_conflict: bool,
     ) -> Result<Option<Session>, Error> {
         let Some(session) = self.store.session(token.session).await? else { return Ok(None) };
         if session.generation == token.generation {
@@ -178,30 +179,30 @@ impl Sessions {
         }
         let mut rotate = self.rotation(&session, token, transport, request)?;
         // One tab may still hold the cookie that another has just replaced.
-        rotate.conflict_window = if is_honest { self.policy.conflict_window } else { Duration::ZERO };
+        rotate.conflict_window = if allow_conflict { self.policy.conflict_window } else { Duration::ZERO };
         match self.store.rotate(rotate).await? {
             Rotated::Replayed(session, _) => Ok(Some(session)),
             Rotated::Conflict => {
-                let _ = self.conflict(session.id, request.from());
+                let _ = self.log_conflict(session.id, request.client_prefix());
                 Ok(self.store.session(token.session).await?)
             }
             _ => Ok(None),
         }
     }
 
-    /// Looks at every refresh token of a request that will be refused: each may be evidence.
-    async fn examine_all(&self, request: &RequestTokens<'_>) -> Result<(), Error> {
+    /// Checks every refresh token of a request that will be refused: each may show a theft.
+    async fn detect_reuse_in_all(&self, request: &RequestTokens<'_>) -> Result<(), Error> {
         for (text, transport) in request.all() {
             if let Some(token) = self.verify_refresh_token(text) {
                 let csrf_verified = transport == Transport::Cookie && self.check_csrf(request, &token).unwrap_or(false);
-                self.examine(request, &token, transport, csrf_verified).await?;
+                self.detect_reuse(request, &token, transport, csrf_verified).await?;
             }
         }
         Ok(())
     }
 
-    /// The session that a login from this browser takes the place of (REF-13), after a look at every cookie.
-    /// Cookies that somebody planted do not stop it.
+    /// The session of this browser that a login replaces (REF-13). Every cookie is checked for reuse; cookies that
+    /// somebody planted do not stop the login.
     ///
     /// # Errors
     /// The store's.
@@ -209,14 +210,14 @@ impl Sessions {
         let mut replaced = None;
         for text in &request.cookies {
             if let Some(token) = self.verify_refresh_token(text) {
-                let session = self.examine(request, &token, Transport::Cookie, request.is_browser).await?;
+                let session = self.detect_reuse(request, &token, Transport::Cookie, request.is_browser).await?;
                 replaced = replaced.or(session.map(|session| session.id));
             }
         }
         Ok(replaced)
     }
 
-    /// Whose the session of a refresh token is, current or not.
+    /// The owner of a refresh token's session, whether or not the token is current.
     ///
     /// # Errors
     /// The store's.
@@ -224,7 +225,7 @@ impl Sessions {
         Ok(self.store.session(token.session).await?.map(|session| session.user))
     }
 
-    /// A CSRF token for the session of the request's cookie, if that goes on, and for how many seconds.
+    /// A new CSRF token for the session of the request's cookie, the session, and the seconds until it expires.
     ///
     /// # Errors
     /// [`Error::SessionEnded`], [`Error::RefreshTokenExpired`], [`Error::InvalidRefreshToken`], the store's.
@@ -232,22 +233,22 @@ impl Sessions {
         &self,
         request: &RequestTokens<'_>,
         token: &VerifiedRefreshToken,
-        is_honest: bool,
+        allow_conflict: bool,
     ) -> Result<(SecretString, Session, u64), Error> {
-        if self.clock.now() >= self.live(token).await?.expires_at {
+        if self.clock.now() >= self.load(token).await?.expires_at {
             return Err(Error::RefreshTokenExpired);
         }
-        match self.examine(request, token, Transport::Cookie, is_honest).await? {
+        match self.detect_reuse(request, token, Transport::Cookie, allow_conflict).await? {
             Some(session) => {
                 let seconds = session.expires_at.since(self.clock.now()).as_secs();
                 Ok((self.csrf.issue(session.id).into(), session, seconds))
             }
-            None => self.live(token).await.and(Err(Error::InvalidRefreshToken)),
+            None => self.load(token).await.and(Err(Error::InvalidRefreshToken)),
         }
     }
 
-    /// The rotation that a genuine token of this session asks for, with nothing forgiven but a refresh that is
-    /// sent again.
+    /// The rotation for a verified token of this session. It has no conflict window and no grace period, which the
+    /// caller adds. A refresh that is sent again with the same `Idempotency-Key` is answered again even so (REF-4).
     fn rotation(
         &self,
         session: &Session,
@@ -257,12 +258,12 @@ impl Sessions {
     ) -> Result<Rotate, Error> {
         let is_current = session.generation == token.generation;
         if is_current && !self.refresh_tokens.is_current(token, session) {
-            events::write(&Event::new(Kind::PlantedSession, By::Anyone).session(session.id).from(request.from()));
+            events::write(&Event::new(Kind::PlantedSession, By::Anyone).session(session.id).from(request.client_prefix()));
             return Err(Error::InvalidRefreshToken);
         }
         let now = self.access.now();
         let child_expires_at = self.child_expiry(now, session.ends_at);
-        // For a token that is not current the child is never written.
+        // For a token that is not current the child is computed but never stored.
         let next = token.generation.checked_add(1).ok_or(Error::SessionEnded)?;
         let child = self.refresh_tokens.hash(&session.token_key, session.id, next, child_expires_at).ok_or(Error::SessionEnded)?;
         Ok(Rotate {
@@ -289,10 +290,10 @@ impl Sessions {
         self.store.was_just_replaced(token.session, token.generation, request.arrived, window, self.clock.now())
     }
 
-    /// A race that was lost. Anybody who holds a token that was replaced just now can lose races without end:
-    /// for the log, they are summed.
-    fn conflict(&self, session: SessionId, from: AddressPrefix) -> Error {
-        if self.refusals.is_news(Kind::RefreshConflict, from) {
+    /// Logs a lost race and returns its error. The holder of a token that was just replaced can cause these without
+    /// end, so only the first of a minute has a line of its own.
+    fn log_conflict(&self, session: SessionId, from: AddressPrefix) -> Error {
+        if self.refusals.is_first(Kind::RefreshConflict, from) {
             events::write(&Event::new(Kind::RefreshConflict, By::Anyone).session(session).from(from));
         }
         Error::RefreshConflict

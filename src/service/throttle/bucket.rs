@@ -1,4 +1,4 @@
-//! A bucket of tries per key, filled at an even pace. The only place that names governor (I1).
+//! Token buckets: per key a number of tries, refilled at an even pace. The only file that names governor (I1).
 
 use super::limited::{Limited, MAX_KEYS, whole_seconds};
 use governor::{
@@ -11,23 +11,23 @@ use governor::{
 use parking_lot::Mutex;
 use std::{collections::HashMap, hash::Hash, num::NonZeroU32, sync::Arc, time::Duration};
 
-type Limiter<K> = RateLimiter<K, Ledger<K>, DefaultClock, NoOpMiddleware<<DefaultClock as governor::clock::Clock>::Instant>>;
+type Limiter<K> = RateLimiter<K, BucketStore<K>, DefaultClock, NoOpMiddleware<<DefaultClock as governor::clock::Clock>::Instant>>;
 
-/// A governor limit per key.
+/// A bucket of tries per key, kept by governor.
 pub struct Buckets<K: Hash + Eq + Clone> {
     policy: &'static str,
     quota: u32,
-    /// The time that gives one try back.
+    /// How long it takes until one try comes back.
     period: Duration,
     limiter: Limiter<K>,
-    ledger: Ledger<K>,
+    store: BucketStore<K>,
 }
 
-/// Tries that were taken. Dropped without a word they are given back.
+/// Tries that were taken from a bucket. Dropping it gives them back; [`Charge::keep`] does not.
 pub struct Charge(Option<Box<dyn FnOnce() + Send>>);
 
 impl Charge {
-    /// They stay taken.
+    /// Consumes the charge without giving its tries back.
     pub fn keep(mut self) {
         self.0 = None;
     }
@@ -47,9 +47,9 @@ impl<K: Hash + Eq + Clone + Send + 'static> Buckets<K> {
         let burst = NonZeroU32::new(quota).unwrap_or(NonZeroU32::MIN);
         let period = period.max(Duration::from_nanos(1));
         let governor = Quota::with_period(period).expect("the period is not zero").allow_burst(burst);
-        let ledger = Ledger(Arc::default());
-        let limiter = RateLimiter::new(governor, Ledger(Arc::clone(&ledger.0)), DefaultClock::default());
-        Self { policy, quota: burst.get(), period, limiter, ledger }
+        let store = BucketStore(Arc::default());
+        let limiter = RateLimiter::new(governor, BucketStore(Arc::clone(&store.0)), DefaultClock::default());
+        Self { policy, quota: burst.get(), period, limiter, store }
     }
 
     /// Takes a try.
@@ -58,40 +58,40 @@ impl<K: Hash + Eq + Clone + Send + 'static> Buckets<K> {
         Ok(self.charged(key, 1))
     }
 
-    /// Takes so many tries at once.
+    /// Takes several tries at once.
     pub fn charge_many(&self, key: &K, tries: u32) -> Result<Charge, Limited> {
         let tries = tries.clamp(1, self.quota);
         self.take(key, tries)?;
         Ok(self.charged(key, tries))
     }
 
-    /// Takes a try, unless it is the last one there is.
+    /// Takes a try, unless it is the last one in the bucket.
     pub fn charge_but_the_last(&self, key: &K) -> Result<Charge, Limited> {
         if self.quota == 1 {
             return self.charge(key);
         }
         self.take(key, 2)?;
-        self.ledger.refund(key, self.period);
+        self.store.refund(key, self.period);
         Ok(self.charged(key, 1))
     }
 
-    /// Takes a try if there is one, and holds nobody up.
-    pub fn add(&self, key: &K) {
-        // An empty bucket is as empty as it gets.
+    /// Takes a try if there is one. Never limits the caller.
+    pub fn take_if_any(&self, key: &K) {
+        // Nothing is taken from an empty bucket.
         let _ = self.take(key, 1);
     }
 
     /// Fills a key's bucket.
     pub fn forget(&self, key: &K) {
-        self.ledger.0.lock().arrivals.remove(key);
+        self.store.0.lock().arrivals.remove(key);
     }
 
     /// Fills the buckets of these keys.
-    pub fn forget_all(&self, of: impl Fn(&K) -> bool) {
-        self.ledger.0.lock().arrivals.retain(|key, _| !of(key));
+    pub fn forget_all(&self, is_forgotten: impl Fn(&K) -> bool) {
+        self.store.0.lock().arrivals.retain(|key, _| !is_forgotten(key));
     }
 
-    /// Forgets whose bucket is full: governor never does by itself.
+    /// Forgets the keys whose bucket is full again, which governor never does by itself.
     pub fn sweep(&self) {
         self.limiter.retain_recent();
         self.limiter.shrink_to_fit();
@@ -118,28 +118,28 @@ impl<K: Hash + Eq + Clone + Send + 'static> Buckets<K> {
     }
 
     fn charged(&self, key: &K, tries: u32) -> Charge {
-        let (ledger, key, time) = (Ledger(Arc::clone(&self.ledger.0)), key.clone(), self.period.saturating_mul(tries));
-        Charge(Some(Box::new(move || ledger.refund(&key, time))))
+        let (store, key, time) = (BucketStore(Arc::clone(&self.store.0)), key.clone(), self.period.saturating_mul(tries));
+        Charge(Some(Box::new(move || store.refund(&key, time))))
     }
 }
 
-/// governor's state per key: the theoretical arrival time of its next try. A state store of our own,
-/// because a try must be given back sometimes, and because the number of keys has a limit.
-struct Ledger<K>(Arc<Mutex<Book<K>>>);
+/// governor's state per key: the theoretical arrival time of its next try. We need a store of our own because
+/// governor's cannot give a try back and do not limit the number of keys (ADR 9).
+struct BucketStore<K>(Arc<Mutex<BucketState<K>>>);
 
-struct Book<K> {
+struct BucketState<K> {
     arrivals: HashMap<K, Nanos>,
-    /// Shared by all keys that no longer find room.
+    /// The one state that all keys share for which there is no room.
     overflow: Option<Nanos>,
 }
 
-impl<K> Default for Book<K> {
+impl<K> Default for BucketState<K> {
     fn default() -> Self {
         Self { arrivals: HashMap::new(), overflow: None }
     }
 }
 
-impl<K: Hash + Eq + Clone> Ledger<K> {
+impl<K: Hash + Eq + Clone> BucketStore<K> {
     fn refund(&self, key: &K, time: Duration) {
         if let Some(arrival) = self.0.lock().arrivals.get_mut(key) {
             *arrival = Nanos::from(arrival.as_u64().saturating_sub(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)));
@@ -147,34 +147,34 @@ impl<K: Hash + Eq + Clone> Ledger<K> {
     }
 }
 
-impl<K: Hash + Eq + Clone> StateStore for Ledger<K> {
+impl<K: Hash + Eq + Clone> StateStore for BucketStore<K> {
     type Key = K;
 
     fn measure_and_replace<T, F, E>(&self, key: &K, f: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let mut book = self.0.lock();
-        if book.arrivals.len() >= MAX_KEYS && !book.arrivals.contains_key(key) {
-            let (outcome, arrival) = f(book.overflow)?;
-            book.overflow = Some(arrival);
+        let mut state = self.0.lock();
+        if state.arrivals.len() >= MAX_KEYS && !state.arrivals.contains_key(key) {
+            let (outcome, arrival) = f(state.overflow)?;
+            state.overflow = Some(arrival);
             return Ok(outcome);
         }
-        let (outcome, arrival) = f(book.arrivals.get(key).copied())?;
-        book.arrivals.insert(key.clone(), arrival);
+        let (outcome, arrival) = f(state.arrivals.get(key).copied())?;
+        state.arrivals.insert(key.clone(), arrival);
         Ok(outcome)
     }
 }
 
-impl<K: Hash + Eq + Clone> ShrinkableKeyedStateStore<K> for Ledger<K> {
+impl<K: Hash + Eq + Clone> ShrinkableKeyedStateStore<K> for BucketStore<K> {
     fn retain_recent(&self, drop_below: Nanos) {
         self.0.lock().arrivals.retain(|_, arrival| *arrival > drop_below);
     }
 
     fn shrink_to_fit(&self) {
-        let mut book = self.0.lock();
-        if book.arrivals.len() * 4 < book.arrivals.capacity() {
-            book.arrivals.shrink_to_fit();
+        let mut state = self.0.lock();
+        if state.arrivals.len() * 4 < state.arrivals.capacity() {
+            state.arrivals.shrink_to_fit();
         }
     }
 

@@ -1,11 +1,11 @@
-//! What a limit says to who must wait.
+//! The answer of a limit that was reached.
 
 use std::time::Duration;
 
 /// The most keys one limit remembers (LIM-8).
 pub(super) const MAX_KEYS: usize = 100_000;
 
-/// A try that is one too many.
+/// A limit was reached: which one, and when to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limited {
     /// The name of the limit.
@@ -18,7 +18,7 @@ pub struct Limited {
     pub retry_after: Duration,
 }
 
-/// Rounded up, and at least one: what `Retry-After` can say.
+/// A wait in whole seconds, as `Retry-After` needs it: rounded up, and at least one.
 pub(super) fn whole_seconds(wait: Duration) -> Duration {
     Duration::from_secs((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
 }

@@ -1,4 +1,4 @@
-//! The limits as they are shipped.
+//! The limits with their default settings.
 
 use super::{limited::MAX_KEYS, *};
 use crate::service::devices::Device;
@@ -11,8 +11,8 @@ fn throttle() -> Throttle {
     Throttle::new(&config::Limits::default())
 }
 
-/// With room for so many hashes that only failures are limited.
-fn with_room_to_hash() -> Throttle {
+/// With so many hashes allowed that only failures are limited.
+fn without_hash_limit() -> Throttle {
     Throttle::new(&config::Limits { hashes_per_minute: 1_000_000, ..config::Limits::default() })
 }
 
@@ -21,22 +21,22 @@ fn far(n: u64) -> AddressPrefix {
     AddressPrefix::V6(n << 16)
 }
 
-fn stranger(prefix: AddressPrefix) -> Origin {
-    Origin::Stranger(prefix)
+fn stranger(prefix: AddressPrefix) -> LoginSource {
+    LoginSource::Stranger(prefix)
 }
 
-fn device(id: u8) -> Origin {
-    Origin::KnownDevice(Device { user: USER, epoch: 0, id }, HERE)
+fn device(id: u8) -> LoginSource {
+    LoginSource::KnownDevice(Device { user: USER, epoch: 0, id }, HERE)
 }
 
 fn ada() -> AccountKey {
     AccountKey::of("ada@example.org")
 }
 
-/// A wrong password, hashed.
+/// A login with a wrong password, for which a hash was begun.
 #[track_caller]
-fn fail(throttle: &Throttle, account: AccountKey, origin: Origin) {
-    let attempt = throttle.charge_login(account, origin).expect("free");
+fn fail(throttle: &Throttle, account: AccountKey, source: LoginSource) {
+    let attempt = throttle.charge_login(account, source).expect("free");
     attempt.caller().begin();
     attempt.count_failure();
 }
@@ -68,7 +68,7 @@ fn lim_10_parallel_tries_cannot_pass_together() {
 
 #[test]
 fn lim_2_failures_of_an_address_count_over_all_accounts_and_successes_do_not() {
-    let throttle = with_room_to_hash();
+    let throttle = without_hash_limit();
     for n in 0..200 {
         throttle.charge_login(AccountKey::of(&format!("good{n}")), stranger(HERE)).expect("successes cost nothing").refund();
     }
@@ -97,10 +97,10 @@ fn lim_9_every_hash_begun_counts_whatever_came_of_it() {
     };
     assert_eq!((attempts, limited.policy, limited.quota), (30, "hash", 30));
     assert!(limited.retry_after <= Duration::from_secs(2));
-    assert_eq!(policy(throttle.register(ada(), HERE)), "hash", "registering hashes too");
+    assert_eq!(policy(throttle.charge_registration(ada(), HERE)), "hash", "registering hashes too");
     assert!(throttle.charge_login(ada(), stranger(far(1))).is_ok(), "other addresses are not held up");
-    assert!(throttle.charge_login(ada(), Origin::KnownPrefix(HERE)).is_ok(), "nor who is known there");
-    assert!(throttle.charge_password_change(USER, HERE).is_ok(), "nor who is signed in there");
+    assert!(throttle.charge_login(ada(), LoginSource::KnownPrefix(HERE)).is_ok(), "nor are known clients there");
+    assert!(throttle.charge_password_change(USER, HERE).is_ok(), "nor are users who are logged in there");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn lim_9_who_hangs_up_once_the_hash_was_begun_has_failed_and_before_it_nothing_c
     let throttle = throttle();
     for _ in 0..200 {
         drop(throttle.charge_login(ada(), stranger(HERE)).expect("free"));
-        drop(throttle.register(ada(), HERE).expect("free"));
+        drop(throttle.charge_registration(ada(), HERE).expect("free"));
     }
     for _ in 0..5 {
         let attempt = throttle.charge_login(ada(), stranger(HERE)).expect("free");
@@ -117,9 +117,9 @@ fn lim_9_who_hangs_up_once_the_hash_was_begun_has_failed_and_before_it_nothing_c
     }
     assert_eq!(policy(throttle.charge_login(ada(), stranger(HERE))), "login");
     for _ in 0..20 {
-        throttle.register(ada(), HERE).expect("free").caller().begin();
+        throttle.charge_registration(ada(), HERE).expect("free").caller().begin();
     }
-    assert_eq!(policy(throttle.register(ada(), HERE)), "register");
+    assert_eq!(policy(throttle.charge_registration(ada(), HERE)), "register");
 }
 
 #[test]
@@ -131,19 +131,19 @@ fn lim_3_strangers_from_everywhere_hold_up_nobody_who_is_known() {
     let limited = throttle.charge_login(ada(), stranger(far(100))).err().expect("limited");
     assert_eq!(limited.policy, "login-account");
     assert!(limited.retry_after <= Duration::from_secs(60));
-    for origin in [device(2), Origin::KnownPrefix(HERE), Origin::KnownPrefix(far(5))] {
-        throttle.charge_login(ada(), origin).expect("known").refund();
-        // Their own tries are counted too.
+    for source in [device(2), LoginSource::KnownPrefix(HERE), LoginSource::KnownPrefix(far(5))] {
+        throttle.charge_login(ada(), source).expect("known").refund();
+        // The failures of a known client are counted too.
         for _ in 0..5 {
-            fail(&throttle, ada(), origin);
+            fail(&throttle, ada(), source);
         }
-        assert_eq!(policy(throttle.charge_login(ada(), origin)), "login", "{origin:?}");
+        assert_eq!(policy(throttle.charge_login(ada(), source)), "login", "{source:?}");
     }
     throttle.charge_login(ada(), device(3)).expect("another device").refund();
-    throttle.charge_password_change(USER, far(1)).expect("who is signed in").refund();
+    throttle.charge_password_change(USER, far(1)).expect("a user who is logged in is not limited").refund();
     throttle.unlock(ada(), USER);
-    for origin in [stranger(far(1)), stranger(far(101)), device(2), Origin::KnownPrefix(HERE)] {
-        assert!(throttle.charge_login(ada(), origin).is_ok(), "{origin:?} after it was unlocked");
+    for source in [stranger(far(1)), stranger(far(101)), device(2), LoginSource::KnownPrefix(HERE)] {
+        assert!(throttle.charge_login(ada(), source).is_ok(), "{source:?} after it was unlocked");
     }
 }
 
@@ -164,7 +164,7 @@ fn lim_3_the_last_try_is_not_for_who_has_failed_before() {
     for n in 0..99 {
         fail(&throttle, ada(), stranger(AddressPrefix::V6(n / 5)));
     }
-    // Neither from there nor from next door.
+    // Refused to an address that has failed before, and to another in the same wider prefix.
     assert_eq!(policy(throttle.charge_login(ada(), stranger(AddressPrefix::V6(19)))), "login-account");
     assert_eq!(policy(throttle.charge_login(ada(), stranger(AddressPrefix::V6(5000)))), "login-account");
     throttle.charge_login(ada(), stranger(far(1))).expect("it was kept").refund();
@@ -174,15 +174,15 @@ fn lim_3_the_last_try_is_not_for_who_has_failed_before() {
 fn lim_4_registrations_refreshes_and_password_changes_have_their_own_limits() {
     let throttle = throttle();
     let registered = |n: &u32| {
-        throttle.register(AccountKey::of(&n.to_string()), HERE).is_ok_and(|attempt| {
+        throttle.charge_registration(AccountKey::of(&n.to_string()), HERE).is_ok_and(|attempt| {
             attempt.caller().begin();
             true
         })
     };
     assert_eq!((0..100).filter(registered).count(), 20);
     let session = SessionId::from_bytes([1; 16]);
-    assert_eq!((0..100).filter(|_| throttle.refresh(session).is_ok()).count(), 30);
-    assert!(throttle.refresh(SessionId::from_bytes([2; 16])).is_ok());
+    assert_eq!((0..100).filter(|_| throttle.charge_refresh(session).is_ok()).count(), 30);
+    assert!(throttle.charge_refresh(SessionId::from_bytes([2; 16])).is_ok());
     for _ in 0..5 {
         let attempt = throttle.charge_password_change(USER, HERE).expect("free");
         attempt.caller().begin();
@@ -194,9 +194,9 @@ fn lim_4_registrations_refreshes_and_password_changes_have_their_own_limits() {
 
 #[test]
 fn lim_5_a_wider_prefix_has_a_multiple_of_what_one_has() {
-    let throttle = with_room_to_hash();
+    let throttle = without_hash_limit();
     let registered = |n: u64| {
-        let attempt = throttle.register(AccountKey::of(&n.to_string()), AddressPrefix::V6(n))?;
+        let attempt = throttle.charge_registration(AccountKey::of(&n.to_string()), AddressPrefix::V6(n))?;
         attempt.caller().begin();
         Ok::<_, Limited>(())
     };
