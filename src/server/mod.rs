@@ -139,7 +139,7 @@ where
         request.extensions_mut().insert(http::Fragment);
     }
     if head.is_ambiguous {
-        request.extensions_mut().insert(http::TwoLengths);
+        request.extensions_mut().insert(http::AmbiguousLength);
     }
     let answer = service(peer, Arc::clone(slot) as _, request);
     async move {
