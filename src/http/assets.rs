@@ -11,60 +11,62 @@ use warp::{
     reply::{Reply, Response},
 };
 
-/// The page's policy: nothing inline, nothing from elsewhere (HDR-2), and no text that becomes markup.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+/// The page's content security policy: nothing inline, nothing from other origins (HDR-2), and scripts cannot
+/// turn text into markup.
+const PAGE_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                            form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; \
                            require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// What other sites' pages import; it stays when the page is switched off.
-const MODULE: [&str; 2] = ["doorward.js", "doorward.d.ts"];
+/// The files that pages of other sites import. They are served even if the account page is switched off.
+const CLIENT_MODULE: [&str; 2] = ["doorward.js", "doorward.d.ts"];
 
-// `Files`, which `build.rs` writes: the files of `assets/web`, each in every coding, as `br/doorward.js`.
+// `build.rs` writes `Files`: the files of `assets/web`, each in every coding, named such as `br/doorward.js`.
 include!(concat!(env!("OUT_DIR"), "/web.rs"));
 
-/// An embedded file as it is without compression, and what it is called.
+/// An embedded file without compression, and its name.
 struct Asset {
     name: String,
     file: EmbeddedFile,
 }
 
-/// A file in one of `identity`, `br` and `gzip`.
+/// An embedded file in the coding `identity`, `br` or `gzip`.
 fn embedded(name: &str, coding: &str) -> Option<EmbeddedFile> {
     Files::get(&format!("{coding}/{name}"))
 }
 
-/// The page and what it is made of. That the file exists is asked before the method is.
-pub fn assets(web: &Arc<AppState>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
-    let page = web.site.has_page;
+/// Serves the page and its files. The file is looked up before the method is checked, so that a path without a
+/// file is a 404 for every method.
+pub fn assets(state: &Arc<AppState>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    let has_page = state.site.has_page;
     warp::path::full()
-        .and_then(move |path: FullPath| async move { find(path.as_str(), page).ok_or_else(warp::reject::not_found) })
+        .and_then(move |path: FullPath| async move { find(path.as_str(), has_page).ok_or_else(warp::reject::not_found) })
         .and(verb::get())
         .and(warp::ext::get::<RequestContext>())
         .map(|asset: Asset, context: RequestContext| answer(asset, &context))
 }
 
-fn find(path: &str, page: bool) -> Option<Asset> {
+fn find(path: &str, has_page: bool) -> Option<Asset> {
     // One spelling per path (HTTP-7): the page is `/` alone.
     let name = match path.strip_prefix('/')? {
         "" => "index.html",
         "index.html" => return None,
         name => name,
     };
-    let file = (page || MODULE.contains(&name)).then(|| embedded(name, "identity"))??;
+    let file = (has_page || CLIENT_MODULE.contains(&name)).then(|| embedded(name, "identity"))??;
     Some(Asset { name: name.to_owned(), file })
 }
 
 fn answer(Asset { name, file }: Asset, context: &RequestContext) -> Response {
     let coding = ["br", "gzip"].into_iter().find(|coding| accepts(context, coding));
-    let packed = coding.and_then(|coding| embedded(&name, coding).map(|file| (coding, file)));
-    // A tag for each form of it (RFC 9110 §8.8.3.3).
+    let compressed = coding.and_then(|coding| embedded(&name, coding).map(|file| (coding, file)));
+    // Each coding has an ETag of its own (RFC 9110 §8.8.3.3).
     let hash = data_encoding::HEXLOWER.encode(&file.metadata.sha256_hash()[..16]);
-    let tag = packed.as_ref().map_or_else(|| format!("\"{hash}\""), |(coding, _)| format!("\"{hash}-{coding}\""));
-    let coding = packed.as_ref().map(|(coding, _)| *coding);
-    let mut response = if is_known(context, &tag) {
+    let tag = compressed.as_ref().map_or_else(|| format!("\"{hash}\""), |(coding, _)| format!("\"{hash}-{coding}\""));
+    let coding = compressed.as_ref().map(|(coding, _)| *coding);
+    let mut response = if has_etag(context, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let data = packed.map_or(file.data, |(_, packed)| packed.data);
+        let data = compressed.map_or(file.data, |(_, compressed)| compressed.data);
         let data = match data {
             Cow::Borrowed(data) => Bytes::from_static(data),
             Cow::Owned(data) => data.into(),
@@ -77,14 +79,14 @@ fn answer(Asset { name, file }: Asset, context: &RequestContext) -> Response {
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type(&name)));
     headers.insert(header::ETAG, HeaderValue::try_from(tag).expect("a tag is ASCII"));
-    // Names carry no hash: ask each time, and mostly hear 304.
+    // File names carry no hash, so browsers must ask each time; most are answered 304.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding, Origin"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_CSP));
     response
 }
 
-/// Whether the client takes this coding (RFC 9110 §12.5.3).
+/// Whether the client accepts this coding (RFC 9110 §12.5.3).
 fn accepts(context: &RequestContext, coding: &str) -> bool {
     context.headers(&header::ACCEPT_ENCODING).filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).any(|item| {
         let (name, weight) = item.split_once(';').unwrap_or((item, ""));
@@ -93,7 +95,7 @@ fn accepts(context: &RequestContext, coding: &str) -> bool {
     })
 }
 
-fn is_known(context: &RequestContext, tag: &str) -> bool {
+fn has_etag(context: &RequestContext, tag: &str) -> bool {
     context
         .header(&header::IF_NONE_MATCH)
         .is_some_and(|tags| tags.split(',').map(str::trim).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag))
@@ -105,7 +107,7 @@ fn media_type(name: &str) -> &'static str {
         Some("css") => "text/css; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
         Some("svg") => "image/svg+xml; charset=utf-8",
-        // Types for editors; a registry calls `.ts` a video.
+        // `doorward.d.ts` is for editors. The type that is registered for `.ts` is that of a video.
         _ => "text/plain; charset=utf-8",
     }
 }
@@ -115,7 +117,7 @@ mod tests {
     use super::*;
     use warp::http::HeaderMap;
 
-    fn asking(name: header::HeaderName, value: &'static str) -> RequestContext {
+    fn request_with(name: header::HeaderName, value: &'static str) -> RequestContext {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_static(value));
         RequestContext::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default())
@@ -123,7 +125,7 @@ mod tests {
 
     #[test]
     fn without_the_page_the_module_stays() {
-        for name in MODULE {
+        for name in CLIENT_MODULE {
             assert!(find(&format!("/{name}"), false).is_some(), "{name}");
         }
         for path in ["/", "/style.css", "/page/main.js"] {
@@ -156,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_coding_is_taken_unless_it_is_refused() {
-        let takes = |line, coding| accepts(&asking(header::ACCEPT_ENCODING, line), coding);
+        let takes = |line, coding| accepts(&request_with(header::ACCEPT_ENCODING, line), coding);
         assert!(takes("gzip, deflate, br, zstd", "br"));
         assert!(takes("GZIP;q=0.5", "gzip"));
         assert!(!takes("gzip", "br"));
@@ -167,7 +169,7 @@ mod tests {
 
     #[test]
     fn every_form_of_a_file_has_its_own_tag_and_is_not_sent_twice() {
-        let ask = |name, value| answer(find("/doorward.js", true).expect("embedded"), &asking(name, value));
+        let ask = |name, value| answer(find("/doorward.js", true).expect("embedded"), &request_with(name, value));
         let tag = |response: &Response| response.headers()[header::ETAG].to_str().expect("ASCII").to_owned();
         let (plain, brotli) = (ask(header::ACCEPT_ENCODING, "identity"), ask(header::ACCEPT_ENCODING, "br, gzip"));
         assert_eq!(brotli.headers()[header::CONTENT_ENCODING], "br");

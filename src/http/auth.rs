@@ -4,7 +4,7 @@ use super::{
     error::{ApiError, Code, HandlerResult},
     guard::Request,
     reply::json,
-    tokens::{WithUser, clearing, logged_in, logged_in_again, with_tokens},
+    tokens::{WithUser, login_response, reauthentication_response, token_response, with_cleared_cookies},
 };
 use crate::{
     config::CsrfMode,
@@ -34,15 +34,15 @@ pub struct Register {
     token_transport: Option<Transport>,
 }
 
-/// Makes an account and signs its owner in.
+/// Creates an account and logs its owner in.
 pub async fn register(req: Request, body: Register) -> HandlerResult {
     let context = login_context(&req, body.token_transport.unwrap_or_default(), body.device_token).await?;
     let (email, password) = credentials(&body.email, &body.password)?;
     let devices = context.devices.clone();
-    // An empty field of a form is none.
+    // A form sends an empty field where there is no invitation.
     let invite = body.invite.as_ref().filter(|code| !code.expose_secret().is_empty());
     let tokens = req.app().accounts().register(email, password, invite, context).await?;
-    Ok(logged_in(&req, StatusCode::CREATED, &tokens, &devices))
+    Ok(login_response(&req, StatusCode::CREATED, &tokens, &devices))
 }
 
 #[derive(Deserialize)]
@@ -55,13 +55,13 @@ pub struct Setup {
     token_transport: Option<Transport>,
 }
 
-/// Makes the first admin.
+/// Creates the first admin.
 pub async fn setup(req: Request, body: Setup) -> HandlerResult {
     let context = login_context(&req, body.token_transport.unwrap_or_default(), body.device_token).await?;
     let (email, password) = credentials(&body.email, &body.password)?;
     let devices = context.devices.clone();
     let tokens = req.app().accounts().set_up(&body.token, email, password, context).await?;
-    Ok(logged_in(&req, StatusCode::CREATED, &tokens, &devices))
+    Ok(login_response(&req, StatusCode::CREATED, &tokens, &devices))
 }
 
 #[derive(Deserialize)]
@@ -73,12 +73,12 @@ pub struct Login {
     token_transport: Option<Transport>,
 }
 
-/// Signs somebody in. Always a new session; one that was presented ends (REF-13).
+/// Logs a user in. This always begins a new session and ends the one that the request presented (REF-13).
 pub async fn login(req: Request, body: Login) -> HandlerResult {
     let context = login_context(&req, body.token_transport.unwrap_or_default(), body.device_token).await?;
     let devices = context.devices.clone();
     let LoginOutcome::Tokens(tokens) = req.app().accounts().login(&body.email, &body.password, context).await?;
-    Ok(logged_in(&req, StatusCode::OK, &tokens, &devices))
+    Ok(login_response(&req, StatusCode::OK, &tokens, &devices))
 }
 
 #[derive(Deserialize)]
@@ -92,32 +92,32 @@ pub async fn refresh(req: Request, body: Option<RefreshToken>) -> HandlerResult 
     let request = request_tokens(&req, body.and_then(|body| body.refresh_token))?;
     let is_cookie = request.body.is_none();
     match req.app().sessions().refresh(&request).await {
-        Ok(tokens) => Ok(with_tokens(req.site(), StatusCode::OK, &tokens, None, WithUser::No)),
+        Ok(tokens) => Ok(token_response(req.site(), StatusCode::OK, &tokens, None, WithUser::No)),
         Err(service::Error::TwoRefreshCookies) => Err(req.site().two_refresh_cookies()),
         Err(error) => {
-            // Never on a lost race: the winner's cookie is already in the jar.
+            // A lost race (409) clears no cookie: the browser already has the winner's.
             let is_over =
                 matches!(error, service::Error::RefreshTokenExpired | service::Error::SessionEnded | service::Error::RefreshTokenReused);
             let error = ApiError::from(error);
-            Err(if is_over && is_cookie { clearing(error, req.site()) } else { error })
+            Err(if is_over && is_cookie { with_cleared_cookies(error, req.site()) } else { error })
         }
     }
 }
 
-/// Logs out whatever the caller can prove: by a bearer of ours, even one that is over, by a refresh token
-/// in the body, or by the cookie of a page that is allowed. What cannot be proved beside that stops nothing.
-/// Says the same however often it is asked (REV-1).
+/// Ends every session that the caller can prove to hold: by an access token of ours, even one that has expired
+/// or was revoked, by a refresh token in the body, or by the cookie of an allowed page. If one of these proves a
+/// session, others that prove nothing are ignored. A repeated logout is answered like the first (REV-1).
 pub async fn logout(req: Request, body: Result<Option<RefreshToken>, ApiError>) -> HandlerResult {
     let sent = body.as_ref().ok().and_then(Option::as_ref).and_then(|body| body.refresh_token.clone());
     let request = request_tokens(&req, sent)?;
-    let bearer = req.bearers_origin()?;
+    let bearer = req.verify_bearer_origin()?;
     let sessions = req.app().sessions();
     let in_body = request.body.as_ref().and_then(|token| sessions.verify_refresh_token(token));
     let mut proven: Vec<_> = in_body.map(|token| (token, Transport::Body, false)).into_iter().collect();
     for token in request.cookies.iter().filter_map(|token| sessions.verify_refresh_token(token)) {
-        let is_known = bearer.as_ref().is_some_and(|bearer| bearer.session == token.session);
+        let is_bearers_session = bearer.as_ref().is_some_and(|bearer| bearer.session == token.session);
         match sessions.check_csrf(&request, &token) {
-            Err(_) if is_known => {}
+            Err(_) if is_bearers_session => {}
             Err(error) if bearer.is_none() && proven.is_empty() => return Err(error.into()),
             Err(_) => continue,
             Ok(_) => {}
@@ -128,13 +128,13 @@ pub async fn logout(req: Request, body: Result<Option<RefreshToken>, ApiError>) 
         body?;
     }
     let mut ended = Vec::new();
-    for (token, transport, is_honest) in &proven {
-        let session = sessions.detect_reuse(&request, token, *transport, *is_honest).await?;
+    for (token, transport, may_have_lost_race) in &proven {
+        let session = sessions.detect_reuse(&request, token, *transport, *may_have_lost_race).await?;
         ended.extend(session.map(|session| session.id));
     }
     sessions.logout(ended, bearer.as_ref(), req.context.from()).await?;
     let mut response = json(&value!({ "message": "Logged out successfully" }));
-    for cookie in req.site().cleared() {
+    for cookie in req.site().cleared_cookies() {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     Ok(response)
@@ -146,8 +146,8 @@ pub async fn logout_all(req: Request, principal: Principal) -> HandlerResult {
     Ok(json(&value!({ "message": "All sessions terminated" })))
 }
 
-/// A CSRF token for the session of the cookie, for a page that lost its own or cannot read it. A browser
-/// that never signed that user in has been given the cookie by somebody else, and gets none (COK-7).
+/// Issues a CSRF token for the session of the cookie, to a page that lost its own or cannot read it. A browser
+/// from which that user has never logged in gets none: somebody else has planted the cookie there (COK-7).
 pub async fn csrf(req: Request) -> HandlerResult {
     let request = request_tokens(&req, None)?;
     let (app, sessions) = (req.app(), req.app().sessions());
@@ -158,14 +158,15 @@ pub async fn csrf(req: Request) -> HandlerResult {
     };
     let devices = req.site().device_tokens(&req.context);
     let is_device_of = |user| app.accounts().is_device_of(user, &devices);
-    // Some browsers say of a page's own GET not that they are one; a device of the user's is no thief either.
-    let is_honest = request.is_browser || sessions.owner_of(&token).await?.is_some_and(is_device_of);
-    let (token, session, seconds) = sessions.csrf_token(&request, &token, is_honest).await?;
+    // Some browsers send neither `Origin` nor `Sec-Fetch-Site` with a page's own GET. A device token of the user
+    // shows as well that the refresh token may be old because it lost a race, and was not stolen.
+    let may_have_lost_race = request.is_browser || sessions.owner_of(&token).await?.is_some_and(is_device_of);
+    let (token, session, seconds) = sessions.csrf_token(&request, &token, may_have_lost_race).await?;
     if !is_device_of(session.user) {
         return Err(Code::CsrfFailed.into());
     }
     let mut response = json(&value!({ "csrfToken": token.expose_secret() }));
-    response.headers_mut().append(header::SET_COOKIE, req.site().csrf_token(&token, seconds));
+    response.headers_mut().append(header::SET_COOKIE, req.site().csrf_cookie(&token, seconds));
     Ok(response)
 }
 
@@ -176,8 +177,8 @@ pub struct PasswordChange {
     new_password: SecretString,
 }
 
-/// Replaces the caller's password; all their sessions end, and a new one begins here (REF-11).
-pub async fn password(req: Request, principal: Principal, body: PasswordChange) -> HandlerResult {
+/// Replaces the caller's password. All their sessions end and a new one begins (REF-11).
+pub async fn change_password(req: Request, principal: Principal, body: PasswordChange) -> HandlerResult {
     let new = Password::new(&body.new_password).map_err(|error| ApiError::field("newPassword", error))?;
     let accounts = req.app().accounts();
     let tokens =
@@ -186,13 +187,13 @@ pub async fn password(req: Request, principal: Principal, body: PasswordChange) 
             service::Error::InvalidCredentials => ApiError::from(error).message("The current password is wrong"),
             other => other.into(),
         })?;
-    // What this browser was known by is void like everything else of theirs.
+    // The change has voided this browser's device token as well, so the answer carries a new one.
     let devices = req.site().device_tokens(&req.context);
-    Ok(logged_in_again(&req, &tokens, &devices))
+    Ok(reauthentication_response(&req, &tokens, &devices))
 }
 
-/// Where a login comes from: an allowed page or no browser at all (COK-9). Cookies that somebody planted do
-/// not stop it.
+/// The context of a login, which must come from an allowed page or from no browser at all (COK-9). Planted
+/// cookies do not prevent it.
 async fn login_context(req: &Request, transport: Transport, device: Option<SecretString>) -> Result<LoginContext, ApiError> {
     let request = request_tokens(req, None)?;
     let replaces = req.app().sessions().replaced_by_login(&request).await?;
@@ -200,7 +201,7 @@ async fn login_context(req: &Request, transport: Transport, device: Option<Secre
     Ok(LoginContext { client: request.client, transport, replaces, devices })
 }
 
-/// The refresh tokens of a request that comes from an allowed page, or from no browser at all (COK-6).
+/// The refresh tokens of a request, which must come from an allowed page or from no browser at all (COK-6).
 fn request_tokens(req: &Request, body: Option<SecretString>) -> Result<RequestTokens<'_>, ApiError> {
     let is_browser = req.site().check_origin(&req.context)?;
     Ok(RequestTokens {
@@ -214,7 +215,8 @@ fn request_tokens(req: &Request, body: Option<SecretString>) -> Result<RequestTo
     })
 }
 
-/// The token half of the CSRF check (COK-7): what header and cookie agree on. Asked of browsers, or of everyone.
+/// The token half of the CSRF check (COK-7): header and cookie must carry the same token. The settings ask it of
+/// browsers or of every client.
 fn csrf_proof(req: &Request, is_browser: bool) -> CsrfProof<'_> {
     if !is_browser && req.site().csrf == CsrfMode::Browser {
         return CsrfProof::NotRequired;
@@ -225,8 +227,8 @@ fn csrf_proof(req: &Request, is_browser: bool) -> CsrfProof<'_> {
     }
 }
 
-/// The `Idempotency-Key` of a request (draft-ietf-httpapi-idempotency-key-header-07), whatever its form: it
-/// is compared, not parsed.
+/// The `Idempotency-Key` of a request (draft-ietf-httpapi-idempotency-key-header-07). The key is compared and
+/// not parsed, so any 8 to 128 visible characters will do.
 fn retry_key(req: &Request) -> RetryKey<'_> {
     if req.context.headers(&IDEMPOTENCY_KEY).next().is_none() {
         return RetryKey::Absent;

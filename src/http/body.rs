@@ -1,7 +1,7 @@
-//! JSON bodies: one content type, counted bytes, in time, no field unknown or twice (HTTP-2, HTTP-4).
+//! JSON bodies: one content type, limits on size and time, no field that is unknown or there twice (HTTP-2, HTTP-4).
 
 use super::{
-    context::{Awaited, RequestContext},
+    context::{AwaitedBody, RequestContext},
     error::{ApiError, Code},
 };
 use bytes::Buf;
@@ -17,96 +17,98 @@ use warp::{
 };
 use zeroize::Zeroizing;
 
-/// Largest body, in bytes.
-const MAX_BODY: usize = 10 * 1024;
-/// How often to ask whether a body has taken too long: the more are waited for, the shorter it may.
-const TICK: Duration = Duration::from_millis(500);
+/// The largest body, in bytes.
+const MAX_BODY_SIZE: usize = 10 * 1024;
+/// How often to check whether a body has taken too long. Its timeout changes while it is awaited: the more
+/// connections there are, the shorter it is.
+const TIMEOUT_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A body that must be there.
+/// A body that is required.
 pub fn json<T: DeserializeOwned + Send>() -> impl Filter<Extract = (T,), Error = Rejection> + Clone + use<T> {
-    warp::ext::get::<RequestContext>().and(sent()).and_then(|context: RequestContext, body: Sent| async move {
-        let missing = || if is_json(&context) { no_object() } else { Code::UnsupportedMediaType.into() };
+    warp::ext::get::<RequestContext>().and(body_bytes()).and_then(|context: RequestContext, body: BodyBytes| async move {
+        let missing = || if is_json(&context) { not_an_object() } else { Code::UnsupportedMediaType.into() };
         let bytes = body?.ok_or_else(missing)?;
-        Ok::<_, Rejection>(parse(&bytes)?.ok_or_else(no_object)?)
+        Ok::<_, Rejection>(parse(&bytes)?.ok_or_else(not_an_object)?)
     })
 }
 
-/// A body that may be left out: nothing, `null` and `{}` say the same (the latter by its fields, which may all
-/// be left out).
+/// A body that may be left out. No body, `null` and `{}` mean the same (the last because all fields of such a body
+/// may be left out).
 pub fn optional_json<T: DeserializeOwned + Send>() -> impl Filter<Extract = (Option<T>,), Error = Rejection> + Clone + use<T> {
     lenient_json().and_then(|body: Result<Option<T>, ApiError>| async move { Ok::<_, Rejection>(body?) })
 }
 
-/// A body that may be left out, whatever is wrong with it: its handler may have no need of it.
+/// A body that may be left out. Its handler is given the error if there is one, because it may not need the body.
 pub fn lenient_json<T: DeserializeOwned + Send>()
 -> impl Filter<Extract = (Result<Option<T>, ApiError>,), Error = Rejection> + Clone + use<T> {
-    sent().map(|body: Sent| match body? {
+    body_bytes().map(|body: BodyBytes| match body? {
         Some(bytes) => parse(&bytes),
         None => Ok(None),
     })
 }
 
-/// No body is asked for; one that is sent is not read.
+/// No body is expected. One that is sent is not read.
 pub fn none() -> impl Filter<Extract = (), Error = std::convert::Infallible> + Copy {
     warp::any()
 }
 
-/// The bytes of a body, if there are any: wiped when dropped, for there are passwords in them.
-type Sent = Result<Option<Bytes>, ApiError>;
+/// The bytes of a body, if there are any. They are wiped when dropped, because there are passwords in them.
+type BodyBytes = Result<Option<Bytes>, ApiError>;
 type Bytes = Zeroizing<Vec<u8>>;
 
-fn sent() -> impl Filter<Extract = (Sent,), Error = Rejection> + Clone + use<> {
+fn body_bytes() -> impl Filter<Extract = (Sent,), Error = Rejection> + Clone + use<> {
     warp::ext::get::<RequestContext>()
         .and(warp::body::stream())
         .then(|context: RequestContext, body| async move { read(&context, body).await })
 }
 
-async fn read(context: &RequestContext, body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Sent {
-    let announced = context.header(&header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > MAX_BODY as u64) {
+async fn read(context: &RequestContext, body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> BodyBytes {
+    let content_length = context.header(&header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    if content_length.is_some_and(|length| length > MAX_BODY_SIZE as u64) {
         return Err(Code::PayloadTooLarge.into());
     }
-    // Of what is not there, the type does not matter: many clients name one all the same.
-    if announced.is_some_and(|length| length > 0) && !is_json(context) {
+    // The type does not matter if there is no body: many clients name one all the same.
+    if content_length.is_some_and(|length| length > 0) && !is_json(context) {
         return Err(Code::UnsupportedMediaType.into());
     }
-    // Nobody waits for what was not announced (RFC 9112 §6.3).
-    if announced.is_none_or(|length| length == 0) && context.headers(&header::TRANSFER_ENCODING).next().is_none() {
+    // A request with neither header has no body to wait for (RFC 9112 §6.3).
+    if content_length.is_none_or(|length| length == 0) && context.headers(&header::TRANSFER_ENCODING).next().is_none() {
         return Ok(None);
     }
-    let awaited = context.await_body().ok_or_else(too_many)?;
-    let bytes = in_time(&awaited, collect(body, announced)).await?;
+    let awaited = context.await_body().ok_or_else(too_many_bodies)?;
+    let bytes = with_timeout(&awaited, collect(body, content_length)).await?;
     if !bytes.is_empty() && !is_json(context) {
         return Err(Code::UnsupportedMediaType.into());
     }
     Ok((!bytes.is_empty()).then_some(bytes))
 }
 
-/// The client lets us wait for too many bodies. What it sends of this one is not read.
-fn too_many() -> ApiError {
+/// The error for a client that keeps us waiting for too many bodies. What it sends of this one is not read, so the
+/// connection must close.
+fn too_many_bodies() -> ApiError {
     let error = ApiError::from(Code::Overloaded).message("Too many requests from your address have not sent their bodies");
     error.header(header::CONNECTION, HeaderValue::from_static("close"))
 }
 
-async fn in_time(awaited: &Awaited<'_>, collected: impl Future<Output = Result<Bytes, ApiError>>) -> Result<Bytes, ApiError> {
-    let (begun, mut collected) = (Instant::now(), pin!(collected));
+async fn with_timeout(awaited: &AwaitedBody<'_>, collected: impl Future<Output = Result<Bytes, ApiError>>) -> Result<Bytes, ApiError> {
+    let (started, mut collected) = (Instant::now(), pin!(collected));
     loop {
-        match tokio::time::timeout(TICK, &mut collected).await {
+        match tokio::time::timeout(TIMEOUT_CHECK_INTERVAL, &mut collected).await {
             Ok(bytes) => return bytes,
-            Err(_) if begun.elapsed() >= awaited.body_timeout() => return Err(Code::RequestTimeout.into()),
+            Err(_) if started.elapsed() >= awaited.body_timeout() => return Err(Code::RequestTimeout.into()),
             Err(_) => {}
         }
     }
 }
 
-async fn collect(body: impl Stream<Item = Result<impl Buf, warp::Error>>, announced: Option<u64>) -> Result<Bytes, ApiError> {
-    // With room for all of it: what grows leaves copies behind.
-    let room = announced.and_then(|length| usize::try_from(length).ok()).map_or(MAX_BODY, |length| length.min(MAX_BODY));
+async fn collect(body: impl Stream<Item = Result<impl Buf, warp::Error>>, content_length: Option<u64>) -> Result<Bytes, ApiError> {
+    // Room for the whole body: a `Vec` that grows leaves copies of it in freed memory.
+    let room = content_length.and_then(|length| usize::try_from(length).ok()).map_or(MAX_BODY_SIZE, |length| length.min(MAX_BODY_SIZE));
     let (mut body, mut bytes) = (pin!(body), Zeroizing::new(Vec::with_capacity(room)));
     while let Some(chunk) = body.next().await {
         let mut chunk = chunk.map_err(|_| ApiError::from(Code::InvalidRequest).message("The body broke off"))?;
-        // Counted, whatever Content-Length said or left out.
-        if bytes.len() + chunk.remaining() > MAX_BODY {
+        // The bytes are counted, whatever Content-Length says and even if there is none.
+        if bytes.len() + chunk.remaining() > MAX_BODY_SIZE {
             return Err(Code::PayloadTooLarge.into());
         }
         while chunk.has_remaining() {
@@ -119,8 +121,8 @@ async fn collect(body: impl Stream<Item = Result<impl Buf, warp::Error>>, announ
     Ok(bytes)
 }
 
-/// Exactly one `Content-Type`, JSON, in UTF-8 if it names a charset. RFC 8259 §11 knows no parameter of it:
-/// others are ignored.
+/// Whether there is exactly one `Content-Type` and it is JSON, in UTF-8 or ASCII if it names a charset. RFC 8259
+/// §11 defines no parameters, so all others are ignored.
 fn is_json(context: &RequestContext) -> bool {
     let Some(content_type) = context.header(&header::CONTENT_TYPE) else { return false };
     let mut parts = content_type.split(';').map(str::trim);
@@ -134,13 +136,13 @@ fn is_json(context: &RequestContext) -> bool {
         })
 }
 
-/// Parses without ever quoting a value: it may be a password (AUT-15). `null` says nothing.
+/// Parses a body; `null` is `None`. Errors never quote a value, because it may be a password (AUT-15).
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<T>, ApiError> {
-    // serde takes an array of the right length for a struct.
+    // Only an object may go on: serde accepts an array of the right length for a struct.
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return match serde_json::from_slice::<Option<IgnoredAny>>(bytes) {
             Ok(None) => Ok(None),
-            Ok(Some(_)) => Err(no_object()),
+            Ok(Some(_)) => Err(not_an_object()),
             Err(_) => Err(Code::MalformedJson.into()),
         };
     }
@@ -148,20 +150,20 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<T>, ApiError> {
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.inner();
-        // What serde finds no value of its type it calls a fault of the syntax, too.
+        // serde calls some values of a wrong type syntax errors, so check whether the body is JSON at all.
         let is_json = inner.is_data() || str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
-        if is_json { unacceptable(&path, &inner.to_string()) } else { Code::MalformedJson.into() }
+        if is_json { field_error(&path, &inner.to_string()) } else { Code::MalformedJson.into() }
     })?;
     json.end().map_err(|_| ApiError::from(Code::MalformedJson))?;
     Ok(Some(value))
 }
 
-fn no_object() -> ApiError {
+fn not_an_object() -> ApiError {
     ApiError::from(Code::ValidationFailed).message("The body must be a JSON object")
 }
 
-/// serde's message, less what it quotes of values.
-fn unacceptable(path: &str, message: &str) -> ApiError {
+/// The error for serde's message, without the values that it quotes.
+fn field_error(path: &str, message: &str) -> ApiError {
     let quoted = message.split('`').nth(1).unwrap_or_default();
     let field = if quoted.len() <= 64 { quoted } else { "?" };
     if message.starts_with("missing field") {
@@ -197,7 +199,7 @@ mod tests {
     }
 
     fn refusal(body: &str) -> String {
-        let error = parse::<Login>(body.as_bytes()).and_then(|parsed| parsed.ok_or_else(no_object)).expect_err(body);
+        let error = parse::<Login>(body.as_bytes()).and_then(|parsed| parsed.ok_or_else(not_an_object)).expect_err(body);
         let body = error.render("").into_body().collect().now_or_never().expect("a body in memory");
         String::from_utf8(body.expect("a body in memory").to_bytes().to_vec()).expect("text")
     }

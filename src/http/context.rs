@@ -1,4 +1,4 @@
-//! What is known of a request before any route is tried, and what is learned on the way.
+//! What is known of a request before any route is tried, and what its guard finds out.
 
 use crate::domain::{AddressPrefix, Client, UserId};
 use data_encoding::HEXLOWER;
@@ -18,32 +18,33 @@ use warp::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 /// The longest `User-Agent` that is kept, in bytes.
 const MAX_USER_AGENT: usize = 256;
 
-/// The connection that a request came over, as far as its body concerns it: whoever announces a body
-/// and does not send it holds a place that others need (HTTP-1).
+/// The connection of a request, as far as the body is concerned: a client that announces a body and does not send
+/// it occupies a place that others need (HTTP-1).
 pub trait Connection: fmt::Debug + Send + Sync {
-    /// The body of this client's request is now waited for. Not if too many of its others are.
+    /// Notes that the body of this client's request is awaited from now on. Returns false if too many bodies of this
+    /// client are awaited already.
     #[must_use]
     fn await_body(&self, client: AddressPrefix) -> bool;
 
     /// How long a body may take to arrive, as things are now.
     fn body_timeout(&self) -> Duration;
 
-    /// The body is there, or is not waited for any more.
+    /// Notes that the body is awaited no longer.
     fn body_done(&self);
 }
 
-/// A body that is waited for. Dropping it ends that.
+/// A body that is awaited. Dropping this ends the wait.
 #[derive(Debug)]
-pub struct Awaited<'a>(Option<&'a dyn Connection>);
+pub struct AwaitedBody<'a>(Option<&'a dyn Connection>);
 
-impl Awaited<'_> {
+impl AwaitedBody<'_> {
     /// How long the body may take to arrive, as things are now.
     pub fn body_timeout(&self) -> Duration {
         self.0.map_or(Duration::MAX, Connection::body_timeout)
     }
 }
 
-impl Drop for Awaited<'_> {
+impl Drop for AwaitedBody<'_> {
     fn drop(&mut self) {
         if let Some(connection) = self.0 {
             connection.body_done();
@@ -58,7 +59,7 @@ pub struct RequestContext(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     request_id: String,
-    /// What a client calls the request.
+    /// The request id that the client sent.
     client_request_id: Option<String>,
     client: IpAddr,
     headers: HeaderMap,
@@ -68,30 +69,30 @@ struct Inner {
 }
 
 impl RequestContext {
-    /// Takes over a request's headers: filters read them here, without copies. A trusted proxy has given
-    /// the request its id; what a client calls it is noted beside one of our own (HDR-5).
+    /// Takes over a request's headers: filters read them here, without copies. The request id that a trusted
+    /// proxy sent is used; one that a client sent is only noted beside a new one (HDR-5).
     #[must_use]
     pub fn over(connection: Arc<dyn Connection>, is_proxied: bool, client: IpAddr, headers: HeaderMap, uri: Uri) -> Self {
         Self::with(Some(connection), is_proxied, client, headers, uri)
     }
 
-    /// A request that came over no connection.
+    /// A request without a connection.
     #[cfg(test)]
     pub fn new(client: IpAddr, headers: HeaderMap, uri: Uri) -> Self {
         Self::with(None, false, client, headers, uri)
     }
 
     fn with(connection: Option<Arc<dyn Connection>>, is_proxied: bool, client: IpAddr, headers: HeaderMap, uri: Uri) -> Self {
-        let sent = decent_id(&headers);
+        let sent = valid_request_id(&headers);
         let (given, client_request_id) = if is_proxied { (sent, None) } else { (None, sent) };
-        let request_id = given.unwrap_or_else(fresh_id);
+        let request_id = given.unwrap_or_else(generate_request_id);
         Self(Arc::new(Inner { request_id, client_request_id, client, headers, uri, connection, principal: OnceLock::new() }))
     }
 
-    /// Begins to wait for the request's body; none if its client already lets us wait for too many.
-    pub fn await_body(&self) -> Option<Awaited<'_>> {
+    /// Begins to wait for the request's body. `None` if too many bodies of its client are awaited already.
+    pub fn await_body(&self) -> Option<AwaitedBody<'_>> {
         let connection = self.0.connection.as_deref();
-        connection.is_none_or(|connection| connection.await_body(self.from())).then_some(Awaited(connection))
+        connection.is_none_or(|connection| connection.await_body(self.from())).then_some(AwaitedBody(connection))
     }
 
     /// The request's id (HDR-5).
@@ -100,7 +101,7 @@ impl RequestContext {
         &self.0.request_id
     }
 
-    /// What the client calls it, for logs.
+    /// The request id that the client sent, for logs.
     #[must_use]
     pub fn client_request_id(&self) -> Option<&str> {
         self.0.client_request_id.as_deref()
@@ -116,7 +117,7 @@ impl RequestContext {
     #[must_use]
     pub fn client(&self) -> Client {
         let user_agent = self.header(&header::USER_AGENT).unwrap_or_default();
-        // Visible ASCII: what `to_str` gives. So any cut is between characters.
+        // `header` gives visible ASCII alone, so the cut is always between characters.
         let user_agent = user_agent.get(..MAX_USER_AGENT).unwrap_or(user_agent).to_owned();
         Client { ip: self.0.client, user_agent }
     }
@@ -154,9 +155,9 @@ impl RequestContext {
         url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name.into_owned())
     }
 
-    /// A valid access token was presented.
+    /// Notes that a valid access token was presented.
     pub fn authenticated(&self, user: UserId, expires_in: u64) {
-        // Set once: a request is authenticated by one guard.
+        // It is set once: a request is authenticated by one guard.
         let _ = self.0.principal.set((user, expires_in));
     }
 
@@ -166,25 +167,25 @@ impl RequestContext {
         self.0.principal.get().map(|(_, expires_in)| *expires_in)
     }
 
-    /// Who was authenticated, for logs.
+    /// The user who was authenticated, for logs.
     #[must_use]
     pub fn user(&self) -> Option<UserId> {
         self.0.principal.get().map(|(user, _)| *user)
     }
 }
 
-/// The id that was sent with the request, if it is one that a log can show.
-fn decent_id(headers: &HeaderMap) -> Option<String> {
-    let is_decent = |id: &&str| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+/// The request id that was sent, if it is one that a log can show.
+fn valid_request_id(headers: &HeaderMap) -> Option<String> {
+    let is_valid = |id: &&str| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     let mut sent = headers.get_all("x-request-id").iter();
-    // Of two, one is of somebody who may not say it.
+    // If there are two, at least one was not sent by the proxy.
     let only = sent.next().filter(|_| sent.next().is_none());
-    only.and_then(|id| id.to_str().ok()).filter(is_decent).map(ToOwned::to_owned)
+    only.and_then(|id| id.to_str().ok()).filter(is_valid).map(ToOwned::to_owned)
 }
 
-/// An id that no other request has, and from which nobody learns how many there were: a count under
-/// a keyed hash. It guards nothing, so it costs no system call.
-fn fresh_id() -> String {
+/// A request id that no other request has: a keyed hash of a counter, so that it does not tell how many requests
+/// there were. Nothing depends on its secrecy, so no system call for random bytes is needed.
+fn generate_request_id() -> String {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -192,18 +193,17 @@ fn fresh_id() -> String {
     HEXLOWER.encode([half(0), half(1)].as_flattened())
 }
 
-/// The client's address: the socket's peer, or what trusted proxies say, read from the right: the
-/// first hop that is not one of them. Whatever is not an address ends the walk (LIM-6): then a trusted
-/// proxy has hidden its client, and its own address is an error.
+/// The client's address. It is the socket's peer unless that is a trusted proxy; then it is the first hop in
+/// `X-Forwarded-For`, read from the right, that is not a trusted proxy (LIM-6).
 ///
 /// # Errors
-/// The address of the proxy that said nothing that can be read.
+/// The address of a trusted proxy, if the hop before it is missing or is not an address.
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Result<IpAddr, IpAddr> {
     let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
     let mut client = peer.to_canonical();
     let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).collect();
-    // Each hop by itself: what a client wrote on the left says nothing about those behind it. RFC 9110 §5.6.1:
-    // a list may have empty elements, which say nothing.
+    // Each hop is read by itself, so that what a client wrote on the left cannot spoil those behind it. Empty
+    // elements are allowed in a list and skipped (RFC 9110 §5.6.1).
     let hops = lines.iter().flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty());
     let mut hops = hops.map(|hop| str::from_utf8(hop).unwrap_or("?")).rev();
     while is_trusted(&client) {
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn ids_of_requests_differ_and_tell_nothing_of_each_other() {
-        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| fresh_id()).collect();
+        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| generate_request_id()).collect();
         assert_eq!(ids.len(), 10_000);
         assert!(ids.iter().all(|id| id.len() == 32));
         let beginnings: std::collections::HashSet<_> = ids.iter().map(|id| &id[..8]).collect();

@@ -1,4 +1,4 @@
-//! Every answer that is no success: one envelope, a closed set of codes, statuses chosen here alone (I2).
+//! The error answers: one envelope and a closed set of codes. Only this file chooses their statuses (I2).
 
 use super::reply;
 use crate::{
@@ -36,7 +36,7 @@ macro_rules! codes {
                 match self { $(Self::$name => $status,)* }
             }
 
-            /// What it says unless there is something more exact to say.
+            /// The message, unless there is a more exact one.
             #[must_use]
             pub const fn message(self) -> &'static str {
                 match self { $(Self::$name => $message,)* }
@@ -80,10 +80,10 @@ codes! {
     StorageUnavailable 503 "STORAGE_UNAVAILABLE" "Nothing can be saved right now";
 }
 
-/// A refusal on its way to a client.
+/// An error on its way to a client.
 #[derive(Debug, Clone)]
 pub struct ApiError {
-    /// What clients branch on.
+    /// The code that clients branch on.
     pub code: Code,
     message: Cow<'static, str>,
     details: Map<String, Value>,
@@ -118,7 +118,7 @@ impl From<Code> for ApiError {
 }
 
 impl ApiError {
-    /// A request with one field that cannot be accepted.
+    /// The error for a request with one field that cannot be accepted.
     pub fn field(field: &str, message: impl fmt::Display) -> Self {
         Self::from(Code::ValidationFailed).with_field(field, message)
     }
@@ -149,7 +149,7 @@ impl ApiError {
         self
     }
 
-    /// Roles of which one was required.
+    /// The error for a caller who has none of these roles.
     pub fn required_roles(roles: &[&str]) -> Self {
         let message = format!("This requires one of the roles: {}", roles.join(", "));
         Self::from(Code::Forbidden)
@@ -158,7 +158,7 @@ impl ApiError {
             .header(header::WWW_AUTHENTICATE, "Bearer error=\"insufficient_scope\"")
     }
 
-    /// The permission that was required (TOK-9).
+    /// The error for a caller who does not have this permission (TOK-9).
     pub fn required_permission(permission: &str) -> Self {
         Self::from(Code::Forbidden)
             .message(format!("This requires the permission {permission}"))
@@ -170,7 +170,7 @@ impl ApiError {
         self.detail("retryAfter", json!(seconds)).header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    /// What it came from, for the log alone.
+    /// Adds the error that caused this one, for the log alone.
     pub fn with_source(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.cause = Some(Arc::new(cause));
         self
@@ -184,7 +184,7 @@ impl ApiError {
         response
     }
 
-    /// The answer. Logs the cause, which is not part of it.
+    /// Renders the answer, and logs the cause, which is not part of it.
     #[must_use]
     pub fn render(self, request_id: &str) -> Response {
         if let Some(cause) = &self.cause {
@@ -200,15 +200,15 @@ impl ApiError {
     }
 }
 
-/// What a handler gives: an answer or a refusal.
+/// What a handler returns: an answer or an error.
 pub type HandlerResult = Result<Response, ApiError>;
 
-/// A refusal travels on as a response and is rendered where the request's id is known.
+/// Turns a handler's result into a response. An error is rendered later, where the request's id is known.
 pub fn into_response(result: HandlerResult) -> Response {
     result.unwrap_or_else(ApiError::into_response)
 }
 
-/// What a refusal looks like.
+/// The JSON body of an error.
 #[derive(Serialize)]
 struct Envelope<'a> {
     error: &'static str,
@@ -219,7 +219,7 @@ struct Envelope<'a> {
     details: &'a Map<String, Value>,
 }
 
-/// An error and what caused it, all the way down.
+/// The text of an error and of all its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -287,7 +287,7 @@ impl From<service::Error> for ApiError {
 }
 
 impl From<Limited> for ApiError {
-    /// LIM-11: draft-ietf-httpapi-ratelimit-headers-10.
+    /// Adds `Retry-After` and the headers of draft-ietf-httpapi-ratelimit-headers-10 (LIM-11).
     fn from(limited: Limited) -> Self {
         let Limited { policy, quota, window, retry_after } = limited;
         let seconds = retry_after.as_secs();

@@ -1,5 +1,5 @@
-//! Guards: filters that let a request through to its handler, with what they found out about it,
-//! or reject it with an [`ApiError`] and nothing else.
+//! Guards: filters that let a request through to its handler, with the caller they found out, or reject it,
+//! always with an [`ApiError`].
 
 use super::{
     AppState,
@@ -14,10 +14,10 @@ use memchr::memchr3;
 use std::{convert::Infallible, sync::Arc};
 use warp::{Filter, Rejection, http::header};
 
-/// A request that may go on.
+/// A request that a guard has let through.
 #[derive(Clone)]
 pub struct Request {
-    web: Arc<AppState>,
+    state: Arc<AppState>,
     /// The request.
     pub context: RequestContext,
 }
@@ -25,15 +25,15 @@ pub struct Request {
 impl Request {
     /// The services.
     pub fn app(&self) -> &App {
-        &self.web.app
+        &self.state.app
     }
 
-    /// The site.
+    /// The public origin.
     pub fn site(&self) -> &super::origin::PublicOrigin {
-        &self.web.site
+        &self.state.site
     }
 
-    /// The principal of the bearer token, which must be there.
+    /// The principal of the bearer token, which is required.
     ///
     /// # Errors
     /// 401, or 400 for two `Authorization` headers (TOK-7, TOK-8).
@@ -44,11 +44,11 @@ impl Request {
         Ok(principal)
     }
 
-    /// What the bearer token proves even if it is over or revoked; nothing without one of ours.
+    /// What the bearer token says, even if it has expired or was revoked. `None` if there is none that we issued.
     ///
     /// # Errors
     /// 400 for two `Authorization` headers.
-    pub fn bearers_origin(&self) -> Result<Option<VerifiedToken>, ApiError> {
+    pub fn verify_bearer_origin(&self) -> Result<Option<VerifiedToken>, ApiError> {
         match self.bearer() {
             Ok(token) => Ok(self.app().sessions().verify_ignoring_expiry(token)),
             Err(error) if error.code == Code::InvalidRequest => Err(error),
@@ -56,19 +56,20 @@ impl Request {
         }
     }
 
-    /// Who acts, for the services to judge and to note.
+    /// The caller as an actor, whose rights the services check and whom they log.
     pub fn actor<'a>(&self, principal: &'a Principal) -> Actor<'a> {
         Actor::User(principal.user(), self.context.from())
     }
 
     fn bearer(&self) -> Result<&str, ApiError> {
         let mut lines = self.context.headers(&header::AUTHORIZATION);
-        // A proxy may pass on an empty line where there was none.
+        // An empty header counts as none: a proxy may add one.
         let line = lines.next().filter(|line| !line.is_empty()).ok_or(Code::MissingToken)?;
         if lines.next().is_some() {
             return Err(ApiError::from(Code::InvalidRequest).message("There are two Authorization headers"));
         }
-        // Byte by byte, a look at the token would take as long as its signature does.
+        // `is_ascii` and `memchr3` read many bytes at once: reading the token byte by byte would take as long as
+        // verifying its signature.
         let (scheme, token) = str::from_utf8(line.as_bytes())
             .ok()
             .filter(|line| line.is_ascii())
@@ -83,23 +84,23 @@ impl Request {
     }
 }
 
-/// Anyone.
-pub fn anyone(web: Arc<AppState>) -> impl Filter<Extract = (Request,), Error = Rejection> + Clone + use<> {
-    warp::ext::get::<RequestContext>().map(move |context| Request { web: Arc::clone(&web), context })
+/// Lets every request through.
+pub fn anyone(state: Arc<AppState>) -> impl Filter<Extract = (Request,), Error = Rejection> + Clone + use<> {
+    warp::ext::get::<RequestContext>().map(move |context| Request { state: Arc::clone(&state), context })
 }
 
-/// Who has a valid access token.
-pub fn authenticated(web: Arc<AppState>) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone + use<> {
-    checked(web, |_, _| Ok(()))
+/// Requires a valid access token.
+pub fn authenticated(state: Arc<AppState>) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone + use<> {
+    authenticated_with(state, |_, _| Ok(()))
 }
 
-/// Who has a valid access token and a role that permits this. For what gives power over others, the
-/// session must go on, too: who holds the signing key can name any.
+/// Requires a valid access token and a role with this permission. A permission over other users also requires that
+/// the session exists: a token that was forged with a stolen signing key can name any session.
 pub fn with_permission(
-    web: Arc<AppState>,
+    state: Arc<AppState>,
     permission: &'static str,
 ) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone + use<> {
-    checked(web, move |req, principal| permits(req, principal, permission))
+    authenticated_with(state, move |req, principal| require_permission(req, principal, permission))
         .and_then(move |req: Request, principal: Principal| async move {
             if permission.starts_with("users:") && !req.app().sessions().is_live(&principal).await.map_err(ApiError::from)? {
                 return Err(Rejection::from(ApiError::from(Code::TokenRevoked)));
@@ -109,12 +110,12 @@ pub fn with_permission(
         .untuple_one()
 }
 
-/// Who has a valid access token and passes a check.
-pub fn checked(
-    web: Arc<AppState>,
+/// Requires a valid access token and that `check` passes.
+pub fn authenticated_with(
+    state: Arc<AppState>,
     check: impl Fn(&Request, &Principal) -> Result<(), ApiError> + Clone + Send + Sync + 'static,
 ) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone {
-    anyone(web)
+    anyone(state)
         .and_then(move |req: Request| {
             let check = check.clone();
             async move {
@@ -126,11 +127,11 @@ pub fn checked(
         .untuple_one()
 }
 
-/// Whether a principal's role permits this.
+/// Requires that a principal has this permission.
 ///
 /// # Errors
 /// 403.
-pub fn permits(req: &Request, principal: &Principal, permission: &str) -> Result<(), ApiError> {
+pub fn require_permission(req: &Request, principal: &Principal, permission: &str) -> Result<(), ApiError> {
     if principal.may(req.app().accounts().roles(), permission) { Ok(()) } else { Err(ApiError::required_permission(permission)) }
 }
 
@@ -143,13 +144,13 @@ pub fn query_param(req: &Request, name: &'static str) -> Result<Option<String>, 
     }
 }
 
-/// The answer to a rejection: what a guard said, or that the path does not take the method, or that
-/// there is no such path. Total: the finished API has nothing left to reject.
-pub async fn answer(rejection: Rejection) -> Result<warp::reply::Response, Infallible> {
+/// The answer to a rejection: the error of a guard, or 405 if the path does not take the method, or 404 if there is
+/// no such path. Every rejection has an answer, so the finished API rejects nothing.
+pub async fn handle_rejection(rejection: Rejection) -> Result<warp::reply::Response, Infallible> {
     let error = match rejection.find::<ApiError>() {
         Some(error) => error.clone(),
         None => match super::verb::allowed(&rejection) {
-            // A filter of warp's own that rejects with something else would be a bug of ours.
+            // Any other rejection comes from a filter of warp's own that should not be in use: it is a bug of ours.
             allowed if allowed.is_empty() && !rejection.is_not_found() => Code::Internal.into(),
             allowed if allowed.is_empty() => Code::NotFound.into(),
             allowed => ApiError::from(Code::MethodNotAllowed).header(header::ALLOW, allowed.join(", ")),

@@ -1,5 +1,5 @@
-//! What a request must be before any route sees it: for one of our paths in its one spelling, with a body
-//! of one length and a host that could be one.
+//! Checks a request before any route sees it: the path must be in its one spelling, the body must have one length,
+//! and the host must be a possible one.
 
 use super::{
     context::RequestContext,
@@ -9,33 +9,33 @@ use warp::http::{Method, Uri, Version, header, request::Parts, uri::Authority};
 
 /// Marks a request whose head gave its body two lengths (HTTP-3).
 #[derive(Debug, Clone, Copy)]
-pub struct TwoLengths;
+pub struct AmbiguousLength;
 
-/// Marks a request whose target has a `#`, which is no part of one (RFC 9112 §3.2): it is dropped where
-/// addresses are parsed, so that one path would have many spellings (HTTP-7).
+/// Marks a request whose target has a `#`, which a target must not have (RFC 9112 §3.2). hyper drops the fragment,
+/// so that one path would have many spellings (HTTP-7).
 #[derive(Debug, Clone, Copy)]
 pub struct Fragment;
 
-/// Refuses what is no plain request for one of our paths.
+/// Refuses a request that no route may see.
 ///
 /// # Errors
-/// 400, 404 or 405; with `Connection: close` where what follows may be no request.
+/// 400, 404 or 405; with `Connection: close` if the bytes behind this request may be no request.
 pub fn check_request_line(parts: &Parts, context: &RequestContext) -> Result<(), ApiError> {
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(ApiError::from(Code::MethodNotAllowed).header(header::ALLOW, "GET, HEAD, POST, PATCH, DELETE"));
     }
-    if parts.extensions.get::<TwoLengths>().is_some() {
-        return Err(unframed("A body has one length: Content-Length or Transfer-Encoding"));
+    if parts.extensions.get::<AmbiguousLength>().is_some() {
+        return Err(bad_framing("A body has one length: Content-Length or Transfer-Encoding"));
     }
-    if !is_plainly_framed(parts, context) {
-        return Err(unframed("The only Transfer-Encoding is chunked, once and in HTTP/1.1"));
+    if !has_known_framing(parts, context) {
+        return Err(bad_framing("The only Transfer-Encoding is chunked, once and in HTTP/1.1"));
     }
     if parts.extensions.get::<Fragment>().is_some() || !is_plain(parts.uri.path()) {
         return Err(Code::NotFound.into());
     }
     let hosts = context.headers(&header::HOST).count();
     let names_host = context.header(&header::HOST).is_some_and(|host| {
-        is_authority(host) && parts.uri.authority().is_none_or(|authority| same_host(&parts.uri, authority.as_str(), host))
+        is_possible_host(host) && parts.uri.authority().is_none_or(|authority| same_host(&parts.uri, authority.as_str(), host))
     });
     if hosts > 1 || (hosts == 1 && !names_host) || (hosts == 0 && parts.version >= Version::HTTP_11) {
         return Err(ApiError::from(Code::InvalidRequest).message("A request needs one Host header that fits its address"));
@@ -43,12 +43,13 @@ pub fn check_request_line(parts: &Parts, context: &RequestContext) -> Result<(),
     Ok(())
 }
 
-fn unframed(message: &'static str) -> ApiError {
+fn bad_framing(message: &'static str) -> ApiError {
     ApiError::from(Code::InvalidRequest).message(message).header(header::CONNECTION, "close")
 }
 
-/// Whether no transfer coding but `chunked` is named, which alone we undo. HTTP/1.0 has none (RFC 9112 §6.1).
-fn is_plainly_framed(parts: &Parts, context: &RequestContext) -> bool {
+/// Whether the request has no transfer coding or only `chunked`, the only one that is decoded here. HTTP/1.0 has none
+/// (RFC 9112 §6.1).
+fn has_known_framing(parts: &Parts, context: &RequestContext) -> bool {
     if context.headers(&header::TRANSFER_ENCODING).next().is_none() {
         return true;
     }
@@ -56,16 +57,16 @@ fn is_plainly_framed(parts: &Parts, context: &RequestContext) -> bool {
     is_chunked && parts.version >= Version::HTTP_11
 }
 
-/// One spelling per path (HTTP-7): no escapes, no empty or dot segments, no slash at the end.
+/// Whether a path is in its one spelling (HTTP-7): no escapes, no empty or dot segments, no slash at the end.
 fn is_plain(path: &str) -> bool {
     let mut segments = path.split('/').skip(1);
     let plain = path == "/" || path.starts_with('/') && segments.all(|s| !s.is_empty() && s != "." && s != "..");
     plain && !path.contains(['%', ';', '\\'])
 }
 
-/// Whether a `Host` could be one: a name or an address and perhaps a port, nobody's name before it. Empty it
-/// says that the address has no authority (RFC 9112 §3.2).
-fn is_authority(host: &str) -> bool {
+/// Whether a `Host` is a possible one: a name or an address and perhaps a port, without user information. An empty
+/// one means that the request's address has no authority (RFC 9112 §3.2).
+fn is_possible_host(host: &str) -> bool {
     let is_good = |authority: &Authority| {
         let port = host.strip_prefix(authority.host()).unwrap_or(host);
         !authority.host().is_empty() && (authority.port_u16().is_some() || matches!(port, "" | ":"))
@@ -87,10 +88,10 @@ mod tests {
     #[test]
     fn http_5_a_host_is_a_name_or_an_address_and_perhaps_a_port() {
         for host in ["", "x", "login.example.org", "a_b", "127.0.0.1:3000", "[::1]", "[::1]:3000", "x:", "xn--bcher-kva.example:443"] {
-            assert!(is_authority(host), "{host}");
+            assert!(is_possible_host(host), "{host}");
         }
         for host in ["a b", "x@y", "@", ":80", "x:y", "x:99999", "x/y", "http://x", "x?y", "x#y", "::1", "a,b c"] {
-            assert!(!is_authority(host), "{host}");
+            assert!(!is_possible_host(host), "{host}");
         }
     }
 

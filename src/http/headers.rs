@@ -1,4 +1,4 @@
-//! What every answer carries (HDR-1..7).
+//! The headers that every answer carries (HDR-1..7).
 
 use super::{context::RequestContext, cors, origin::PublicOrigin};
 use warp::{
@@ -6,9 +6,9 @@ use warp::{
     reply::Response,
 };
 
-/// Adds it.
+/// Adds them to a response.
 pub fn add_security_headers(site: &PublicOrigin, context: &RequestContext, path: &str, response: &mut Response) {
-    const FOR_ALL: [(HeaderName, HeaderValue); 6] = [
+    const DEFAULTS: [(HeaderName, HeaderValue); 6] = [
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -20,10 +20,10 @@ pub fn add_security_headers(site: &PublicOrigin, context: &RequestContext, path:
     const TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
     const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
     const TOKEN_EXPIRES_IN: HeaderName = HeaderName::from_static("x-token-expires-in");
-    cors::share(site, context, response);
+    cors::add_cors_headers(site, context, response);
     let headers = response.headers_mut();
-    for (name, value) in FOR_ALL {
-        // What an asset said of itself stays.
+    for (name, value) in DEFAULTS {
+        // A header that an asset has set itself stays.
         headers.entry(name).or_insert(value);
     }
     if path.starts_with("/api/") {

@@ -1,4 +1,4 @@
-//! `/health`: whether this server can do its work; nothing about which server it is (HTTP-13).
+//! `/health`: whether this server can do its work. It says nothing else about the server (HTTP-13).
 
 use super::{
     error::{HandlerResult, into_response},
@@ -16,7 +16,7 @@ use warp::{
     reply::Response,
 };
 
-/// 200 while everything can be saved, 503 once it cannot.
+/// 200 while the database can be written, 503 once it cannot.
 async fn health(req: Request) -> HandlerResult {
     let writable = req.app().is_writable();
     let status = if writable { "ok" } else { "degraded" };
@@ -27,16 +27,16 @@ async fn health(req: Request) -> HandlerResult {
     Ok(response)
 }
 
-/// What some balancers ask, such as `HAProxy` unless told otherwise: whether anybody is there.
+/// Answers the OPTIONS by which some load balancers, such as `HAProxy` by default, check whether a server is up.
 fn options() -> Response {
     let mut response = empty();
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
     response
 }
 
-/// The route, which lies outside the API.
-pub fn route(web: &Arc<AppState>) -> BoxedFilter<(Response,)> {
+/// The route, which is outside the API.
+pub fn route(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
     let path = || warp::path!("health");
-    let get = path().and(verb::get()).and(anyone(Arc::clone(web))).then(health).map(into_response);
+    let get = path().and(verb::get()).and(anyone(Arc::clone(state))).then(health).map(into_response);
     get.or(path().and(verb::options()).map(options)).unify().boxed()
 }

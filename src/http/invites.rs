@@ -15,9 +15,10 @@ use serde_json::json as value;
 use std::time::Duration;
 use warp::http::StatusCode;
 
-/// How long an invitation is good unless `expiresIn` says otherwise, and at most.
-const DEFAULT_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-const LONGEST_LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// How long an invitation is valid unless `expiresIn` says otherwise.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How long an invitation may be valid.
+const MAX_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -50,23 +51,23 @@ impl<'a> InviteView<'a> {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NewInvite {
     role: Option<String>,
-    /// The only address that may use it.
+    /// The only address that may register with it.
     email: Option<String>,
-    /// Such as `7d`.
+    /// How long it is valid, such as `7d`.
     expires_in: Option<String>,
 }
 
-/// Makes an invitation and shows its code, this once.
+/// Creates an invitation. Its code is shown in this answer and never again.
 pub async fn create(req: Request, principal: Principal, body: Option<NewInvite>) -> HandlerResult {
     let body = body.unwrap_or_default();
     let role = body.role.map(|role| req.app().accounts().role(&role)).transpose()?;
     let email = body.email.map(|email| email.parse()).transpose().map_err(|error| ApiError::field("email", error))?;
-    let life = match body.expires_in.as_deref().map(humantime::parse_duration) {
-        None => DEFAULT_LIFE,
-        Some(Ok(life)) if life >= Duration::from_secs(60) && life <= LONGEST_LIFE => life,
+    let lifetime = match body.expires_in.as_deref().map(humantime::parse_duration) {
+        None => DEFAULT_LIFETIME,
+        Some(Ok(lifetime)) if lifetime >= Duration::from_secs(60) && lifetime <= MAX_LIFETIME => lifetime,
         Some(_) => return Err(ApiError::field("expiresIn", "must be a duration of 1m to 90d, such as 7d")),
     };
-    let (invite, code) = req.app().accounts().invite(principal.user(), req.context.from(), role, email, life).await?;
+    let (invite, code) = req.app().accounts().invite(principal.user(), req.context.from(), role, email, lifetime).await?;
     let mut response = json(&InviteView::new(&invite, Some(code.expose_secret())));
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)

@@ -1,7 +1,7 @@
-//! The API over HTTP: what a request is before any route sees it, the routes, and what every answer
-//! carries. The only place besides `server/` that knows warp.
+//! The API over HTTP: the checks before any route, the routes, and the headers of every answer. No other module
+//! names warp.
 
-// First: the others use its macros.
+// It comes first, because the others use its macros.
 #[macro_use]
 mod table;
 
@@ -31,7 +31,7 @@ mod verb;
 mod verify;
 
 pub use context::Connection;
-pub use head::{Fragment, TwoLengths};
+pub use head::{AmbiguousLength, Fragment};
 pub use origin::PublicOrigin;
 pub use pipeline::service;
 pub use state::AppState;

@@ -1,5 +1,5 @@
-//! What the public address decides: cookie mode, own origins, who else is let in. Never a request
-//! header (COK-3).
+//! What follows from the configured public address: the cookies' names and attributes, our own origins and which
+//! others are let in. No request header changes any of it (COK-3).
 
 use super::{
     context::RequestContext,
@@ -13,8 +13,8 @@ use warp::http::{HeaderName, header};
 
 pub const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// What our cookies are called. A jar is shared by all programs on a host, whatever their port: names of
-/// our own, and the port in them where no prefix keeps others from setting them (ADR 5).
+/// The names of our cookies. All programs on a host share one cookie jar, whatever their port, so the names must be
+/// unique to Doorward. Where no prefix keeps other programs from setting them, they contain the port (ADR 5).
 #[derive(Debug, Clone)]
 pub struct CookieNames {
     /// The refresh token's. `__Host-` would forbid its path.
@@ -26,7 +26,7 @@ pub struct CookieNames {
 }
 
 impl CookieNames {
-    /// The names at this address of the site.
+    /// The names for a site at this address.
     #[must_use]
     pub fn of(url: &str) -> Self {
         let parsed = Url::parse(url).ok();
@@ -45,11 +45,11 @@ pub struct PublicOrigin {
     pub url: String,
     /// Whether cookies are for https alone.
     pub secure: bool,
-    /// Who must send a CSRF token.
+    /// Which clients must send a CSRF token.
     pub csrf: CsrfMode,
-    /// What its cookies are called.
+    /// The names of its cookies.
     pub names: CookieNames,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// The proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether `/` is the account page.
     pub has_page: bool,
@@ -66,7 +66,7 @@ impl PublicOrigin {
         let parsed = Url::parse(&url).ok();
         let secure = url.starts_with("https:");
         let mut own = vec![url.clone()];
-        // One machine, three names: whoever types another one than we printed is no stranger.
+        // Loopback has three names, and a user may type another one than the one that we printed.
         if let Some(parsed) = parsed.filter(|parsed| !secure && config::is_loopback(parsed)) {
             let port = parsed.port().map_or_else(String::new, |port| format!(":{port}"));
             own.extend(["localhost", "127.0.0.1", "[::1]"].map(|host| format!("http://{host}{port}")));
@@ -84,14 +84,14 @@ impl PublicOrigin {
         }
     }
 
-    /// Whether another site's pages are let in from this origin (COK-12): exact, listed.
+    /// Whether this origin of another site is listed, exactly as it is, so that its pages are let in (COK-12).
     #[must_use]
     pub fn allows(&self, origin: &str) -> bool {
         self.allowed.iter().any(|allowed| allowed == origin)
     }
 
-    /// The origin half of the CSRF check (COK-6): what a browser says of where a request comes from
-    /// must be this site or a listed one. Says whether a browser made it.
+    /// The origin half of the CSRF check (COK-6): if a browser says where a request comes from, it must be this site
+    /// or a listed one. Returns whether a browser made the request.
     ///
     /// # Errors
     /// 403 `CSRF_FAILED`.
@@ -104,13 +104,13 @@ impl PublicOrigin {
         if origin_fits && site_fits { Ok(origin.or(fetch_site).is_some()) } else { Err(Code::CsrfFailed.into()) }
     }
 
-    /// For the log: the origin of a request that is not let in for it, and ours. None when that is not why.
+    /// The origin for which a request was refused, and our own, for the log. `None` if its origin is allowed.
     #[must_use]
     pub fn foreign_origin(&self, context: &RequestContext) -> Option<(String, String)> {
-        const LONGEST: usize = 100;
+        const MAX_LENGTH: usize = 100;
         self.check_origin(context).err()?;
         let seen = context.header(&header::ORIGIN).or_else(|| context.header(&SEC_FETCH_SITE)).unwrap_or("?");
-        Some((seen.get(..LONGEST).unwrap_or(seen).to_owned(), self.url.clone()))
+        Some((seen.get(..MAX_LENGTH).unwrap_or(seen).to_owned(), self.url.clone()))
     }
 }
 

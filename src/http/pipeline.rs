@@ -1,5 +1,5 @@
-//! What happens to a request before any route sees it and to its answer after: the client's address, the plain
-//! refusals, the log, the headers.
+//! The steps before and after the routes: the client's address, the checks that need no route, the log, the headers
+//! of the answer.
 
 use super::{
     assets,
@@ -34,11 +34,11 @@ use warp::{
     reply::Response,
 };
 
-/// All routes; nothing is left to reject.
-fn routes(web: &Arc<AppState>) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + use<> {
-    let routes = api(web).or(health::route(web)).unify();
-    // Assets last: everything that is not the API's.
-    routes.or(assets::assets(web)).unify().recover(guard::answer).unify()
+/// All routes, with an answer to every rejection.
+fn routes(state: &Arc<AppState>) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + use<> {
+    let routes = api(state).or(health::route(state)).unify();
+    // Assets come last: they match every path that the API does not.
+    routes.or(assets::assets(state)).unify().recover(guard::handle_rejection).unify()
 }
 
 /// Answers requests of connections from `peer`.
@@ -89,8 +89,8 @@ pub fn service(
     }
 }
 
-/// Says, once a minute at most, that a proxy is not believed: behind one, all clients would share
-/// its limits.
+/// Warns, at most once a minute, that the `X-Forwarded-For` of a peer is ignored. If the peer is a proxy, all its
+/// clients share the limits of one.
 fn warn_of_untrusted_proxy(peer: IpAddr) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
     if is_due(&LAST) {
@@ -98,8 +98,8 @@ fn warn_of_untrusted_proxy(peer: IpAddr) {
     }
 }
 
-/// Says, once a minute at most, that a trusted proxy does not tell whom it speaks for: all its clients
-/// share the limits of one.
+/// Warns, at most once a minute, that a trusted proxy does not name its clients, so that all of them share the limits
+/// of one.
 fn warn_of_silent_proxy(proxy: IpAddr) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
     if is_due(&LAST) {
@@ -107,7 +107,7 @@ fn warn_of_silent_proxy(proxy: IpAddr) {
     }
 }
 
-/// Whether a minute has gone by since this was due last.
+/// Whether a minute has passed since this was true last. If so, sets `last` to now.
 fn is_due(last: &Mutex<Option<Instant>>) -> bool {
     let mut last = last.lock();
     let is_due = last.is_none_or(|last| last.elapsed() >= Duration::from_secs(60));
@@ -117,7 +117,7 @@ fn is_due(last: &Mutex<Option<Instant>>) -> bool {
     is_due
 }
 
-/// The answer to what no route sees.
+/// The answer to a request that no route sees: an error or the answer to a preflight.
 fn before_routing(site: &PublicOrigin, context: &RequestContext, parts: &Parts) -> Option<Response> {
     match head::check_request_line(parts, context) {
         Err(error) => Some(error.into_response()),
@@ -125,27 +125,27 @@ fn before_routing(site: &PublicOrigin, context: &RequestContext, parts: &Parts) 
     }
 }
 
-/// A response as it is sent, and logged.
-fn finish(web: &AppState, context: &RequestContext, method: &Method, begun: Option<Instant>, mut response: Response) -> Response {
+/// Completes a response: renders and logs its error, adds the headers, logs the answer.
+fn finish(state: &AppState, context: &RequestContext, method: &Method, begun: Option<Instant>, mut response: Response) -> Response {
     let path = context.path();
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        // What an attack looks like from here (LOG-3); the services report what they decide themselves.
+        // Errors that may be signs of an attack are logged as events (LOG-3). The services log their own.
         let kind = match error.code {
             Code::RateLimited => Some(Kind::RateLimited),
             Code::CsrfFailed => Some(Kind::CsrfFailed),
             _ => None,
         };
-        if let Some(kind) = kind.filter(|kind| web.app.refusals().is_first(*kind, context.from())) {
+        if let Some(kind) = kind.filter(|kind| state.app.refusals().is_first(*kind, context.from())) {
             let actor = context.user().map_or(By::Anyone, By::User);
             let mut event = Event::new(kind, actor).refused(context.request_id(), redact_path(path)).from(context.from());
-            if let Some((seen, own)) = web.site.foreign_origin(context).filter(|_| kind == Kind::CsrfFailed) {
+            if let Some((seen, own)) = state.site.foreign_origin(context).filter(|_| kind == Kind::CsrfFailed) {
                 event = event.foreign(seen, own);
             }
             events::write(&event);
         }
         response = error.render(context.request_id());
     }
-    add_security_headers(&web.site, context, path, &mut response);
+    add_security_headers(&state.site, context, path, &mut response);
     if let Some(begun) = begun {
         let status = response.status().as_u16();
         let user = context.user().map(tracing::field::display);
@@ -155,7 +155,7 @@ fn finish(web: &AppState, context: &RequestContext, method: &Method, begun: Opti
     response
 }
 
-/// One handler's bug is one request's 500 (HTTP-14).
+/// Turns a handler's panic into a 500 for this request alone (HTTP-14).
 pub(super) async fn catch_panic(answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
     match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(Ok(response)) => response,
@@ -164,8 +164,8 @@ pub(super) async fn catch_panic(answer: impl Future<Output = Result<Response, In
     }
 }
 
-/// A path as the log may show it: a token that a client put into one does not get there (LOG-1). No segment of
-/// our own paths is longer than an id.
+/// A path as the log may show it. Segments longer than an id, which none of our own paths has, are replaced: a client
+/// may have put a token there (LOG-1).
 fn redact_path(path: &str) -> String {
     let segments: Vec<_> = path.split('/').map(|segment| if segment.len() > 32 { "…" } else { segment }).collect();
     segments.join("/")

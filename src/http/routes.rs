@@ -1,5 +1,5 @@
-//! The table: method, path, who, body, handler, one line per endpoint. No two lines match the same
-//! method and path.
+//! The table of endpoints, one line each: method, path, guard, body, handler. No two lines match the same method and
+//! path.
 
 use super::{
     auth,
@@ -28,9 +28,9 @@ routes! {
         post  ("logout")               anyone,        lenient_json()  => auth::logout;
         post  ("logout-all")           authenticated, none() => auth::logout_all;
         get   ("csrf")                 anyone,        none() => auth::csrf;
-        post  ("password")             authenticated, json() => auth::password;
+        post  ("password")             authenticated, json() => auth::change_password;
         get   ("sessions")             authenticated, none() => sessions::list;
-        delete("sessions" / SessionId) authenticated, none() => sessions::end;
+        delete("sessions" / SessionId) authenticated, none() => sessions::revoke;
     }
     "api" / "users" {
         get   ("me")                              authenticated,                 none() => users::me;
@@ -39,9 +39,9 @@ routes! {
         patch (UserId)                            with_permission "users:write", json() => users::change;
         patch (UserId / "role")                   with_permission "users:write", json() => users::set_role;
         delete(UserId)                            with_permission "users:write", none() => users::delete;
-        get   (UserId / "sessions")               with_permission "users:write", none() => sessions::list_of;
-        delete(UserId / "sessions")               with_permission "users:write", none() => sessions::end_all_of;
-        delete(UserId / "sessions" / SessionId)   with_permission "users:write", none() => sessions::end_of;
+        get   (UserId / "sessions")               with_permission "users:write", none() => sessions::list_of_user;
+        delete(UserId / "sessions")               with_permission "users:write", none() => sessions::revoke_all_of_user;
+        delete(UserId / "sessions" / SessionId)   with_permission "users:write", none() => sessions::revoke_of_user;
     }
     "api" / "invites" {
         get   ()         with_permission "users:write", none() => invites::list;

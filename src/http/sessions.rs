@@ -1,4 +1,4 @@
-//! Sessions, one's own and, for admins, those of others.
+//! `/api/auth/sessions`: the caller's own sessions; and, for admins, the sessions of other users.
 
 use super::{
     error::HandlerResult,
@@ -46,27 +46,27 @@ pub async fn list(req: Request, principal: Principal) -> HandlerResult {
     Ok(views(&req.app().sessions().list(principal.user().id).await?, principal.session))
 }
 
-/// Ends one of the caller's sessions.
-pub async fn end(id: SessionId, req: Request, principal: Principal) -> HandlerResult {
+/// Revokes one of the caller's sessions.
+pub async fn revoke(id: SessionId, req: Request, principal: Principal) -> HandlerResult {
     req.app().sessions().revoke(req.actor(&principal), id, Some(principal.user().id)).await?;
     Ok(empty())
 }
 
-/// A user's sessions.
-pub async fn list_of(user: UserId, req: Request, principal: Principal) -> HandlerResult {
+/// The sessions of a user.
+pub async fn list_of_user(user: UserId, req: Request, principal: Principal) -> HandlerResult {
     req.app().accounts().may_manage(req.actor(&principal), user).await?;
     Ok(views(&req.app().sessions().list(user).await?, principal.session))
 }
 
-/// Ends all sessions of a user.
-pub async fn end_all_of(user: UserId, req: Request, principal: Principal) -> HandlerResult {
+/// Revokes all sessions of a user.
+pub async fn revoke_all_of_user(user: UserId, req: Request, principal: Principal) -> HandlerResult {
     req.app().accounts().may_manage(req.actor(&principal), user).await?;
     req.app().sessions().revoke_all(req.actor(&principal), user).await?;
     Ok(empty())
 }
 
-/// Ends one session of a user.
-pub async fn end_of(user: UserId, session: SessionId, req: Request, principal: Principal) -> HandlerResult {
+/// Revokes one session of a user.
+pub async fn revoke_of_user(user: UserId, session: SessionId, req: Request, principal: Principal) -> HandlerResult {
     req.app().accounts().may_manage(req.actor(&principal), user).await?;
     req.app().sessions().revoke(req.actor(&principal), session, Some(user)).await?;
     Ok(empty())

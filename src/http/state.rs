@@ -1,10 +1,10 @@
-//! What every route is given.
+//! The state that all routes share.
 
 use super::origin::PublicOrigin;
 use crate::app::App;
 use std::sync::Arc;
 
-/// The services and the origin they are served as.
+/// The services and the public origin.
 pub struct AppState {
     /// The services.
     pub app: Arc<App>,

@@ -1,14 +1,14 @@
-//! How the table of routes is read: each row becomes an entry of a constant, for tests and the README, and a
-//! filter, for warp.
+//! The macros of the table of routes. Each row becomes an entry of a constant, for tests and the README, and a filter,
+//! for warp.
 
 /// Who may use an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Anyone; the handler may ask for a refresh token.
+    /// Anyone. The handler may require a refresh token.
     Anyone,
-    /// A valid access token.
+    /// A caller with a valid access token.
     Authenticated,
-    /// A valid access token of a role with this permission.
+    /// A caller with a valid access token and a role with this permission.
     Permission(&'static str),
 }
 
@@ -17,9 +17,9 @@ pub enum Access {
 pub struct Route {
     /// The method.
     pub method: &'static str,
-    /// The path, parameters as their types: `/api/users/UserId`.
+    /// The path, with types in place of parameters: `/api/users/UserId`.
     pub path: &'static str,
-    /// Who.
+    /// Who may use it.
     pub access: Access,
 }
 
@@ -49,7 +49,8 @@ macro_rules! access {
     };
 }
 
-/// Makes the const table and the filter of it. The prefix stands outside the box of each resource.
+/// Makes the constant and the filter of the table. Each resource is one boxed filter, which is entered only if the
+/// prefix matches.
 macro_rules! routes {
     ($($prefix:literal / $resource:literal {
         $($verb:ident ($($path:tt)*) $guard:ident $($permission:literal)?, $body:expr => $handler:path;)*
@@ -62,12 +63,12 @@ macro_rules! routes {
         },)*)*];
 
         /// The API as a filter.
-        pub fn api(web: &Arc<AppState>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+        pub fn api(state: &Arc<AppState>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
             first_of!($(
                 warp::path($prefix).and(warp::path($resource)).and(first_of!($(
                     warp::path!($($path)*)
                         .and(verb::$verb())
-                        .and($guard(Arc::clone(web) $(, $permission)?))
+                        .and($guard(Arc::clone(state) $(, $permission)?))
                         .and($body)
                         .then($handler)
                         .map(into_response),
@@ -77,8 +78,8 @@ macro_rules! routes {
     };
 }
 
-/// The first of these filters that does not reject. Nested to the right: the first lies on top, so
-/// what is asked most stands first and costs least.
+/// The first of these filters that does not reject. They are nested to the right, so the first one costs least: put
+/// the endpoint with the most requests first.
 macro_rules! first_of {
     ($only:expr $(,)?) => { $only };
     ($first:expr, $($rest:expr),+ $(,)?) => { $first.or(first_of!($($rest),+)).unify() };

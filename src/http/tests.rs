@@ -1,4 +1,4 @@
-//! The filters by themselves: verbs and their `Allow`, guards and what they reject with, bodies.
+//! Tests of single filters: verbs and their `Allow`, guards and their rejections, bodies.
 
 use super::{
     body,
@@ -17,8 +17,8 @@ use warp::{
     reply::{Reply, Response},
 };
 
-/// Sends a request through a filter, as the server does: headers travel in the [`RequestContext`].
-async fn through<F>(filter: F, method: &str, path: &str, content_type: Option<&'static str>, body: &[u8]) -> Response
+/// Sends a request through a filter, as the server does: the headers are in the [`RequestContext`].
+async fn send<F>(filter: F, method: &str, path: &str, content_type: Option<&'static str>, body: &[u8]) -> Response
 where
     F: Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
     F::Future: Send,
@@ -36,55 +36,55 @@ where
     response
 }
 
-/// The code of a refusal that is on its way, if it is one.
+/// The code of a response's error, if it is one.
 fn code(response: &Response) -> Option<Code> {
     response.extensions().get::<ApiError>().map(|error| error.code)
 }
 
-fn finished(
+fn finish(
     routes: impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
-    routes.recover(guard::answer).unify()
+    routes.recover(guard::handle_rejection).unify()
 }
 
-fn fine() -> Response {
+fn ok_response() -> Response {
     "fine".into_response()
 }
 
 #[tokio::test]
 async fn http_6_http_12_the_marks_of_a_paths_verbs_are_its_allow_list() {
-    let routes = warp::path!("a").and(verb::get()).map(fine);
-    let routes = routes.or(warp::path!("a").and(verb::delete()).map(fine)).unify();
-    let routes = finished(routes.or(warp::path!("b").and(verb::post()).map(fine)).unify());
+    let routes = warp::path!("a").and(verb::get()).map(ok_response);
+    let routes = routes.or(warp::path!("a").and(verb::delete()).map(ok_response)).unify();
+    let routes = finish(routes.or(warp::path!("b").and(verb::post()).map(ok_response)).unify());
     let allow =
         |response: Response| response.extensions().get::<ApiError>().expect("refused").clone().render("x").headers()["allow"].clone();
     for method in ["GET", "HEAD", "DELETE"] {
-        assert_eq!(code(&through(routes.clone(), method, "/a", None, b"").await), None, "{method}");
+        assert_eq!(code(&send(routes.clone(), method, "/a", None, b"").await), None, "{method}");
     }
     for method in ["POST", "PUT", "PATCH", "OPTIONS", "BREW"] {
-        let response = through(routes.clone(), method, "/a", None, b"").await;
+        let response = send(routes.clone(), method, "/a", None, b"").await;
         assert_eq!(code(&response), Some(Code::MethodNotAllowed), "{method}");
         assert_eq!(allow(response), "GET, HEAD, DELETE", "{method}");
     }
-    assert_eq!(allow(through(routes.clone(), "GET", "/b", None, b"").await), "POST");
-    assert_eq!(code(&through(routes, "GET", "/c", None, b"").await), Some(Code::NotFound));
+    assert_eq!(allow(send(routes.clone(), "GET", "/b", None, b"").await), "POST");
+    assert_eq!(code(&send(routes, "GET", "/c", None, b"").await), Some(Code::NotFound));
 }
 
 #[tokio::test]
 async fn what_a_guard_says_wins_over_what_other_verbs_of_the_path_say() {
     let forbidden = warp::any().and_then(|| async { Err::<Response, _>(Rejection::from(ApiError::from(Code::Forbidden))) });
     let guarded = warp::path!("a").and(verb::get()).and(forbidden);
-    let routes = finished(guarded.or(warp::path!("a").and(verb::post()).map(fine)).unify());
-    assert_eq!(code(&through(routes.clone(), "GET", "/a", None, b"").await), Some(Code::Forbidden));
-    assert_eq!(code(&through(routes.clone(), "POST", "/a", None, b"").await), None);
-    assert_eq!(code(&through(routes, "DELETE", "/a", None, b"").await), Some(Code::MethodNotAllowed));
+    let routes = finish(guarded.or(warp::path!("a").and(verb::post()).map(ok_response)).unify());
+    assert_eq!(code(&send(routes.clone(), "GET", "/a", None, b"").await), Some(Code::Forbidden));
+    assert_eq!(code(&send(routes.clone(), "POST", "/a", None, b"").await), None);
+    assert_eq!(code(&send(routes, "DELETE", "/a", None, b"").await), Some(Code::MethodNotAllowed));
 }
 
-/// A rejection that is not ours would be a bug: it is a 500, not a 404 that hides it.
+/// A rejection that is not ours would be a bug, so it must be a 500 and not a 404 that hides it.
 #[tokio::test]
 async fn a_foreign_rejection_is_an_internal_error() {
-    let routes = finished(warp::path!("a").and(warp::header::<u32>("x-missing")).map(|_| fine()));
-    assert_eq!(code(&through(routes, "GET", "/a", None, b"").await), Some(Code::Internal));
+    let routes = finish(warp::path!("a").and(warp::header::<u32>("x-missing")).map(|_| ok_response()));
+    assert_eq!(code(&send(routes, "GET", "/a", None, b"").await), Some(Code::Internal));
 }
 
 #[derive(Deserialize)]
@@ -95,8 +95,8 @@ struct Note {
 
 #[tokio::test]
 async fn http_2_http_4_a_body_is_typed_counted_and_read_before_it_is_believed() {
-    let must = finished(body::json::<Note>().map(|note: Note| note.text.into_response()));
-    let may = finished(body::optional_json::<Note>().then(|note: Option<Note>| async move {
+    let must = finish(body::json::<Note>().map(|note: Note| note.text.into_response()));
+    let may = finish(body::optional_json::<Note>().then(|note: Option<Note>| async move {
         into_response(note.map(|note| note.text.into_response()).ok_or_else(|| Code::NotFound.into()))
     }));
     let (json, good): (_, &[u8]) = (Some("application/json"), br#"{"text":"hello"}"#);
@@ -105,18 +105,18 @@ async fn http_2_http_4_a_body_is_typed_counted_and_read_before_it_is_believed() 
         (json, good, None, None),
         (Some("text/plain"), good, Some(Code::UnsupportedMediaType), Some(Code::UnsupportedMediaType)),
         (None, good, Some(Code::UnsupportedMediaType), Some(Code::UnsupportedMediaType)),
-        // Only where it may be left out is nothing an answer.
+        // A missing body is accepted only where it may be left out.
         (None, b"".as_slice(), Some(Code::UnsupportedMediaType), Some(Code::NotFound)),
         (json, b"".as_slice(), Some(Code::ValidationFailed), Some(Code::NotFound)),
         (json, b"null".as_slice(), Some(Code::ValidationFailed), Some(Code::NotFound)),
         (Some("text/plain"), b"".as_slice(), Some(Code::UnsupportedMediaType), Some(Code::NotFound)),
         (json, br#"{"text":"a","more":1}"#.as_slice(), Some(Code::ValidationFailed), Some(Code::ValidationFailed)),
-        // No Content-Length came along: the bytes themselves were counted.
+        // There is no Content-Length: the bytes themselves are counted.
         (json, long.as_bytes(), Some(Code::PayloadTooLarge), Some(Code::PayloadTooLarge)),
     ] {
         let shown = String::from_utf8_lossy(&body[..body.len().min(20)]).into_owned();
-        assert_eq!(code(&through(must.clone(), "POST", "/", content_type, body).await), of_must, "{content_type:?} {shown}");
-        assert_eq!(code(&through(may.clone(), "POST", "/", content_type, body).await), of_may, "{content_type:?} {shown}");
+        assert_eq!(code(&send(must.clone(), "POST", "/", content_type, body).await), of_must, "{content_type:?} {shown}");
+        assert_eq!(code(&send(may.clone(), "POST", "/", content_type, body).await), of_may, "{content_type:?} {shown}");
     }
 }
 

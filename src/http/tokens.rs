@@ -9,8 +9,9 @@ use warp::{
     reply::Response,
 };
 
-pub fn clearing(error: ApiError, site: &PublicOrigin) -> ApiError {
-    site.cleared().into_iter().fold(error, |error, cookie| error.header(header::SET_COOKIE, cookie))
+/// Adds cookies to an error that delete the session's tokens.
+pub fn with_cleared_cookies(error: ApiError, site: &PublicOrigin) -> ApiError {
+    site.cleared_cookies().into_iter().fold(error, |error, cookie| error.header(header::SET_COOKIE, cookie))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,15 +27,15 @@ struct Tokens<'a> {
     token_type: &'static str,
     expires_in: u64,
     #[serde(flatten)]
-    transport: ByTransport<'a>,
+    transport: TransportTokens<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<UserView<'a>>,
 }
 
-/// What goes into the body beside the access token: never what goes into a cookie (REF-12).
+/// The tokens in the body beside the access token. A token that is set as a cookie is not among them (REF-12).
 #[derive(Serialize)]
 #[serde(untagged)]
-enum ByTransport<'a> {
+enum TransportTokens<'a> {
     #[serde(rename_all = "camelCase")]
     Cookie { csrf_token: &'a str },
     #[serde(rename_all = "camelCase")]
@@ -46,26 +47,32 @@ enum ByTransport<'a> {
     },
 }
 
-/// The answer to a sign-in: from now on the device is known to the account.
-pub fn logged_in(req: &Request, status: StatusCode, tokens: &TokenSet, devices: &[SecretString]) -> Response {
-    with_device(req, status, tokens, devices, WithUser::Yes)
+/// The answer to a login. It makes the device known to the account.
+pub fn login_response(req: &Request, status: StatusCode, tokens: &TokenSet, devices: &[SecretString]) -> Response {
+    token_response_with_device(req, status, tokens, devices, WithUser::Yes)
 }
 
-/// The answer to who has proved again who they are.
-pub fn logged_in_again(req: &Request, tokens: &TokenSet, devices: &[SecretString]) -> Response {
-    with_device(req, StatusCode::OK, tokens, devices, WithUser::No)
+/// The answer to a user who has proved their identity again, by a change of password.
+pub fn reauthentication_response(req: &Request, tokens: &TokenSet, devices: &[SecretString]) -> Response {
+    token_response_with_device(req, StatusCode::OK, tokens, devices, WithUser::No)
 }
 
-fn with_device(req: &Request, status: StatusCode, tokens: &TokenSet, devices: &[SecretString], with_user: WithUser) -> Response {
+fn token_response_with_device(
+    req: &Request,
+    status: StatusCode,
+    tokens: &TokenSet,
+    devices: &[SecretString],
+    with_user: WithUser,
+) -> Response {
     let (token, seconds) = req.app().accounts().device_token(&tokens.user, devices, tokens.session.transport);
-    let mut response = with_tokens(req.site(), status, tokens, Some(&token), with_user);
+    let mut response = token_response(req.site(), status, tokens, Some(&token), with_user);
     if tokens.session.transport == Transport::Cookie {
-        response.headers_mut().append(header::SET_COOKIE, req.site().device(&token, seconds));
+        response.headers_mut().append(header::SET_COOKIE, req.site().device_cookie(&token, seconds));
     }
     response
 }
 
-pub fn with_tokens(
+pub fn token_response(
     site: &PublicOrigin,
     status: StatusCode,
     tokens: &TokenSet,
@@ -73,8 +80,8 @@ pub fn with_tokens(
     with_user: WithUser,
 ) -> Response {
     let transport = match tokens.session.transport {
-        Transport::Cookie => ByTransport::Cookie { csrf_token: tokens.csrf_token.expose_secret() },
-        Transport::Body => ByTransport::Body {
+        Transport::Cookie => TransportTokens::Cookie { csrf_token: tokens.csrf_token.expose_secret() },
+        Transport::Body => TransportTokens::Body {
             refresh_token: tokens.refresh_token.expose_secret(),
             refresh_expires_in: tokens.refresh_expires_in,
             device_token: device.map(ExposeSecret::expose_secret),
@@ -89,7 +96,7 @@ pub fn with_tokens(
     });
     *response.status_mut() = status;
     if tokens.session.transport == Transport::Cookie {
-        for cookie in site.cookies(tokens) {
+        for cookie in site.token_cookies(tokens) {
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }
     }

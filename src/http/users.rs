@@ -1,4 +1,4 @@
-//! `/api/users`: who am I, and what admins do with others.
+//! `/api/users`: the caller's own record, and how admins manage users.
 
 use super::{
     error::{ApiError, Code, HandlerResult},
@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json as value;
 use warp::reply::Response;
 
-/// Users on a page, unless `?limit` says otherwise, and at most (AZ-7).
-const PAGE: usize = 50;
-const MAX_PAGE: usize = 100;
+/// How many users a page has unless `?limit` says otherwise (AZ-7).
+const DEFAULT_PAGE_SIZE: usize = 50;
+/// How many users a page may have (AZ-7).
+const MAX_PAGE_SIZE: usize = 100;
 
 /// A user as they see themselves.
 #[derive(Serialize)]
@@ -31,7 +32,7 @@ pub struct UserView<'a> {
 }
 
 impl<'a> UserView<'a> {
-    /// The view of a user whose role permits this.
+    /// The view of a user whose role has these permissions.
     pub const fn new(user: &'a User, permissions: &'a [Permission]) -> Self {
         Self {
             id: user.id,
@@ -69,21 +70,23 @@ impl<'a> From<&'a User> for AdminView<'a> {
     }
 }
 
-/// The caller, from the database.
+/// The caller's record.
 pub async fn me(req: Request, principal: Principal) -> HandlerResult {
     let permissions = req.app().accounts().permissions(&principal.user().role);
     Ok(json(&UserView::new(principal.user(), &permissions)))
 }
 
-/// A page of users in order of address.
+/// A page of users in order of their e-mail addresses.
 pub async fn list(req: Request, _: Principal) -> HandlerResult {
     let limit = match query_param(&req, "limit")? {
-        Some(limit) => {
-            limit.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit)).ok_or_else(|| ApiError::field("limit", "must be 1 to 100"))?
-        }
-        None => PAGE,
+        Some(limit) => limit
+            .parse()
+            .ok()
+            .filter(|limit| (1..=MAX_PAGE_SIZE).contains(limit))
+            .ok_or_else(|| ApiError::field("limit", "must be 1 to 100"))?,
+        None => DEFAULT_PAGE_SIZE,
     };
-    let cursor = query_param(&req, "cursor")?.map(|cursor| address(&cursor)).transpose()?;
+    let cursor = query_param(&req, "cursor")?.map(|cursor| decode_cursor(&cursor)).transpose()?;
     let prefix = query_param(&req, "query")?.unwrap_or_default().trim().to_lowercase();
     let (users, more) = req.app().accounts().users(&prefix, cursor.as_ref(), limit).await?;
     let next = users.last().filter(|_| more).map(|last| BASE64URL_NOPAD.encode(last.email.as_str().as_bytes()));
@@ -91,8 +94,8 @@ pub async fn list(req: Request, _: Principal) -> HandlerResult {
     Ok(json(&value!({ "users": users, "nextCursor": next })))
 }
 
-/// The address a cursor stands for.
-fn address(cursor: &str) -> Result<Email, ApiError> {
+/// The e-mail address in a cursor.
+fn decode_cursor(cursor: &str) -> Result<Email, ApiError> {
     let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok();
     let email = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|text| text.parse().ok());
     email.ok_or_else(|| ApiError::field("cursor", "must be the nextCursor of a page before"))
@@ -101,7 +104,7 @@ fn address(cursor: &str) -> Result<Email, ApiError> {
 /// One user.
 pub async fn show(id: UserId, req: Request, _: Principal) -> HandlerResult {
     let user = req.app().accounts().user(id).await?;
-    Ok(view(&user))
+    Ok(user_response(&user))
 }
 
 #[derive(Deserialize)]
@@ -113,7 +116,7 @@ pub struct NewRole {
 /// Gives a user another role.
 pub async fn set_role(id: UserId, req: Request, principal: Principal, body: NewRole) -> HandlerResult {
     let role = req.app().accounts().role(&body.role)?;
-    Ok(view(&req.app().accounts().set_role(req.actor(&principal), id, role).await?))
+    Ok(user_response(&req.app().accounts().set_role(req.actor(&principal), id, role).await?))
 }
 
 #[derive(Deserialize)]
@@ -123,11 +126,11 @@ pub struct UserPatch {
     email_verified: Option<bool>,
 }
 
-/// Disables or enables a user, and says whether somebody vouches for their address.
+/// Disables or enables a user, or sets whether their e-mail address is verified, or both.
 pub async fn change(id: UserId, req: Request, principal: Principal, body: UserPatch) -> HandlerResult {
     let (accounts, actor) = (req.app().accounts(), req.actor(&principal));
     let mut user = None;
-    // First what may be refused.
+    // Disabling may be refused, so it comes first.
     if let Some(disabled) = body.disabled {
         user = Some(accounts.set_disabled(actor, id, disabled).await?);
     }
@@ -135,7 +138,7 @@ pub async fn change(id: UserId, req: Request, principal: Principal, body: UserPa
         user = Some(accounts.set_email_verified(actor, id, verified).await?);
     }
     let user = user.ok_or_else(|| ApiError::from(Code::ValidationFailed).message("Say what to change: disabled or emailVerified"))?;
-    Ok(view(&user))
+    Ok(user_response(&user))
 }
 
 /// Deletes a user.
@@ -144,6 +147,6 @@ pub async fn delete(id: UserId, req: Request, principal: Principal) -> HandlerRe
     Ok(empty())
 }
 
-fn view(user: &User) -> Response {
+fn user_response(user: &User) -> Response {
     json(&value!({ "user": AdminView::from(user) }))
 }

@@ -1,5 +1,5 @@
-//! Method filters. Each rejects with a mark of its own, so that the marks found on a path are its
-//! `Allow` list (RFC 9110 §15.5.6).
+//! Method filters. Each rejects with a marker of its own, so that the markers which a path left in a rejection make up
+//! its `Allow` list (RFC 9110 §15.5.6).
 
 use std::convert::Infallible;
 use warp::{Filter, Rejection, http::Method, reject::Reject};
@@ -15,12 +15,12 @@ macro_rules! verbs {
             $(#[$doc])*
             pub fn $name() -> impl Filter<Extract = (), Error = Rejection> + Clone + use<> {
                 method().and_then(|method: Method| async move {
-                    if is(&method, &Method::$method) { Ok(()) } else { Err(warp::reject::custom($marker)) }
+                    if matches(&method, &Method::$method) { Ok(()) } else { Err(warp::reject::custom($marker)) }
                 }).untuple_one()
             }
         )*
 
-        /// The methods of the path that was asked for; none when there is no such path.
+        /// The methods that the requested path takes; none if there is no such path.
         pub fn allowed(rejection: &Rejection) -> Vec<&'static str> {
             let mut allowed = Vec::new();
             $(if rejection.find::<$marker>().is_some() { allowed.push($allow); })*
@@ -46,6 +46,6 @@ fn method() -> impl Filter<Extract = (Method,), Error = Infallible> + Copy {
     warp::method()
 }
 
-fn is(method: &Method, wanted: &Method) -> bool {
+fn matches(method: &Method, wanted: &Method) -> bool {
     method == wanted || (*wanted == Method::GET && *method == Method::HEAD)
 }

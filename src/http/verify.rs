@@ -1,9 +1,9 @@
-//! `/api/auth/verify`: who the caller is and whether they may, for a proxy to ask before it lets a request
-//! through.
+//! `/api/auth/verify`, which a proxy asks before it lets a request through: who the caller is, and whether they have
+//! a role or a permission.
 
 use super::{
     error::{ApiError, HandlerResult},
-    guard::{Request, checked, permits, query_param},
+    guard::{Request, authenticated_with, query_param, require_permission},
     reply::json,
     state::AppState,
 };
@@ -18,7 +18,7 @@ use warp::{
     http::{HeaderName, HeaderValue},
 };
 
-/// Permissions that our own routes ask for: they may be asked about though no role names them.
+/// The permissions that our own routes require. A proxy may ask for them even if no role names them.
 const OWN_PERMISSIONS: [&str; 2] = ["users:read", "users:write"];
 
 const AUTH_USER: HeaderName = HeaderName::from_static("x-auth-user");
@@ -35,7 +35,7 @@ struct Verified<'a> {
     exp: u64,
 }
 
-/// Who the caller is, for a proxy to ask before it lets a request through.
+/// Tells a proxy who the caller is.
 pub async fn verify(req: Request, principal: Principal) -> HandlerResult {
     let user = principal.user();
     let permissions = req.app().accounts().permissions(&user.role);
@@ -53,8 +53,8 @@ pub async fn verify(req: Request, principal: Principal) -> HandlerResult {
         }
         listed.push_str(permission.as_str());
     }
-    // Whoever registers an address first is not thereby its owner. Empty, not left out: what a client sends
-    // under this name must be overwritten.
+    // An address that is not verified may be somebody else's. Its header is sent empty and not left out, so that the
+    // proxy overwrites one that the client sent.
     let email = if user.email_verified { user.email.as_str() } else { "" };
     for (name, value) in [
         (AUTH_USER, HeaderValue::try_from(user.id.to_string())),
@@ -67,47 +67,47 @@ pub async fn verify(req: Request, principal: Principal) -> HandlerResult {
     Ok(response)
 }
 
-/// Who has a valid access token, one of the roles in `?role=a,b` and the permission in
-/// `?permission=x`, as far as they are asked for. `admin` passes every question for a role.
+/// Requires a valid access token, one of the roles in `?role=a,b` and the permission in `?permission=x`; a parameter
+/// that is left out requires nothing. `admin` passes every question for a role.
 pub fn with_queried_role_or_permission(
-    web: Arc<AppState>,
+    state: Arc<AppState>,
 ) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone + use<> {
-    checked(web, |req, principal| {
+    authenticated_with(state, |req, principal| {
         let configured = req.app().accounts().roles();
         if let Some(unknown) = req.context.query_names().find(|name| name != "role" && name != "permission") {
-            let name = if is_plain(&unknown) { unknown.as_str() } else { "?" };
-            return Err(mistaken(req, name, "is not a parameter: ask for role, permission or nothing"));
+            let name = if is_loggable_name(&unknown) { unknown.as_str() } else { "?" };
+            return Err(invalid_question(req, name, "is not a parameter: ask for role, permission or nothing"));
         }
-        if let Some(roles) = question(req, "role")? {
-            let malformed = |_| mistaken(req, "role", "must be role names with commas between them");
+        if let Some(roles) = verify_param(req, "role")? {
+            let malformed = |_| invalid_question(req, "role", "must be role names with commas between them");
             let roles: Vec<Role> = roles.split(',').map(str::parse).collect::<Result<_, _>>().map_err(malformed)?;
             if roles.iter().any(|role| !configured.contains(role)) {
-                return Err(mistaken(req, "role", "names a role that is not in [roles]"));
+                return Err(invalid_question(req, "role", "names a role that is not in [roles]"));
             }
             if !principal.user().role.is_admin() && !roles.contains(&principal.user().role) {
                 let names: Vec<_> = roles.iter().map(Role::as_str).collect();
                 return Err(ApiError::required_roles(&names));
             }
         }
-        if let Some(permission) = question(req, "permission")? {
-            let permission =
-                Permission::exact(&permission).map_err(|_| mistaken(req, "permission", "must be one permission, such as articles:read"))?;
+        if let Some(permission) = verify_param(req, "permission")? {
+            let permission = Permission::exact(&permission)
+                .map_err(|_| invalid_question(req, "permission", "must be one permission, such as articles:read"))?;
             if !OWN_PERMISSIONS.contains(&permission.as_str()) && !configured.names_permission(permission.as_str()) {
-                return Err(mistaken(req, "permission", "is one that no role in [roles] names"));
+                return Err(invalid_question(req, "permission", "is one that no role in [roles] names"));
             }
-            permits(req, principal, permission.as_str())?;
+            require_permission(req, principal, permission.as_str())?;
         }
         Ok(())
     })
 }
 
-fn question(req: &Request, name: &'static str) -> Result<Option<String>, ApiError> {
-    query_param(req, name).map_err(|_| mistaken(req, name, "is there twice"))
+fn verify_param(req: &Request, name: &'static str) -> Result<Option<String>, ApiError> {
+    query_param(req, name).map_err(|_| invalid_question(req, name, "is there twice"))
 }
 
-/// A question that nobody can have meant: whoever wrote it into a proxy's configuration must be told, and let
-/// nobody in until it is mended.
-fn mistaken(req: &Request, parameter: &str, what: &'static str) -> ApiError {
+/// The error for a question that nobody can have meant. It is logged, because somebody has to correct the proxy's
+/// configuration. Until then nobody is let in.
+fn invalid_question(req: &Request, parameter: &str, what: &'static str) -> ApiError {
     if req.app().refusals().is_first(Kind::QuestionMistaken, req.context.from()) {
         let asked = format!("{}?{parameter}", req.context.path());
         let event = Event::new(Kind::QuestionMistaken, By::Anyone).why(what).from(req.context.from());
@@ -116,6 +116,6 @@ fn mistaken(req: &Request, parameter: &str, what: &'static str) -> ApiError {
     ApiError::field(parameter, what)
 }
 
-fn is_plain(name: &str) -> bool {
+fn is_loggable_name(name: &str) -> bool {
     (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }

@@ -1,56 +1,58 @@
-//! Where the heads of a connection's requests begin and end, and what hyper drops of them: it keeps one of
-//! two lengths of a body (HTTP-3), and no fragment of a target (HTTP-7).
+//! Finds the heads of a connection's requests and notes what hyper does not report of them: hyper keeps one of
+//! two lengths of a body (HTTP-3) and drops the fragment of a target (HTTP-7).
 //!
-//! The bytes are parsed as hyper parses them, by the same parser, so both agree on where a head ends;
-//! `Content-Length` says where the next begins. Bodies are counted and never looked into: they may look
-//! like heads, and there are passwords in them.
+//! The heads are parsed with hyper's own parser, so both agree on where a head ends; `Content-Length` says
+//! where the next begins. Bodies are counted and never looked into: they may look like heads, and there are
+//! passwords in them.
 
 use memchr::{memchr, memmem};
 use std::{collections::VecDeque, mem};
 use zeroize::Zeroizing;
 
-/// Largest head, in bytes, and most header lines.
-pub const MAX_HEAD: usize = 16 * 1024;
+/// The largest head that is accepted, in bytes.
+pub const MAX_HEAD_SIZE: usize = 16 * 1024;
+/// The most header lines that a head may have.
 pub const MAX_HEADERS: usize = 64;
 
-/// What is kept of one head. hyper gives up on longer ones.
-const MAX_KEPT: usize = 2 * MAX_HEAD;
+/// How much of an incomplete head is kept, in bytes. hyper gives up on longer ones.
+const MAX_PARTIAL_HEAD_SIZE: usize = 2 * MAX_HEAD_SIZE;
 
-/// What is known of one request's head.
+/// What the server must know of one request's head.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Head {
-    /// Its body has more than one length: a proxy in front may have believed another (RFC 9112 §6.1).
+    /// The head gives its body more than one length. A proxy in front may have believed another one than
+    /// hyper does (RFC 9112 §6.1).
     pub is_ambiguous: bool,
-    /// Its target has a `#`.
+    /// The target has a `#`.
     pub has_fragment: bool,
-    /// Where the next one begins is not known, so there is none: the connection ends with the answer. So it
-    /// is behind a chunked body, whose end is hyper's to find.
+    /// The connection must end after the answer, because it is not known where the next head begins. Every
+    /// chunked body is such a case: only hyper finds its end.
     pub is_last: bool,
 }
 
-/// What has arrived on a connection.
+/// Follows the bytes of one connection and parses the heads among them.
 #[derive(Default)]
 pub struct Heads {
     next: Next,
-    /// A head that is not complete. There are tokens in it.
+    /// A head of which only a part has arrived. There are tokens in it.
     partial: Zeroizing<Vec<u8>>,
-    /// Those that are complete, until their requests are taken up.
+    /// Complete heads whose requests hyper has not handed to the service yet.
     complete: VecDeque<Head>,
 }
 
-/// What comes next.
+/// What the next byte belongs to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Next {
     #[default]
     Head,
-    /// So many bytes of a body.
+    /// A body, of which this many bytes are still to come.
     Body(u64),
-    /// Nothing that is a request.
+    /// Nothing that may be read as a request.
     Nothing,
 }
 
 impl Heads {
-    /// Takes note of bytes.
+    /// Reads bytes that have arrived.
     pub fn received(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             bytes = match self.next {
@@ -61,9 +63,9 @@ impl Heads {
         }
     }
 
-    /// The head of the request that is taken up now.
+    /// Returns the head of the request that hyper has just handed to the service.
     pub fn take(&mut self) -> Head {
-        // That hyper has seen one that we have not does not happen; if it did, nothing would be sure.
+        // hyper finds no head that is not found here. If it did, nothing would be known of it: assume the worst.
         self.complete.pop_front().unwrap_or(Head { is_ambiguous: true, is_last: true, ..Head::default() })
     }
 
@@ -74,9 +76,9 @@ impl Heads {
         &bytes[here..]
     }
 
-    /// What follows the head that ends in these bytes.
+    /// Reads the bytes of a head and returns those behind its end.
     fn read<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        // Most heads come whole.
+        // Most heads arrive in one piece: these need not be copied.
         if self.partial.is_empty()
             && let Some(end) = self.parse(bytes, 0)
         {
@@ -88,10 +90,10 @@ impl Heads {
         let before = self.partial.len();
         self.keep(bytes);
         let partial = mem::take(&mut self.partial);
-        // The end of an empty line may have come on its own.
+        // The empty line that ends a head may itself be split, so look three bytes back.
         match self.parse(&partial, before.saturating_sub(3)) {
             Some(end) => &bytes[end.saturating_sub(before)..],
-            None if partial.len() > MAX_KEPT => {
+            None if partial.len() > MAX_PARTIAL_HEAD_SIZE => {
                 self.next = Next::Nothing;
                 &[]
             }
@@ -102,7 +104,8 @@ impl Heads {
         }
     }
 
-    /// Parses a head, unless it is not complete: then its end, an empty line, is not among the bytes behind `from`.
+    /// Parses a head if it is complete, and returns its length. A head ends with an empty line, which is looked
+    /// for behind `from`: the bytes before are known not to have it.
     fn parse(&mut self, bytes: &[u8], from: usize) -> Option<usize> {
         let recent = &bytes[from..];
         if memmem::find(recent, b"\n\r\n").is_none() && memmem::find(recent, b"\n\n").is_none() {
@@ -112,11 +115,11 @@ impl Heads {
         let mut request = httparse::Request::new(&mut headers);
         match request.parse(bytes) {
             Ok(httparse::Status::Complete(end)) => {
-                self.note(&request);
+                self.record(&request);
                 Some(end)
             }
             Ok(httparse::Status::Partial) => None,
-            // hyper refuses it as well, and what comes behind it.
+            // hyper refuses this head as well, and reads nothing behind it.
             Err(_) => {
                 self.next = Next::Nothing;
                 None
@@ -124,14 +127,14 @@ impl Heads {
         }
     }
 
-    fn note(&mut self, request: &httparse::Request<'_, '_>) {
+    fn record(&mut self, request: &httparse::Request<'_, '_>) {
         let named = |name: &'static str| request.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
         let (lengths, codings) = (named("content-length").count(), named("transfer-encoding").count());
         let length = match named("content-length").next() {
             None => Some(0),
             Some(length) => str::from_utf8(length.value).ok().and_then(|text| text.trim().parse::<u64>().ok()),
         };
-        // What follows a CONNECT is a tunnel.
+        // The bytes behind a CONNECT are a tunnel's.
         let is_framed = codings == 0 && lengths <= 1 && request.method != Some("CONNECT");
         let length = length.filter(|_| is_framed);
         self.next = match length {
@@ -148,10 +151,10 @@ impl Heads {
 
     fn keep(&mut self, bytes: &[u8]) {
         if self.partial.capacity() - self.partial.len() < bytes.len() {
-            // Grown by hand: what moves by itself leaves a copy behind.
-            let mut roomier = Zeroizing::new(Vec::with_capacity((self.partial.len() + bytes.len()).next_power_of_two()));
-            roomier.extend_from_slice(&self.partial);
-            self.partial = roomier;
+            // Grown by hand: a `Vec` that grows by itself leaves a copy of the tokens in freed memory.
+            let mut larger = Zeroizing::new(Vec::with_capacity((self.partial.len() + bytes.len()).next_power_of_two()));
+            larger.extend_from_slice(&self.partial);
+            self.partial = larger;
         }
         self.partial.extend_from_slice(bytes);
     }
@@ -213,7 +216,7 @@ mod tests {
         heads.received(b"\r\n{\"password\":\"correct horse");
         assert_eq!((heads.partial.capacity(), heads.next), (0, Next::Body(73)));
         assert_eq!(heads.take(), PLAIN);
-        assert_eq!(heads.take(), TWO_LENGTHS, "not seen is not fine");
+        assert_eq!(heads.take(), TWO_LENGTHS, "an unknown head counts as ambiguous");
     }
 
     proptest! {

@@ -1,5 +1,5 @@
-//! How many connections there may be, from everywhere and from one subscriber, how many of their
-//! requests may keep us waiting for a body, and who makes room.
+//! Limits the connections: how many there may be in all and from one address prefix, how many requests of one
+//! client may be waiting for their body, and which connection is evicted to make room.
 
 use super::watchdog::Watchdog;
 use crate::{domain::AddressPrefix, http::Connection};
@@ -13,48 +13,50 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// Connections at once, where the system gives as many descriptors.
+/// The most connections at once, if the system gives the process enough descriptors.
 const MAX_CONNECTIONS: usize = 1024;
-/// Connections at once however few it gives, and descriptors that they leave for everything else: the
-/// database, the control socket, the runtime.
+/// The connections that are allowed however few descriptors there are.
 const MIN_CONNECTIONS: usize = 16;
-const RESERVE: usize = 48;
-/// Connections at once from one address prefix, unless it is this machine or a trusted proxy.
+/// Descriptors kept for everything but connections: the database, the control socket, the runtime.
+const RESERVED_DESCRIPTORS: usize = 48;
+/// The most connections at once from one address prefix. This machine and trusted proxies have no such limit.
 const MAX_PER_PREFIX: usize = 64;
-/// Of all places, one in so many is for requests that need no body, so `verify` and `/health` are
-/// answered whatever bodies do not come: 128 of 1024.
-const BODILESS: usize = 8;
-/// Requests at once whose body is waited for, from one client, be it behind a trusted proxy: peers say nothing about who makes us wait.
+/// One place in 8 (128 of 1024) is kept for requests without a body, so that `verify` and `/health` are
+/// answered even while many bodies do not arrive.
+const BODILESS_DIVISOR: usize = 8;
+/// The most requests of one client that may be waiting for their body at once. Clients are counted and not
+/// peers, because a trusted proxy is the peer of many clients.
 const MAX_BODIES_PER_CLIENT: usize = 16;
-/// How long a body may take, and how long once more than three quarters of the places are taken.
+/// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a body may take once more than three quarters of the places are taken.
 const CROWDED_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The connections there are.
+/// The open connections and the limits on them.
 pub struct ConnectionLimits {
     inner: Mutex<Inner>,
-    /// A place was given back.
+    /// Notified whenever a place is given back.
     freed: Notify,
 }
 
 #[derive(Default)]
 struct Inner {
     max: usize,
-    next: u64,
-    taken: HashMap<u64, Taken>,
+    next_id: u64,
+    taken: HashMap<u64, TakenSlot>,
     by_prefix: HashMap<AddressPrefix, usize>,
-    /// The clients whose bodies are waited for, and how many of each.
+    /// How many requests of each client are waiting for their body.
     bodies: HashMap<AddressPrefix, usize>,
 }
 
-struct Taken {
+struct TakenSlot {
     watchdog: Arc<Watchdog>,
     evicted: Arc<Notify>,
-    /// Whose body is waited for, if one is.
+    /// The client whose body is awaited on this connection, if one is.
     body_of: Option<AddressPrefix>,
 }
 
-/// One connection's place; dropping it gives it back.
+/// The place of one connection. Dropping it gives the place back.
 pub struct Slot {
     limits: Arc<ConnectionLimits>,
     id: u64,
@@ -64,20 +66,20 @@ pub struct Slot {
 }
 
 impl ConnectionLimits {
-    /// Places for as many connections as this process may have descriptors for, in reason (OPS-8).
+    /// Allows as many connections as this process may open descriptors, from 16 to 1024 (OPS-8).
     pub fn new() -> Arc<Self> {
         let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
         Self::for_descriptors(descriptors.unwrap_or(usize::MAX))
     }
 
     fn for_descriptors(descriptors: usize) -> Arc<Self> {
-        let max = descriptors.saturating_sub(RESERVE).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
+        let max = descriptors.saturating_sub(RESERVED_DESCRIPTORS).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
         Arc::new(Self { inner: Mutex::new(Inner { max, ..Inner::default() }), freed: Notify::new() })
     }
 
-    /// A place for a connection, made by ending the one that we wait for longest if need be; none when
-    /// its prefix has too many, or when all are being served. `prefix` is none where no limit
-    /// applies.
+    /// Takes a place for a connection. If all are taken, the connection that has kept us waiting longest is
+    /// evicted. Returns `None` if the prefix has too many connections, or if every connection is working on a
+    /// request. `prefix` is `None` for a peer without a limit.
     pub fn take(self: &Arc<Self>, prefix: Option<AddressPrefix>, watchdog: Arc<Watchdog>) -> Option<Slot> {
         let mut inner = self.inner.lock();
         if prefix.is_some_and(|prefix| inner.by_prefix.get(&prefix).is_some_and(|count| *count >= MAX_PER_PREFIX)) {
@@ -89,14 +91,14 @@ impl ConnectionLimits {
         if let Some(prefix) = prefix {
             *inner.by_prefix.entry(prefix).or_default() += 1;
         }
-        let (id, evicted) = (inner.next, Arc::new(Notify::new()));
-        inner.next += 1;
-        inner.taken.insert(id, Taken { watchdog: Arc::clone(&watchdog), evicted: Arc::clone(&evicted), body_of: None });
+        let (id, evicted) = (inner.next_id, Arc::new(Notify::new()));
+        inner.next_id += 1;
+        inner.taken.insert(id, TakenSlot { watchdog: Arc::clone(&watchdog), evicted: Arc::clone(&evicted), body_of: None });
         Some(Slot { limits: Arc::clone(self), id, prefix, watchdog, evicted })
     }
 
-    /// Ends the connection that we wait for longest, if there is one, and waits until it or another has
-    /// given back what it held.
+    /// Evicts the connection that has kept us waiting longest, if there is one, and waits until it or another
+    /// has given back its place.
     pub async fn make_room(&self) {
         let freed = self.freed.notified();
         self.inner.lock().make_room();
@@ -105,20 +107,22 @@ impl ConnectionLimits {
 }
 
 impl Inner {
-    /// Of those that say nothing and the bodies that do not come, ends what we wait for longest.
+    /// Evicts whichever has kept us waiting longer: the longest silent connection, or the body that
+    /// [`Self::longest_awaited_body`] names. Returns whether there was one.
     fn make_room(&mut self) -> bool {
         let silent = self.longest_awaited(|taken| taken.body_of.is_none());
         let longest = silent.into_iter().chain(self.longest_awaited_body()).min();
         longest.is_some_and(|(_, id)| self.evict(id))
     }
 
-    /// The oldest body of the client that has most: one body that is slow is not yet an attack.
+    /// The longest awaited body of the client with the most awaited bodies. Other clients are spared, because one
+    /// slow body is not yet an attack.
     fn longest_awaited_body(&self) -> Option<(Instant, u64)> {
         let most = *self.bodies.values().max()?;
         self.longest_awaited(|taken| taken.body_of.is_some_and(|client| self.bodies.get(&client) == Some(&most)))
     }
 
-    fn longest_awaited(&self, eligible: impl Fn(&Taken) -> bool) -> Option<(Instant, u64)> {
+    fn longest_awaited(&self, eligible: impl Fn(&TakenSlot) -> bool) -> Option<(Instant, u64)> {
         let eligible = self.taken.iter().filter(|(_, taken)| eligible(taken));
         eligible.filter_map(|(id, taken)| Some((taken.watchdog.waiting_since()?, *id))).min()
     }
@@ -132,12 +136,12 @@ impl Inner {
         if self.bodies.get(&client).is_some_and(|count| *count >= MAX_BODIES_PER_CLIENT) {
             return false;
         }
-        if self.bodies.values().sum::<usize>() >= self.max - self.max / BODILESS
+        if self.bodies.values().sum::<usize>() >= self.max - self.max / BODILESS_DIVISOR
             && let Some((_, oldest)) = self.longest_awaited_body()
         {
             self.evict(oldest);
         }
-        // One that was evicted in this moment is about to end.
+        // If this connection was evicted just now, it is about to end.
         let Some(taken) = self.taken.get_mut(&id) else { return false };
         taken.body_of = Some(client);
         *self.bodies.entry(client).or_default() += 1;
@@ -167,7 +171,7 @@ impl Slot {
     }
 }
 
-/// Without what the connection has said: there are passwords in it.
+/// Leaves out the watchdog, which holds bytes of the client: there are tokens in them.
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slot").field("id", &self.id).finish_non_exhaustive()
@@ -216,15 +220,15 @@ mod tests {
     #[tokio::test]
     async fn the_idlest_connection_makes_room_and_a_busy_one_never_does() {
         let limits = ConnectionLimits::for_descriptors(usize::MAX);
-        let pulses: Vec<_> = (0..MAX_CONNECTIONS).map(|_| Watchdog::new()).collect();
-        let taken: Vec<_> = pulses.iter().map(|watchdog| limits.take(None, Arc::clone(watchdog)).expect("room")).collect();
-        pulses.iter().skip(1).for_each(|watchdog| {
+        let watchdogs: Vec<_> = (0..MAX_CONNECTIONS).map(|_| Watchdog::new()).collect();
+        let taken: Vec<_> = watchdogs.iter().map(|watchdog| limits.take(None, Arc::clone(watchdog)).expect("room")).collect();
+        watchdogs.iter().skip(1).for_each(|watchdog| {
             let _ = watchdog.begin();
         });
         let newcomer = limits.take(None, Watchdog::new());
         assert!(newcomer.is_some());
         taken[0].evicted().await;
-        pulses.iter().for_each(|watchdog| {
+        watchdogs.iter().for_each(|watchdog| {
             let _ = watchdog.begin();
         });
         let busy = Watchdog::new();
@@ -266,7 +270,7 @@ mod tests {
         let mut room = std::pin::pin!(limits.make_room());
         assert!((&mut room).now_or_never().is_none());
         idle.evicted().await;
-        assert!((&mut room).now_or_never().is_none(), "it is told, not gone");
+        assert!((&mut room).now_or_never().is_none(), "it is notified, not gone");
         drop(idle);
         room.await;
     }
@@ -306,17 +310,17 @@ mod tests {
         };
         let lone = begin(client(0));
         assert_eq!(lone.body_timeout(), BODY_TIMEOUT);
-        let siege: Vec<_> = (16..896 + 15).map(|n| begin(client(n / 16))).collect();
+        let attack: Vec<_> = (16..896 + 15).map(|n| begin(client(n / 16))).collect();
         assert_eq!(lone.body_timeout(), CROWDED_BODY_TIMEOUT);
         let newcomer = begin(client(1000));
-        siege[0].evicted().await;
+        attack[0].evicted().await;
         let others: Vec<_> = (896..MAX_CONNECTIONS).map(|_| busy(&limits)).collect();
-        assert_eq!(others.len(), 128, "places for what needs no body");
+        assert_eq!(others.len(), 128, "places for requests without a body");
         let last = busy(&limits);
-        siege[16].evicted().await;
-        // Of its own, the lone body is the oldest by far.
+        attack[16].evicted().await;
+        // The lone client's body has been awaited longest, but it is that client's only one.
         assert!(limits.inner.lock().taken.contains_key(&lone.id));
-        drop((newcomer, last, siege, others, lone));
+        drop((newcomer, last, attack, others, lone));
         assert!(limits.inner.lock().bodies.is_empty() && limits.inner.lock().taken.is_empty());
     }
 }

@@ -1,14 +1,14 @@
-//! The accept loop: whom we listen to, for how long, and how we stop.
+//! The accept loop: which connections are served, for how long, and how the server stops.
 //!
-//! `warp::serve` has no time-outs and an endless drain, so connections are ours: HTTP/1.1 alone,
-//! with a limit on everything a client could hold on to (HTTP-1, ADR 7).
+//! `warp::serve` has no timeouts and drains without end, so connections are accepted and served here:
+//! HTTP/1.1 alone, with a limit on everything a client could hold on to (HTTP-1, ADR 7).
 
 mod heads;
 mod limits;
 mod watchdog;
 
 use crate::http::{self, AppState};
-use heads::{MAX_HEAD, MAX_HEADERS};
+use heads::{MAX_HEAD_SIZE, MAX_HEADERS};
 use hyper::{
     Request,
     body::Incoming,
@@ -29,33 +29,33 @@ use std::{
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use watchdog::{Watchdog, Watched};
 
-/// How long what is in flight may take once we stop (OPS-6).
-const DRAIN: Duration = Duration::from_secs(10);
-/// How long to wait after an accept failed for want of something (OPS-8).
-const BACK_OFF: Duration = Duration::from_millis(50);
+/// How long requests in flight may take once the server stops (OPS-6).
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait after an accept that failed for lack of a resource (OPS-8).
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
-/// Connections that the system may hold until they are accepted: what comes at once in a rush, so
-/// that none must knock again a second later.
+/// How many connections the system may queue until they are accepted. In a rush, a client that does not fit
+/// into the queue would try again only a second later.
 const BACKLOG: u32 = 4096;
 
 /// Listens on an address.
 ///
 /// # Errors
-/// The system's: it is taken, above all.
+/// Those of the system, such as that the address is in use.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A restart must not wait for connections of the last run to be forgotten.
+    // Without this a restart would fail until the system has forgotten the connections of the last run.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Serves until `stop` is done, then finishes what is in flight.
-pub async fn run(listener: TcpListener, web: Arc<AppState>, stop: impl Future<Output = ()>) {
-    let service = http::service(Arc::clone(&web));
+/// Serves until `stop` resolves, then finishes the requests in flight.
+pub async fn run(listener: TcpListener, state: Arc<AppState>, stop: impl Future<Output = ()>) {
+    let service = http::service(Arc::clone(&state));
     let connections = GracefulShutdown::new();
-    let (limits, mut refused) = (ConnectionLimits::new(), Refused::default());
-    let is_exempt = |ip: IpAddr| ip.is_loopback() || web.site.trusted_proxies.iter().any(|net| net.contains(&ip));
+    let (limits, mut accept_errors) = (ConnectionLimits::new(), AcceptErrors::default());
+    let is_exempt = |ip: IpAddr| ip.is_loopback() || state.site.trusted_proxies.iter().any(|net| net.contains(&ip));
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -65,8 +65,8 @@ pub async fn run(listener: TcpListener, web: Arc<AppState>, stop: impl Future<Ou
         let (stream, peer) = match accepted {
             Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
             Err(error) => {
-                refused.note(&error);
-                recover(&limits, &error).await;
+                accept_errors.record(&error);
+                wait_after(&limits, &error).await;
                 continue;
             }
         };
@@ -76,28 +76,28 @@ pub async fn run(listener: TcpListener, web: Arc<AppState>, stop: impl Future<Ou
         }
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN, connections.shutdown()).await.is_err() {
-        tracing::warn!("some requests were still in flight after {}s", DRAIN.as_secs());
+    if tokio::time::timeout(DRAIN_TIMEOUT, connections.shutdown()).await.is_err() {
+        tracing::warn!("some requests were still in flight after {}s", DRAIN_TIMEOUT.as_secs());
     }
 }
 
-/// Waits until another accept makes sense.
-async fn recover(limits: &ConnectionLimits, error: &io::Error) {
+/// Waits after a failed accept until another one makes sense.
+async fn wait_after(limits: &ConnectionLimits, error: &io::Error) {
     if matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE)) {
-        // Whoever takes its place is answered at once; where none can be made, it takes a while.
-        let _ = tokio::time::timeout(BACK_OFF, limits.make_room()).await;
+        // The next client is accepted as soon as a connection has ended. If none can be evicted, wait.
+        let _ = tokio::time::timeout(ACCEPT_BACKOFF, limits.make_room()).await;
     } else {
-        tokio::time::sleep(BACK_OFF).await;
+        tokio::time::sleep(ACCEPT_BACKOFF).await;
     }
 }
 
-/// Serves one connection, on a task of its own, until it ends, takes too long, or another needs its place.
+/// Serves one connection, on a task of its own, until it ends, takes too long or is evicted.
 fn serve<S, F>(stream: TcpStream, peer: IpAddr, watchdog: Arc<Watchdog>, slot: Arc<Slot>, service: S, connections: &GracefulShutdown)
 where
     S: Fn(IpAddr, Arc<dyn http::Connection>, Request<Incoming>) -> F + Send + 'static,
     F: Future<Output = http::Response> + Send + 'static,
 {
-    // Answers are small: waiting to fill a segment helps nobody. A socket that refuses is gone already.
+    // Answers are small: waiting to fill a segment would only delay them. Fails only on a socket that is closed.
     let _ = stream.set_nodelay(true);
     let answering = {
         let (watchdog, slot) = (Arc::clone(&watchdog), Arc::clone(&slot));
@@ -105,8 +105,8 @@ where
     };
     let mut http = http1::Builder::new();
     // The watchdog keeps the time: hyper's own timer would count an idle connection as a slow head.
-    // Answers are small: copied behind its head, a body costs less than a second piece to write does.
-    http.header_read_timeout(None).writev(false).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
+    // Answers are small: copying a body behind its head costs less than a vectored write of both.
+    http.header_read_timeout(None).writev(false).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_SIZE);
     let connection = http.serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&watchdog))), service_fn(answering));
     let connection = connections.watch(connection);
     tokio::spawn(async move {
@@ -139,7 +139,7 @@ where
         request.extensions_mut().insert(http::Fragment);
     }
     if head.is_ambiguous {
-        request.extensions_mut().insert(http::TwoLengths);
+        request.extensions_mut().insert(http::AmbiguousLength);
     }
     let answer = service(peer, Arc::clone(slot) as _, request);
     async move {
@@ -152,20 +152,20 @@ where
     }
 }
 
-/// What could not be accepted, summed: whoever is out of descriptors is so a thousand times a second.
+/// Counts failed accepts for the log: a process that is out of descriptors fails a thousand times a second.
 #[derive(Default)]
-struct Refused {
+struct AcceptErrors {
     count: u64,
-    told: Option<Instant>,
+    logged_at: Option<Instant>,
 }
 
-impl Refused {
-    /// Says so, once a minute at most, with how many times it was so since.
-    fn note(&mut self, error: &io::Error) {
+impl AcceptErrors {
+    /// Counts an error, and at most once a minute logs it with the count since the last time.
+    fn record(&mut self, error: &io::Error) {
         self.count += 1;
-        if self.told.is_none_or(|told| told.elapsed() >= Duration::from_secs(60)) {
+        if self.logged_at.is_none_or(|logged_at| logged_at.elapsed() >= Duration::from_secs(60)) {
             let count = std::mem::take(&mut self.count);
-            self.told = Some(Instant::now());
+            self.logged_at = Some(Instant::now());
             tracing::warn!(%error, count, "connections could not be accepted: is the limit of open files (ulimit -n, LimitNOFILE) too low?");
         }
     }

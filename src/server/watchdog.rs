@@ -1,5 +1,5 @@
-//! What a connection is doing and for how long it may: the stream sees bytes, the service sees
-//! requests, the watchdog sees neither and ends what takes too long.
+//! Ends connections that take too long. The stream reports bytes to the watchdog and the service reports
+//! requests, so it knows what a connection is doing and since when.
 
 use super::heads::{Head, Heads};
 use parking_lot::Mutex;
@@ -18,11 +18,11 @@ use tokio::{
     net::TcpStream,
 };
 
-/// How long a request's head may take, and a new connection may wait with its first (HTTP-1).
+/// How long a request's head may take. For the first one the time starts when the connection is accepted (HTTP-1).
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may idle between requests, or leave an answer unread.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a request may be worked on: longer than a body and every queue may take together.
+/// How long a request may be worked on: longer than its body and every queue may take together.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -43,35 +43,35 @@ enum Phase {
 }
 
 impl Watchdog {
-    /// A connection that was just accepted and must now say something.
+    /// The watchdog of a connection that was just accepted and must now send a head.
     pub fn new() -> Arc<Self> {
         let watchdog = Self { state: AtomicU64::new(0), heads: Mutex::default() };
         watchdog.enter(Phase::Head);
         Arc::new(watchdog)
     }
 
-    /// A request was taken up: what is known of its head.
+    /// Notes that the service has begun a request, and returns what is known of its head.
     pub fn begin(&self) -> Head {
         self.enter(Phase::Busy);
         self.heads.lock().take()
     }
 
-    /// Its answer is ready to be sent.
+    /// Notes that the answer is ready to be sent.
     pub fn end(&self) {
         self.enter(Phase::Idle);
     }
 
-    /// The request's body is waited for.
+    /// Notes that the request's body is awaited.
     pub fn await_body(&self) {
         self.enter(Phase::Body);
     }
 
-    /// It is there: the request is worked on.
+    /// Notes that the body is awaited no longer: the request is worked on.
     pub fn body_done(&self) {
         self.enter(Phase::Busy);
     }
 
-    /// Since when we wait for the client; none while a request is worked on.
+    /// Since when the connection has been waiting for its client. `None` while a request is worked on.
     pub fn waiting_since(&self) -> Option<Instant> {
         let (phase, since) = self.read();
         (phase != Phase::Busy).then_some(since)
@@ -118,7 +118,7 @@ impl Watchdog {
     }
 }
 
-/// A stream that tells its [`Watchdog`] what arrives.
+/// A stream that reports to its [`Watchdog`] what arrives.
 pub struct Watched {
     stream: TcpStream,
     watchdog: Arc<Watchdog>,
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pulse_follows_bytes_and_requests() {
+    fn the_watchdog_follows_bytes_and_requests() {
         let watchdog = Watchdog::new();
         assert!(watchdog.waiting_since().is_some());
         watchdog.received(b"GET / HTTP/1.1\r\n\r\n");
