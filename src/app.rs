@@ -73,13 +73,13 @@ impl App {
         Ok(Self { services, store, clock, is_dev: settings.insecure_dev, was_rolled_back, _data_dir: data_dir })
     }
 
-    /// Accounts.
+    /// The account service.
     #[must_use]
     pub const fn accounts(&self) -> &Accounts {
         &self.services.accounts
     }
 
-    /// Sessions.
+    /// The session service.
     #[must_use]
     pub fn sessions(&self) -> &Sessions {
         &self.services.sessions

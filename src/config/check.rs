@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(refused(&|s| url(s, "http://login.example.org")), "server.public_url", "COK-2");
         assert_eq!(refused(&|s| s.server.listen = ([0, 0, 0, 0], 3000).into()), "server.public_url", "COK-2");
         let everywhere = |s: &mut Settings| (s.server.listen, s.server.insecure_http) = (([0, 0, 0, 0], 3000).into(), true);
-        assert_eq!(refused(&everywhere), "server.public_url", "nobody could sign in");
+        assert_eq!(refused(&everywhere), "server.public_url", "nobody could log in");
         assert_eq!(refused(&|s| url(s, "https://example.org/login")), "server.public_url");
         assert_eq!(refused(&|s| url(s, "example.org")), "server.public_url");
         assert_eq!(refused(&|s| s.cors.allowed_origins = vec!["https://App.example.org".into()]), "cors.allowed_origins");

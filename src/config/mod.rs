@@ -129,7 +129,7 @@ section!(
     Sessions {
         /// The most sessions a user may have (REF-14).
         max_per_user: usize = 20,
-        /// What reuse revokes.
+        /// Which sessions the reuse of a refresh token revokes.
         on_reuse: OnReuse = OnReuse::User,
         /// How long after a rotation a browser may present the previous token and get 409 instead of a revocation.
         #[serde(with = "humantime_serde")]

@@ -203,6 +203,6 @@ async fn aut_16_signing_in_over_somebody_elses_cookie_switches_cleanly() {
     let body = json!({ "email": "bob@example.org", "password": "not this one" });
     let mut bob = shared.clone();
     let refused = send(shared.with_cookies("POST", "/api/auth/login").json(&body)).await;
-    assert_eq!((refused.status, refused.set_cookies().len()), (401, 0), "a failed sign-in ends nothing");
+    assert_eq!((refused.status, refused.set_cookies().len()), (401, 0), "a failed login ends nothing");
     bob.refresh().await.expect(200);
 }

@@ -170,7 +170,7 @@ async fn ref_4_in_a_stampede_grace_never_makes_a_second_child() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ref_7_no_refresh_slips_past_a_sign_out() {
-    let server = Server::lifting(&[("limits.hashes_per_minute", "a sign-in for each of two hundred rounds")], &[]);
+    let server = Server::lifting(&[("limits.hashes_per_minute", "a login for each of two hundred rounds")], &[]);
     Actor::registered_with_tokens(&server, "alice@example.org").await;
     for round in 0..200 {
         let mut alice = Actor::at(&server);
@@ -183,7 +183,7 @@ async fn ref_7_no_refresh_slips_past_a_sign_out() {
         });
         barrier.wait().await;
         let refreshed = refreshing.try_refresh().await;
-        left.await.expect("signed out");
+        left.await.expect("logged out");
         assert!(matches!(refreshed.status, 200 | 401), "round {round}: {}", refreshed.text);
         alice.take(&refreshed);
         assert_eq!(alice.me().await.outcome(), (401, "TOKEN_REVOKED"), "round {round}");
