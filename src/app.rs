@@ -2,7 +2,7 @@
 
 use crate::{
     config::{OperatorSecrets, Settings},
-    data::{DataDir, Unlocked},
+    data::{DataDir, Opened},
     domain::{By, Clock, Event, Kind, Timestamp},
     failure::Failure,
     service::{
@@ -20,7 +20,7 @@ use crate::{
 };
 use std::{path::Path, sync::Arc};
 
-/// Makes the storage of a data directory, which keeps so many bytes of room on its disk for revocations.
+/// Makes the storage for a data directory; the second argument is the disk space, in bytes, reserved for revocations (STO-5).
 pub type MakeStorage = fn(&Path, u64) -> Box<dyn Storage>;
 
 /// Everything a request or a command needs.
@@ -28,25 +28,25 @@ pub struct App {
     services: Services,
     store: Arc<Store>,
     clock: Clock,
-    /// Whether tests may move the clock.
+    /// `insecure_dev` is set, so tests may move the clock.
     is_dev: bool,
-    /// The database was older at the start than when it was last seen.
+    /// At the start, the database was older than the rollback marker in the data directory (STO-14).
     was_rolled_back: bool,
-    /// Held as long as the store is open: nobody else gets in (STO-10).
+    /// Holds the lock: no other process may open the directory while the store is open (STO-10).
     _data_dir: DataDir,
 }
 
 impl App {
-    /// Opens the data directory and puts everything together. What is revoked is in memory before
-    /// this returns, so before anything listens (REV-3).
+    /// Opens the data directory and builds all services. The deny list is loaded before this returns,
+    /// and so before anything listens (REV-3).
     ///
     /// # Errors
-    /// What is wrong with the data directory, its keyring or its database, with an exit code.
+    /// The data directory, its keyring or its database is unusable; the failure has an exit code.
     pub async fn open(settings: &Settings, secrets: &OperatorSecrets) -> Result<Self, Failure> {
         Self::open_on(|data_dir, min_free| Box::new(SledStorage::new(data_dir, min_free)), settings, secrets).await
     }
 
-    /// The same on another engine.
+    /// Like [`App::open`], on another storage engine.
     ///
     /// # Errors
     /// As [`App::open`].
@@ -56,7 +56,7 @@ impl App {
         let storage = storage(data_dir.path(), settings.server.min_free_mib.saturating_mul(1024 * 1024));
         let denylist = Arc::new(DenyList::default());
         let now = clock.now();
-        let Unlocked { keyring, store } = data_dir.unlock(&*storage, now, vec![denylist.clone(), Arc::new(EventLog)]).await?;
+        let Opened { keyring, store } = data_dir.open_store(&*storage, now, vec![denylist.clone(), Arc::new(EventLog)]).await?;
         let forget_by = now.plus(AccessTokens::max_token_lifetime(&settings.tokens));
         let was_rolled_back = store.was_rolled_back();
         if was_rolled_back {
@@ -73,19 +73,19 @@ impl App {
         Ok(Self { services, store, clock, is_dev: settings.insecure_dev, was_rolled_back, _data_dir: data_dir })
     }
 
-    /// Accounts.
+    /// The account service.
     #[must_use]
     pub const fn accounts(&self) -> &Accounts {
         &self.services.accounts
     }
 
-    /// Sessions.
+    /// The session service.
     #[must_use]
     pub fn sessions(&self) -> &Sessions {
         &self.services.sessions
     }
 
-    /// Refusals, summed for the log.
+    /// Counters of refused requests, which the log sums up.
     #[must_use]
     pub fn refusals(&self) -> &Refusals {
         &self.services.refusals
@@ -109,10 +109,10 @@ impl App {
         self.store.is_writable()
     }
 
-    /// Reads every row and holds the tables against each other.
+    /// Reads every row and checks that the tables agree with each other.
     ///
     /// # Errors
-    /// The store's.
+    /// The store cannot be read.
     pub async fn check(&self) -> Result<Report, store::Error> {
         let mut report = self.store.check().await?;
         if self.was_rolled_back {
@@ -122,8 +122,8 @@ impl App {
         Ok(report)
     }
 
-    /// Moves the clock for a test, either way; `slept`, as if that time had really passed. Answers whether the
-    /// settings allow it.
+    /// Moves the wall clock by `by` seconds, forwards or back; with `slept`, the monotonic clock too, as if that
+    /// time had passed. Returns false if the settings do not allow it.
     #[must_use]
     pub fn move_clock(&self, by: i64, slept: bool) -> bool {
         let millis = by.saturating_mul(1000);

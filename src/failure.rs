@@ -1,8 +1,8 @@
-//! Why the program ends without doing what it was asked, for the person at the terminal.
+//! Why a command failed: the message for the person at the terminal, and the exit code.
 
 use std::fmt;
 
-/// A failure to start or to carry out a command: what, where, how to mend it, and the exit code.
+/// A command failed. The message says what failed, where, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     code: u8,
@@ -10,22 +10,22 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The command could not be carried out; exit 1.
+    /// Any other failure of a command; exit 1.
     pub fn new(message: impl Into<String>) -> Self {
         Self { code: 1, message: message.into() }
     }
 
-    /// What is on disk does not fit together; exit 65 (`EX_DATAERR`).
+    /// The data on disk is inconsistent; exit 65 (`EX_DATAERR`).
     pub fn data(message: impl Into<String>) -> Self {
         Self { code: 65, message: message.into() }
     }
 
-    /// The disk failed or holds damage; exit 74 (`EX_IOERR`).
+    /// The disk failed or its data is damaged; exit 74 (`EX_IOERR`).
     pub fn io(message: impl Into<String>) -> Self {
         Self { code: 74, message: message.into() }
     }
 
-    /// Another process is in the way for now; exit 75 (`EX_TEMPFAIL`).
+    /// Another process holds the resource at the moment; exit 75 (`EX_TEMPFAIL`).
     pub fn busy(message: impl Into<String>) -> Self {
         Self { code: 75, message: message.into() }
     }
@@ -35,7 +35,7 @@ impl Failure {
         Self { code: 78, message: message.into() }
     }
 
-    /// With the code of another failure and more to say.
+    /// A failure with the exit code of another one and a longer message.
     pub fn with_code(code: u8, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }

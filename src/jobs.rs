@@ -1,20 +1,20 @@
-//! What runs beside the requests, on a timer.
+//! Background jobs that run on a timer.
 
 use crate::app::App;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often what has expired is swept (STO-15: within a minute).
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How often expired rows are deleted; STO-15 asks for within a minute.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Runs all jobs, for ever.
+/// Runs all jobs; never returns.
 pub async fn run(app: Arc<App>) {
     sweep(&app).await;
 }
 
-/// Sweeps what has expired: sessions, invitations, revocations, limits.
+/// Deletes expired sessions, invitations, deny-list entries and rate-limit buckets.
 async fn sweep(app: &App) {
-    let mut ticks = interval(SWEEP_EVERY);
+    let mut ticks = interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

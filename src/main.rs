@@ -1,4 +1,4 @@
-//! Arguments in, exit code out; everything else is the library's.
+//! Parses the arguments and sets the exit code; everything else is in the library.
 
 use clap::Parser;
 use doorward::cli::Cli;
@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     match doorward::cli::run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Nobody is left to be told where stderr takes no more.
+            // If stderr cannot be written either, there is nowhere left to report it.
             let _ = writeln!(std::io::stderr(), "doorward: {failure}");
             ExitCode::from(failure.code())
         }

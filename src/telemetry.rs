@@ -1,5 +1,5 @@
-//! Logs: structured, on stderr, without a secret (LOG-1). Those of our crates' dependencies are
-//! shown from `warn` on, whatever our own level: what they trace is not ours to vouch for.
+//! Structured logs on stderr, without secrets (LOG-1). Dependencies log at `warn` or above, whatever
+//! `log.level` says: we cannot guarantee that their debug output contains no secrets.
 
 use crate::{
     config::{Log, LogFormat, LogLevel},
@@ -18,16 +18,16 @@ pub fn start(settings: &Log) {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let filter = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("doorward", level);
-    // A log that cannot be written stops nobody (LOG-4).
+    // A log that cannot be written must not stop the server (LOG-4).
     let layer = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let registry = tracing_subscriber::registry();
     let started = match settings.format {
         LogFormat::Text => registry.with(layer.with_target(false).with_ansi(false).with_filter(filter)).try_init(),
-        // `target` is whom an event is about, not which module wrote it.
+        // In our events, the field `target` is the user an event is about; tracing would write the module there.
         LogFormat::Json => registry.with(layer.json().flatten_event(true).with_target(false).with_filter(filter)).try_init(),
     };
     drop(started);
-    // One line in the log like everything else, and not what was in hand: that may be a secret.
+    // Logs a panic as one line. Its message is left out: it may contain a secret.
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         if thread.name() != Some(OPENING_THREAD) {

@@ -1,8 +1,8 @@
-//! The load generator: one thread that spins, so that no wake-up of its own is in the figures.
+//! The load generator: one spinning thread, so that its own wake-ups do not distort the figures.
 //!
-//! wrk and oha measure as well, but neither can make an answer's cookie the next request of the same
-//! connection, send at a fixed rate beside a flood, or stop without leaving answers unread; and both
-//! sleep, which on a busy virtual machine costs the server the wake-up of its client.
+//! wrk and oha cannot send the cookie of an answer with the next request of the same connection, send at a
+//! fixed rate beside a flood, or stop without leaving answers unread. Both also sleep between answers, so on a
+//! busy virtual machine the server pays for waking its client.
 
 use hdrhistogram::Histogram;
 use rustix::event::{Timespec, epoll};
@@ -13,23 +13,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the last answers may take once no more is asked.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the last answers may take once no more requests are sent.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What is asked and what comes of it.
+/// The requests of a load and the check of their answers.
 pub trait Script {
-    /// Writes the next request of a connection; false when there is none left.
+    /// Writes the next request of a connection. Returns false if there is none left.
     fn ask(&mut self, connection: usize, out: &mut Vec<u8>) -> bool;
-    /// Takes the answer; false when it is not the one expected.
+    /// Checks the answer. Returns false if it is not the expected one.
     fn hear(&mut self, connection: usize, answer: &Answer<'_>) -> bool;
 }
 
-/// One answer.
+/// An answer of the server.
 pub struct Answer<'a> {
     /// The status.
     pub status: u16,
     headers: &'a [httparse::Header<'a>],
-    /// The body, whole.
+    /// The whole body.
     pub body: &'a [u8],
 }
 
@@ -43,37 +43,37 @@ impl Answer<'_> {
 /// When a request is sent.
 #[derive(Debug, Clone, Copy)]
 pub enum Pace {
-    /// When the connection's last one was answered.
+    /// As soon as the previous request of the connection is answered.
     Closed,
-    /// So many a second over all connections, due whether the server keeps up or not: latency counts
-    /// from when each was due.
+    /// At a fixed rate per second over all connections, whether the server keeps up or not. Latency counts from the
+    /// moment when a request was due.
     Open(f64),
 }
 
-/// Connections that follow one script at one pace.
+/// Connections that run one script at one pace.
 pub struct Load<'a> {
     script: &'a mut dyn Script,
     pace: Pace,
     connections: Vec<Connection>,
-    /// What was measured.
+    /// The measurements.
     pub tally: Tally,
     sent: u64,
-    /// The connection whose turn it is.
+    /// The connection that sends next.
     next: usize,
     is_dry: bool,
 }
 
-/// What a load saw.
+/// The measurements of a load.
 pub struct Tally {
-    /// Answers that were expected, within the window.
+    /// Number of expected answers within the window.
     pub good: u64,
-    /// Others.
+    /// Number of other answers.
     pub bad: u64,
-    /// When the last was counted: of slow answers, few fit into a window, and none ends with it.
+    /// When the last answer was counted. The rate is taken up to this moment, because a slow answer seldom ends with the window.
     pub last: Option<Instant>,
-    /// The first of the others, for whoever wonders.
+    /// The first unexpected answer, for the message.
     pub first_bad: Option<String>,
-    /// Microseconds.
+    /// Latency in microseconds.
     pub latency: Histogram<u64>,
 }
 
@@ -84,7 +84,7 @@ struct Connection {
 }
 
 impl<'a> Load<'a> {
-    /// Connects.
+    /// Opens the connections.
     pub fn new(address: SocketAddr, connections: usize, pace: Pace, script: &'a mut dyn Script) -> io::Result<Self> {
         let connect = |_| {
             let stream = TcpStream::connect(address)?;
@@ -114,11 +114,11 @@ impl<'a> Load<'a> {
         let connection = &mut self.connections[at];
         connection.due = Some(due);
         self.sent += 1;
-        // A request is far smaller than a socket's buffer.
+        // A request is far smaller than the buffer of a socket, so it is written at once.
         connection.stream.write_all(buffer)
     }
 
-    /// Sends what is due by the clock.
+    /// Sends the requests that are due.
     fn keep_pace(&mut self, begun: Instant, now: Instant, buffer: &mut Vec<u8>) -> io::Result<()> {
         let Pace::Open(rate) = self.pace else { return Ok(()) };
         loop {
@@ -127,7 +127,7 @@ impl<'a> Load<'a> {
             if now < due {
                 return Ok(());
             }
-            // Each in its turn: a server closes what it never hears of.
+            // Connections take turns, because the server closes idle ones.
             let count = self.connections.len();
             let turns = (0..count).map(|turn| (self.next + turn) % count);
             let Some(free) = turns.into_iter().find(|at| self.connections[*at].due.is_none()) else { return Ok(()) };
@@ -139,7 +139,7 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// Reads what has come; true when that was a whole answer.
+    /// Reads what has arrived. Returns true if an answer is complete.
     fn receive(&mut self, at: usize, window: Instant) -> io::Result<bool> {
         let connection = &mut self.connections[at];
         let mut chunk = [0; 16 * 1024];
@@ -172,7 +172,8 @@ impl<'a> Load<'a> {
         connection.received.clear();
         connection.due = None;
         let now = Instant::now();
-        // What was due in time and came late is the tail of a fixed rate; of a closed loop it is the next window.
+        // At a fixed rate, answers after the end of the window count: they are the tail of the latency. In a closed loop
+        // they do not.
         if now <= window || matches!(self.pace, Pace::Open(_)) {
             if is_good {
                 self.tally.good += 1;
@@ -191,8 +192,8 @@ impl<'a> Load<'a> {
     }
 }
 
-/// Runs loads side by side for `window`, then lets what is in flight be answered. `at_end` is called
-/// the moment the window closes. A load whose script runs dry ends early when it is alone.
+/// Runs loads side by side for `window`, then waits for the answers in flight. `at_end` is called the moment the
+/// window closes. The run ends early when all scripts have no more requests.
 pub fn run(loads: &mut [Load<'_>], window: Duration, at_end: impl FnOnce(Duration)) -> io::Result<()> {
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     watch(&poll, loads)?;
@@ -217,7 +218,7 @@ pub fn run(loads: &mut [Load<'_>], window: Duration, at_end: impl FnOnce(Duratio
             if loads.iter().all(|load| !load.waits()) {
                 return Ok(());
             }
-            if now >= end + PATIENCE {
+            if now >= end + DRAIN_TIMEOUT {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the last answers did not come"));
             }
         } else {
@@ -225,7 +226,7 @@ pub fn run(loads: &mut [Load<'_>], window: Duration, at_end: impl FnOnce(Duratio
                 load.keep_pace(begun, now, &mut buffer)?;
             }
         }
-        // Spinning: it never sleeps.
+        // A time-out of zero: the thread spins and never sleeps.
         events.clear();
         epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
         for event in &events {
@@ -249,7 +250,7 @@ fn watch(poll: &OwnedFd, loads: &[Load<'_>]) -> io::Result<()> {
     Ok(())
 }
 
-/// Parses an answer, if it is whole, and hands it over.
+/// Parses an answer, if it is complete, and passes it to `hear`.
 fn parse(bytes: &[u8], hear: impl FnOnce(&Answer<'_>) -> bool) -> io::Result<Option<bool>> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut parsed = httparse::Response::new(&mut headers);

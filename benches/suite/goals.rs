@@ -1,4 +1,4 @@
-//! What was to be reached, held against what was measured.
+//! The performance goals, compared with the measurements.
 
 use crate::measure::{Results, Spread, Window};
 use serde::Serialize;
@@ -6,20 +6,20 @@ use serde::Serialize;
 /// One line of the table of goals.
 #[derive(Debug, Serialize)]
 pub struct Goal {
-    /// What is done.
+    /// The operation that is measured.
     pub work: String,
-    /// In what, or beside whom.
+    /// The unit, or the comparison.
     pub measure: String,
     /// `>=` or `<=`.
     pub relation: &'static str,
     /// The bound.
     pub bound: f64,
-    /// What was measured, if it was.
+    /// The measurement, if there is one.
     pub measured: Option<Spread>,
 }
 
 impl Goal {
-    /// Whether the median is on the right side; unknown when it was not measured.
+    /// Whether the median meets the bound; `None` if it was not measured.
     pub fn is_met(&self) -> Option<bool> {
         self.measured.map(|spread| if self.relation == ">=" { spread.median >= self.bound } else { spread.median <= self.bound })
     }
@@ -30,13 +30,13 @@ const RATE: fn(&Window) -> f64 = |window| window.per_second;
 #[allow(clippy::cast_precision_loss)]
 const P99: fn(&Window) -> f64 = |window| window.p99 as f64 / 1000.0;
 
-/// All goals, as far as they were measured.
+/// All goals, with their measurements.
 pub fn all(results: &Results) -> Vec<Goal> {
     let mut goals = Vec::new();
     let mut goal = |work: &str, measure: &str, relation, bound, measured| {
         goals.push(Goal { work: work.into(), measure: measure.into(), relation, bound, measured });
     };
-    // Processor time of theirs for each of ours.
+    // Their processor time divided by ours.
     let times = |ours: &str, theirs: &str| results.ratio(theirs, ours, CPU);
     let once = |name: &str, figure: fn(&Window) -> f64| Spread::of(results.of(name, figure));
 
@@ -70,7 +70,7 @@ pub fn all(results: &Results) -> Vec<Goal> {
         goal(&work, "processor time of PocketBase, which neither rotates nor revokes ÷ ours", ">=", 2.5, beside("pocketbase"));
         goal(&work, "µs of processor time", "<=", 45.0, once(&refresh, CPU));
     }
-    // Two loops stand around each turn.
+    // Each measurement has one run of the scrypt loop before it and one after it.
     let hashes = |operation: &str| {
         let loops = results.figures.get("scrypt")?;
         let at = usize::from(operation == "register");

@@ -1,4 +1,4 @@
-//! The servers and loops that are limits: what warp, one verification, one hash, one write cost alone.
+//! Reference servers and loops: what bare warp, one verification, one hash and one write cost by themselves.
 
 use doorward::{
     app::App,
@@ -20,7 +20,7 @@ use std::{
 };
 use warp::{Filter, Reply};
 
-/// Doorward on rows in memory: the same work, and nothing to wait for.
+/// Runs Doorward on the engine in memory: the same work without waiting for a disk.
 pub fn no_fsync(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let settings = load(flags, &Environment::of_process())?.settings;
@@ -50,7 +50,7 @@ struct Claims {
     permissions: Vec<String>,
 }
 
-/// A route that does nothing, and one that verifies a token and says whose it is.
+/// Runs bare warp with a route that does nothing and one that verifies a token and returns its claims.
 pub fn warp(listen: SocketAddr) -> Result<(), Box<dyn std::error::Error>> {
     let secret = [7; 32];
     let (encoding, decoding) = (EncodingKey::from_secret(&secret), DecodingKey::from_secret(&secret));
@@ -96,7 +96,7 @@ pub fn warp(listen: SocketAddr) -> Result<(), Box<dyn std::error::Error>> {
     })
 }
 
-/// How often a second the scrypt crate hashes with Doorward's parameters, in a loop.
+/// The number of hashes per second of the scrypt crate with Doorward's parameters, in a loop.
 pub fn scrypt_loop(span: Duration) -> Result<f64, Box<dyn std::error::Error>> {
     let params = scrypt::Params::new(15, 8, 3)?;
     Ok(rate(span, || {
@@ -106,7 +106,7 @@ pub fn scrypt_loop(span: Duration) -> Result<f64, Box<dyn std::error::Error>> {
     }))
 }
 
-/// How often a second 256 bytes are appended and on the disk, with so many waiting for each sync.
+/// The number of durable appends of 256 bytes per second, with so many that share each sync.
 pub fn append_loop(directory: &Path, waiting: u32, span: Duration) -> Result<f64, Box<dyn std::error::Error>> {
     let path = directory.join("append");
     let mut file = File::create(&path)?;

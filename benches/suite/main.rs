@@ -112,12 +112,12 @@ fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is a folder of the repository")
 }
 
-/// The program that is measured: the one that `DOORWARD` names, or else the one that `benches/run` built beside this.
+/// The path of the measured program: the one in the variable `DOORWARD`, or else the one that `benches/run` built.
 fn doorward() -> io::Result<PathBuf> {
     if let Some(other) = env::var_os("DOORWARD") {
         return Ok(other.into());
     }
-    // This one is target/release/deps/suite-….
+    // This program is target/release/deps/suite-….
     let built = env::current_exe()?.parent().and_then(Path::parent).map(|folder| folder.join("doorward"));
     built.filter(|built| built.is_file()).ok_or_else(|| io::Error::other("Doorward is not built: use benches/run"))
 }
@@ -125,7 +125,7 @@ fn doorward() -> io::Result<PathBuf> {
 fn main() -> Result<(), Box<dyn Error>> {
     let cli = Cli::parse();
     if cli.bench {
-        // Cargo starts it in the folder of its package; paths that people type are seen from the top.
+        // Cargo starts benches in the folder of their package; paths on the command line are relative to the top.
         env::set_current_dir(top())?;
     }
     match cli.command {
@@ -158,7 +158,7 @@ fn suite(cli: &Cli) -> Result<(), Box<dyn Error>> {
     let wanted = if cli.smoke && cli.contenders.is_empty() { &smoke[..] } else { &cli.contenders };
     contenders.retain(|contender| wanted.is_empty() || wanted.contains(&contender.name));
     let (rounds, seconds, users) = if cli.smoke { (1, 0.2, 2000) } else { (cli.rounds, cli.seconds, cli.users) };
-    // Long enough for one slow hash on every thread, or nothing is answered in it.
+    // Long enough for one slow hash on every thread; otherwise a window could end without an answer.
     let (window, long) = (Duration::from_secs_f64(seconds), Duration::from_secs_f64((seconds * 3.0).max(4.0)));
     let data = cli.out.join("data");
     std::fs::create_dir_all(&data)?;

@@ -1,4 +1,4 @@
-//! One window of one contender, and what all windows amount to.
+//! The measurement of one window, and the statistics over all of them.
 
 use crate::{
     generator::{Load, Pace, Script, run},
@@ -12,51 +12,51 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What one window saw. Times are in microseconds unless they say otherwise.
+/// The measurements of one window. Times are in microseconds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Window {
-    /// Expected answers a second.
+    /// Expected answers per second.
     pub per_second: f64,
-    /// Processor time of the server and all its processes, for each request.
+    /// Processor time of the server and all its processes, per request.
     pub cpu: f64,
-    /// Latency.
+    /// The median latency.
     pub p50: u64,
-    /// Latency.
+    /// The 99th percentile of the latency.
     pub p99: u64,
-    /// Latency.
+    /// The 99.9th percentile of the latency.
     pub p999: u64,
-    /// How many answers the percentiles rest on.
+    /// The number of answers behind the percentiles.
     pub answers: u64,
     /// Answers that were not the expected one.
     pub bad: u64,
     /// Cores that the server kept busy.
     pub busy: f64,
-    /// Cores that neither server nor generator kept busy, or that the host took away.
+    /// Cores that other processes kept busy or that the host took away.
     pub foreign: f64,
 }
 
-/// Everything that was measured, by name: `doorward/verify/32`.
+/// All measurements, by name, such as `doorward/verify/32`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Results {
-    /// Windows, one a round.
+    /// Windows, one per round.
     pub windows: BTreeMap<String, Vec<Window>>,
-    /// Other figures, one a round.
+    /// Other figures, one per round.
     pub figures: BTreeMap<String, Vec<f64>>,
 }
 
-/// The least, the median and the most of some figures.
+/// Minimum, median and maximum of some figures.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
-    /// The least.
+    /// The minimum.
     pub min: f64,
     /// The median.
     pub median: f64,
-    /// The most.
+    /// The maximum.
     pub max: f64,
 }
 
 impl Spread {
-    /// Of these figures, if there are any.
+    /// The spread of these figures, if there are any.
     pub fn of(mut figures: Vec<f64>) -> Option<Self> {
         figures.sort_by(f64::total_cmp);
         let (min, max) = (*figures.first()?, *figures.last()?);
@@ -67,7 +67,7 @@ impl Spread {
 }
 
 impl Results {
-    /// Notes a window.
+    /// Records a window.
     pub fn window(&mut self, name: String, window: Window) {
         eprintln!(
             "  {name}: {:.0}/s, {:.1} us of cpu, p99 {} us, foreign {:.2}",
@@ -76,14 +76,14 @@ impl Results {
         self.windows.entry(name).or_default().push(window);
     }
 
-    /// Notes another figure.
+    /// Records another figure.
     pub fn figure(&mut self, name: impl Into<String>, figure: f64) {
         let name = name.into();
         eprintln!("  {name}: {figure:.3}");
         self.figures.entry(name).or_default().push(figure);
     }
 
-    /// One figure of each round's window.
+    /// One figure of the window of each round.
     pub fn of(&self, name: &str, figure: impl Fn(&Window) -> f64) -> Vec<f64> {
         self.windows.get(name).into_iter().flatten().map(figure).collect()
     }
@@ -93,20 +93,20 @@ impl Results {
         Spread::of(self.of(a, figure).into_iter().zip(self.of(b, figure)).map(|(a, b)| a / b).collect())
     }
 
-    /// A figure's spread.
+    /// The spread of a figure.
     pub fn spread(&self, name: &str) -> Option<Spread> {
         Spread::of(self.figures.get(name)?.clone())
     }
 }
 
-/// One load against a server.
+/// Runs one load against a server.
 pub fn measure(running: &Running, connections: usize, pace: Pace, script: &mut dyn Script, window: Duration) -> io::Result<Window> {
     let mut loads = [Load::new(running.server.address, connections, pace, script)?];
     let mut windows = measure_all(running, &mut loads, window)?;
     Ok(windows.remove(0))
 }
 
-/// Loads side by side against one server: the processor time of each is that of all.
+/// Runs loads side by side against one server. The processor time in each window is that of all loads together.
 pub fn measure_all(running: &Running, loads: &mut [Load<'_>], window: Duration) -> io::Result<Vec<Window>> {
     let (meter, own, (machine, stolen)) = (running.server.meter(), own_cpu(), machine_cpu());
     let (mut spent, begun) = (None, Instant::now());

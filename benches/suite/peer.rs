@@ -1,4 +1,4 @@
-//! Contenders, as `benches/peers/*/peer.toml` describes them: how each is started and what is asked of it.
+//! The contenders that `benches/peers/*/peer.toml` describes: how each is started and which requests it gets.
 
 use crate::{
     generator::{Answer, Script},
@@ -12,12 +12,12 @@ use std::{
     time::Duration,
 };
 
-/// The password of everybody.
+/// The password of all accounts.
 pub const PASSWORD: &str = "correct horse battery 1";
-/// How long a start may take: installing is done before.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a start may take. Installing is done before.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A program that is compared.
+/// A program that Doorward is compared with.
 #[derive(Debug, Deserialize)]
 pub struct Peer {
     /// The ways to start it.
@@ -28,19 +28,19 @@ pub struct Peer {
     operations: BTreeMap<String, toml::Value>,
     #[serde(skip)]
     folder: PathBuf,
-    /// The build of Doorward that is measured, whichever contender this is.
+    /// The measured build of Doorward; every contender has it here.
     #[serde(skip)]
     doorward: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 struct Variant {
-    /// Whether signing in to it is measured: not where another variant does the same.
+    /// Whether logins are measured. False if another variant hashes in the same way.
     #[serde(default)]
     hashes: bool,
     #[serde(default)]
     env: BTreeMap<String, String>,
-    /// Added when sessions are to be had quickly: what is then measured hashes nothing.
+    /// Environment for cheap hashing, used to create sessions quickly if the measured operation does not hash.
     #[serde(default)]
     cheap: BTreeMap<String, String>,
 }
@@ -54,7 +54,7 @@ pub struct Contender {
     variant: Variant,
 }
 
-/// What is asked: with `{placeholders}`.
+/// A request with `{placeholders}` and its expected status.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Operation {
     request: String,
@@ -64,20 +64,20 @@ pub struct Operation {
     status: u16,
 }
 
-/// Who asks.
+/// A client with its account and tokens.
 #[derive(Debug, Clone, Default)]
 pub struct Client {
-    /// Their address.
+    /// E-mail address.
     pub email: String,
-    /// Their access token.
+    /// Access token.
     pub access: String,
-    /// Their refresh token, or session.
+    /// Refresh token or session id.
     pub refresh: String,
-    /// Where a page begins.
+    /// The cursor of a page of users.
     pub cursor: String,
 }
 
-/// Finds all contenders, in order of name.
+/// Finds all contenders, sorted by name.
 pub fn all(folder: &Path, doorward: &Path) -> io::Result<Vec<Contender>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -95,9 +95,9 @@ pub fn all(folder: &Path, doorward: &Path) -> io::Result<Vec<Contender>> {
     Ok(found)
 }
 
-/// A contender that runs.
+/// A running contender.
 pub struct Running {
-    /// Which.
+    /// The contender.
     pub contender: Contender,
     /// Its processes.
     pub server: Server,
@@ -107,9 +107,9 @@ pub struct Running {
 /// How passwords are hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hashing {
-    /// As by default.
+    /// With the default parameters of the contender.
     Default,
-    /// As cheaply as it can be told to.
+    /// As cheaply as the contender can be configured to.
     Cheap,
 }
 
@@ -127,7 +127,7 @@ impl Contender {
         let mut ask = Vec::new();
         self.operation("health").ok_or_else(|| io::Error::other("no health"))?.write(&Client::default(), &mut ask);
         let log = data.with_extension("log");
-        let server = Server::start(self.command(data, port, hashing), port, &ask, &log, PATIENCE)
+        let server = Server::start(self.command(data, port, hashing), port, &ask, &log, START_TIMEOUT)
             .map_err(|error| io::Error::other(format!("{}: {error}", self.name)))?;
         Ok(Running { contender: self.clone(), server, registered: 0 })
     }
@@ -144,12 +144,12 @@ impl Contender {
         command
     }
 
-    /// Whether it can be told to hash cheaply.
+    /// Whether it can be configured to hash cheaply.
     pub fn is_cheap(&self) -> bool {
         !self.variant.cheap.is_empty()
     }
 
-    /// Whether it hashes passwords at all, in a way no other variant does just so.
+    /// Whether its logins are measured: it hashes passwords, and no other variant does so in the same way.
     pub fn has_hash(&self) -> bool {
         self.variant.hashes
     }
@@ -159,7 +159,7 @@ impl Contender {
         self.peer.operations.get(name).and_then(|value| value.clone().try_into().ok())
     }
 
-    /// A token of an answer: `json PATH`, `cookie NAME` or `header NAME`.
+    /// Reads a token from an answer, from where `peer.toml` says: `json PATH`, `cookie NAME` or `header NAME`.
     fn token(&self, name: &str, answer: &Answer<'_>) -> Option<String> {
         let (place, key) = self.peer.tokens.get(name)?.split_once(' ')?;
         match place {
@@ -177,7 +177,7 @@ impl Contender {
 }
 
 impl Running {
-    /// Makes accounts until there are `count` clients that are signed in, `per_account` of each.
+    /// Creates accounts until `count` clients are logged in, `per_account` to each account.
     pub fn clients(&mut self, count: usize, per_account: usize) -> io::Result<Vec<Client>> {
         let mut clients: Vec<Client> = Vec::new();
         while clients.len() < count {
@@ -192,7 +192,7 @@ impl Running {
         Ok(clients)
     }
 
-    /// Does one operation, and keeps its tokens.
+    /// Runs one operation and keeps its tokens.
     pub fn once(&self, name: &str, client: &mut Client) -> io::Result<()> {
         let operation = self.contender.operation(name).ok_or_else(|| io::Error::other(format!("no {name}")))?;
         let mut script = Once { operation, contender: &self.contender, client, is_asked: false, failure: None };
@@ -205,7 +205,7 @@ impl Running {
     }
 }
 
-/// What wrk makes of an operation that changes nothing: requests a second.
+/// Measures an operation that changes nothing with wrk, in requests per second.
 pub fn by_wrk(running: &Running, operation: &Operation, client: &Client, connections: usize, window: Duration) -> io::Result<f64> {
     let path = operation.request.split(' ').nth(1).unwrap_or("/");
     let mut command = std::process::Command::new("taskset");
@@ -250,7 +250,7 @@ impl Script for Once<'_> {
 }
 
 impl Operation {
-    /// Writes the request a client makes of it.
+    /// Writes the request of a client.
     pub fn write(&self, client: &Client, out: &mut Vec<u8>) {
         let fill = |text: &str| fill(text, client);
         out.extend_from_slice(fill(&self.request).as_bytes());
@@ -270,7 +270,7 @@ impl Operation {
     }
 }
 
-/// A text with a client's words in its places.
+/// Replaces the placeholders of a text by the values of a client.
 fn fill(text: &str, client: &Client) -> String {
     let bad = client.access.get(..client.access.len().saturating_sub(10)).unwrap_or_default().to_owned() + "AAAAAAAAAA";
     text.replace("{email}", &client.email)
@@ -281,17 +281,17 @@ fn fill(text: &str, client: &Client) -> String {
         .replace("{cursor}", &client.cursor)
 }
 
-/// Every connection is one client that asks the same again and again.
+/// A script in which every connection is one client that repeats the same request.
 pub struct Same {
     requests: Vec<Vec<u8>>,
     status: u16,
     or: Option<u16>,
-    /// How many answers had that other status.
+    /// The number of answers with the status `or`.
     pub others: u64,
 }
 
 impl Same {
-    /// What these clients ask.
+    /// A script with one request per client.
     pub fn new(operation: &Operation, clients: &[Client]) -> Self {
         let request = |client| {
             let mut bytes = Vec::new();
@@ -301,7 +301,7 @@ impl Same {
         Self { requests: clients.iter().map(request).collect(), status: operation.status, or: None, others: 0 }
     }
 
-    /// Another status that is as good: a queue that is full may say so.
+    /// Accepts another status too, such as that of a full queue.
     pub fn or(mut self, status: u16) -> Self {
         self.or = Some(status);
         self
@@ -321,17 +321,17 @@ impl Script for Same {
     }
 }
 
-/// Every connection is one client whose answer is its next request: a chain of refreshes.
+/// A script in which every connection is one client and each request carries the token of the answer before.
 pub struct Chain<'a> {
     contender: Contender,
     operation: Operation,
-    /// Whether each answer must bring another token: where the refresh token is what is asked with.
+    /// Whether each answer must bring a new token: true if the request carries the refresh token.
     rotates: bool,
     clients: &'a mut [Client],
 }
 
 impl<'a> Chain<'a> {
-    /// What these clients ask; they keep their tokens.
+    /// A chain for these clients, which keep their last tokens.
     pub fn new(contender: &Contender, operation: Operation, clients: &'a mut [Client]) -> Self {
         let asks_with = |text: &String| text.contains("{refresh}");
         let rotates = operation.headers.iter().chain(&operation.json).any(asks_with);
@@ -356,19 +356,19 @@ impl Script for Chain<'_> {
     }
 }
 
-/// Each request is another client's, once.
+/// A script in which each client sends one request.
 pub struct Each {
     operation: Operation,
     clients: Box<dyn Iterator<Item = Client>>,
 }
 
 impl Each {
-    /// What these clients ask, one after the other.
+    /// One request of each of these clients, one after the other.
     pub fn of(operation: Operation, clients: Vec<Client>) -> Self {
         Self { operation, clients: Box::new(clients.into_iter()) }
     }
 
-    /// What new people ask: each has another address.
+    /// Requests of new clients without end, each with another address.
     pub fn newcomers(operation: Operation, series: u64) -> Self {
         let email = move |number: u64| format!("n{}-{series}-{number}@bench.example", std::process::id());
         Self { operation, clients: Box::new((0..).map(move |number| Client { email: email(number), ..Client::default() })) }

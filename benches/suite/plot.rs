@@ -1,4 +1,4 @@
-//! Plots: who does how much on one core, as bars.
+//! Bar charts of the throughput of each contender on one core.
 
 use crate::measure::{Results, Spread};
 use plotters::prelude::*;
@@ -8,7 +8,7 @@ const OURS: RGBColor = RGBColor(37, 99, 160);
 const THEIRS: RGBColor = RGBColor(150, 150, 150);
 const INK: RGBColor = RGBColor(90, 90, 90);
 
-/// One plot: a title and, of each bar, the contender and its window.
+/// A plot: its title, and the label and window of each bar.
 struct Plot {
     file: &'static str,
     title: &'static str,
@@ -58,7 +58,7 @@ const PLOTS: [Plot; 3] = [
     },
 ];
 
-/// Draws what was measured of each plot.
+/// Draws all plots, each with the bars that were measured.
 pub fn draw(results: &Results, out: &Path) -> Result<(), Box<dyn Error>> {
     for plot in &PLOTS {
         let rate = |name: &str| Spread::of(results.of(name, |window| window.per_second));
@@ -70,7 +70,7 @@ pub fn draw(results: &Results, out: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Bars from the left, each with its median and, as a line, its spread.
+/// Draws horizontal bars of the medians, each with a line for the spread.
 fn bar_chart(path: &Path, title: &str, bars: &[(&str, Spread)]) -> Result<(), Box<dyn Error>> {
     const ROW: i32 = 34;
     const LEFT: i32 = 250;

@@ -1,4 +1,4 @@
-//! A server under measurement: started on a core of its own, with what it spends read from the kernel.
+//! The measured server: it runs on a core of its own, and the kernel tells how much processor time and memory it uses.
 
 use std::{
     collections::HashMap,
@@ -10,17 +10,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The core of the servers; everything they start is on it too.
+/// The core of the servers and of all processes they start.
 pub const SERVER_CORE: usize = 0;
-/// The core of the generator.
+/// The core of the load generator.
 pub const OWN_CORE: usize = 1;
 
-/// A running server and all it has started.
+/// A running server and all processes it has started.
 pub struct Server {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
-    /// From being started to its first answer.
+    /// The time from its start to its first answer.
     pub took: Duration,
 }
 
@@ -33,18 +33,18 @@ pub fn pinned(program: impl AsRef<std::ffi::OsStr>) -> Command {
 
 impl Server {
     /// Starts a command that will listen on `port`, and waits until `ask` is answered 200.
-    pub fn start(mut command: Command, port: u16, ask: &[u8], log: &Path, patience: Duration) -> io::Result<Self> {
+    pub fn start(mut command: Command, port: u16, ask: &[u8], log: &Path, start_timeout: Duration) -> io::Result<Self> {
         let log_file = fs::File::create(log)?;
         command.stdin(Stdio::null()).stdout(log_file.try_clone()?).stderr(log_file).process_group(0);
         let begun = Instant::now();
         let mut server = Self { child: command.spawn()?, address: ([127, 0, 0, 1], port).into(), took: Duration::ZERO };
-        // Asked without a pause: a pause would be in the figure.
+        // Polls without a pause: a pause would be part of the measured time.
         while !answers(server.address, ask) {
             if let Some(status) = server.child.try_wait()? {
                 let said = fs::read_to_string(log).unwrap_or_default();
                 return Err(io::Error::other(format!("it ended with {status}: {said}")));
             }
-            if begun.elapsed() > patience {
+            if begun.elapsed() > start_timeout {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "it never answered"));
             }
             std::thread::yield_now();
@@ -63,27 +63,27 @@ impl Server {
         self.tree().iter().map(|pid| status(*pid, "smaps_rollup", "Pss:")).sum()
     }
 
-    /// Resident set size of all its processes, in bytes, which is their peak from now on.
+    /// Resets the peak of the resident memory of all its processes. Returns their present one, in bytes.
     pub fn forget_peak(&self) -> u64 {
         for pid in self.tree() {
-            // proc(5): 5 resets the peak. One that ended has none.
+            // proc(5): writing 5 resets the peak. Fails for a process that has ended.
             let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
         }
         self.tree().iter().map(|pid| status(*pid, "status", "VmRSS:")).sum()
     }
 
-    /// The most they had resident since, in bytes.
+    /// The peak of their resident memory since [`Self::forget_peak`], in bytes.
     pub fn peak(&self) -> u64 {
         self.tree().iter().map(|pid| status(*pid, "status", "VmHWM:")).sum()
     }
 
-    /// The root and everything below it.
+    /// The process and all its descendants.
     fn tree(&self) -> Vec<u32> {
         let mut below: HashMap<u32, Vec<u32>> = HashMap::new();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
             let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            // The name in parentheses may hold anything.
+            // The process name, in parentheses, may contain anything, so the fields are read from behind it.
             let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
             if let Some(parent) = parent {
                 below.entry(parent).or_default().push(pid);
@@ -100,21 +100,21 @@ impl Server {
     fn signal(tree: &[u32], signal: rustix::process::Signal) {
         for pid in tree {
             if let Some(pid) = i32::try_from(*pid).ok().and_then(rustix::process::Pid::from_raw) {
-                // It may have ended by itself.
+                // Fails if the process has already ended.
                 let _ = rustix::process::kill_process(pid, signal);
             }
         }
     }
 }
 
-/// Counts what a server spends from now on.
+/// Counts the processor time of a server from the moment this was made.
 pub struct Meter<'a> {
     server: &'a Server,
     before: HashMap<u32, Duration>,
 }
 
 impl Meter<'_> {
-    /// Spent since it was started, by processes that were begun meanwhile as well.
+    /// The processor time since then, including processes that were started meanwhile.
     pub fn read(&self) -> Duration {
         let before = |pid| self.before.get(&pid).copied().unwrap_or_default();
         self.server.tree().into_iter().map(|pid| cpu_of(pid).saturating_sub(before(pid))).sum()
@@ -148,7 +148,7 @@ fn answers(address: SocketAddr, ask: &[u8]) -> bool {
     stream.write_all(ask).is_ok() && stream.read_exact(&mut head).is_ok() && head.ends_with(b" 200")
 }
 
-/// Nanoseconds on a processor, of all threads that live.
+/// The processor time of all living threads of a process.
 fn cpu_of(pid: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let of = |path: std::path::PathBuf| {
@@ -158,7 +158,7 @@ fn cpu_of(pid: u32) -> Duration {
     Duration::from_nanos(tasks.map(|task| of(task.path())).sum())
 }
 
-/// A field in kB of a file in `/proc`, in bytes.
+/// A field of a file in `/proc` that is given in kB, in bytes.
 fn status(pid: u32, file: &str, field: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(field));
@@ -170,7 +170,7 @@ pub fn own_cpu() -> Duration {
     cpu_of(std::process::id())
 }
 
-/// Busy time of both cores, and time that the host took from them.
+/// The busy time of both cores, and the time that the host took from them.
 pub fn machine_cpu() -> (Duration, Duration) {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let fields: Vec<u64> = text.lines().next().unwrap_or_default().split_whitespace().skip(1).filter_map(|f| f.parse().ok()).collect();
@@ -179,14 +179,14 @@ pub fn machine_cpu() -> (Duration, Duration) {
     (ticks(&[0, 1, 2, 5, 6]), ticks(&[7]))
 }
 
-/// Keeps this process, and so the generator, on its own core.
+/// Pins this process, and with it the generator, to its own core.
 pub fn stay_on_own_core() -> io::Result<()> {
     let mut set = rustix::thread::CpuSet::new();
     set.set(OWN_CORE);
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
-/// A port nobody listens on.
+/// A port on which nobody listens.
 pub fn free_port() -> io::Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

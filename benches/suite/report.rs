@@ -1,4 +1,4 @@
-//! A run as JSON, as tables and as plots.
+//! Writes the results of a run as JSON, tables and plots.
 
 use crate::{
     goals::{self, Goal},
@@ -9,19 +9,19 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{error::Error, fmt::Write, fs, path::Path, process::Command};
 
-/// A run with where it was made.
+/// The results of a run, and the machine and plan behind them.
 #[derive(Serialize, Deserialize)]
 pub struct Run {
     /// Processor, kernel, versions.
     pub machine: Vec<String>,
     /// Rounds, seconds of a turn, users of the large database.
     pub plan: String,
-    /// What was measured.
+    /// The measurements.
     pub results: Results,
 }
 
 impl Run {
-    /// These results, made here and now.
+    /// A run with these results, on this machine and today.
     pub fn of(results: Results, plan: &Plan) -> Self {
         let say = |program: &str, arguments: &[&str]| {
             let output = Command::new(program).args(arguments).output().ok();
@@ -49,7 +49,7 @@ impl Run {
     }
 }
 
-/// The run that was last written.
+/// Reads the run that was last written.
 pub fn read(out: &Path) -> Result<Run, Box<dyn Error>> {
     Ok(serde_json::from_slice(&fs::read(out.join("results.json"))?)?)
 }
@@ -101,7 +101,7 @@ fn window_table(results: &Results) -> String {
             spread(|w| w.cpu),
             spread(|w| w.p50 as f64 / 1e3),
             spread(|w| w.p99 as f64 / 1e3),
-            // It means little over few answers.
+            // This percentile means little with few answers.
             if windows.iter().all(|w| w.answers >= 10_000) { spread(|w| w.p999 as f64 / 1e3) } else { "–".into() },
             windows.iter().map(|w| w.bad).sum::<u64>().to_string(),
             spread(|w| w.foreign),
@@ -119,7 +119,7 @@ fn figure_table(results: &Results) -> String {
     table
 }
 
-/// `min / median / max`, to three places that matter.
+/// `min / median / max`, with three significant digits.
 fn show(spread: Spread) -> String {
     let number = |figure: f64| match figure {
         f if f >= 100.0 => format!("{f:.0}"),

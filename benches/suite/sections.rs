@@ -1,4 +1,4 @@
-//! What is measured, section by section. In each, contenders take turns within every round.
+//! The sections of the suite. In each round of a section, the contenders take turns.
 
 use crate::{
     generator::{Load, Pace, Script},
@@ -12,23 +12,23 @@ use std::{
     time::Duration,
 };
 
-/// How much is measured, and with whom.
+/// What to measure, with which contenders, and for how long.
 pub struct Plan {
     /// Contenders by name.
     pub contenders: Vec<Contender>,
     /// Operations of the section `tokens`, if not all.
     pub operations: Vec<String>,
-    /// Rounds, in each of which everybody has a turn.
+    /// Number of rounds; in each, every contender has a turn.
     pub rounds: usize,
     /// The length of one turn.
     pub window: Duration,
-    /// The same for what hashes.
+    /// The length of a turn that hashes.
     pub long: Duration,
     /// Users of the large database.
     pub users: u64,
-    /// Where servers keep their data: on a disk.
+    /// The directory for the data of the servers, on a disk.
     pub data: PathBuf,
-    /// The program that is measured.
+    /// The measured build of Doorward.
     pub doorward: PathBuf,
 }
 
@@ -47,7 +47,7 @@ pub const SECTIONS: [(&str, Section); 7] = [
 ];
 
 impl Plan {
-    /// Starts those of the contenders that offer this, each on data of its own.
+    /// Starts the contenders that offer this operation, each with a data directory of its own.
     fn start(&self, section: &str, operation: &str, hashing: Hashing) -> io::Result<Vec<Running>> {
         let able = self.contenders.iter().filter(|contender| contender.operation(operation).is_some());
         able.map(|contender| contender.start(&self.fresh(section, &contender.name)?, hashing)).collect()
@@ -72,7 +72,7 @@ impl Plan {
         Ok(path)
     }
 
-    /// Runs a loop of the suite's own on the servers' core, and gives its rate.
+    /// Runs one of the suite's own loops on the servers' core and returns its rate.
     fn limit(&self, name: &str, arguments: &[&str], span: Duration) -> io::Result<f64> {
         let output = pinned(env::current_exe()?)
             .args(["loop", name])
@@ -97,7 +97,7 @@ fn tokens(plan: &Plan, results: &mut Results) -> io::Result<()> {
     }
     for round in 0..plan.rounds {
         for (running, clients) in &mut all {
-            // Access tokens live for minutes.
+            // Logs in again in each round, because access tokens live only for minutes.
             clients.iter_mut().try_for_each(|client| running.once("login", client))?;
         }
         for name in OPERATIONS {
@@ -108,12 +108,12 @@ fn tokens(plan: &Plan, results: &mut Results) -> io::Result<()> {
                 let Some(operation) = running.contender.operation(name) else { continue };
                 let mut script = Same::new(&operation, clients);
                 if round == 0 {
-                    // What compiles as it runs is warm when it counts.
+                    // A warm-up, for contenders with a just-in-time compiler.
                     measure(running, CONNECTIONS, Pace::Closed, &mut script, plan.window)?;
                 }
                 let window = measure(running, CONNECTIONS, Pace::Closed, &mut script, plan.window)?;
                 results.window(format!("{}/{name}/{CONNECTIONS}", running.contender.name), window);
-                // The same by a generator that is not ours, as a check on ours.
+                // The same with wrk, as a check on our generator.
                 if name == "verify" {
                     let rate = by_wrk(running, &operation, &clients[0], CONNECTIONS, plan.window)?;
                     results.figure(format!("{}/{name}/{CONNECTIONS} by wrk", running.contender.name), rate);
@@ -124,7 +124,7 @@ fn tokens(plan: &Plan, results: &mut Results) -> io::Result<()> {
     Ok(())
 }
 
-/// Chains of refreshes, beside what the disk does by itself.
+/// Chains of refreshes, and the rate of durable appends on the same disk.
 fn refresh(plan: &Plan, results: &mut Results) -> io::Result<()> {
     const CONNECTIONS: [usize; 3] = [1, 32, 128];
     let mut all = Vec::new();
@@ -159,14 +159,14 @@ fn refresh(plan: &Plan, results: &mut Results) -> io::Result<()> {
     Ok(())
 }
 
-/// Each client signs out once.
+/// Each client logs out once.
 fn logout(plan: &Plan, results: &mut Results) -> io::Result<()> {
     let mut all = plan.start("logout", "logout", Hashing::Cheap)?;
     all.retain(|running| running.contender.is_cheap());
     for _ in 0..plan.rounds {
         for running in &mut all {
             let clients = running.clients(1000, 16)?;
-            let operation = running.contender.operation("logout").expect("only those that sign out were started");
+            let operation = running.contender.operation("logout").expect("only those that log out were started");
             let window = measure(running, 32, Pace::Closed, &mut Each::of(operation, clients), Duration::from_secs(60))?;
             results.window(format!("{}/logout/32", running.contender.name), window);
         }
@@ -174,7 +174,7 @@ fn logout(plan: &Plan, results: &mut Results) -> io::Result<()> {
     Ok(())
 }
 
-/// Signing in and registering, beside the same hash in a loop.
+/// Logins and registrations, and the same hash in a loop.
 fn hashing(plan: &Plan, results: &mut Results) -> io::Result<()> {
     const CONNECTIONS: usize = 8;
     let mut all = Vec::new();
@@ -190,7 +190,7 @@ fn hashing(plan: &Plan, results: &mut Results) -> io::Result<()> {
             results.figure("scrypt", plan.limit("scrypt", &[], plan.long / 2)?);
             for (running, clients) in &all {
                 let idle = running.server.forget_peak();
-                let asked = running.contender.operation(operation).expect("everybody registers and signs in");
+                let asked = running.contender.operation(operation).expect("every contender registers and logs in");
                 let mut script: Box<dyn Script> = match operation {
                     "login" => Box::new(Same::new(&asked, clients)),
                     _ => Box::new(Each::newcomers(asked, round as u64)),
@@ -208,36 +208,36 @@ fn hashing(plan: &Plan, results: &mut Results) -> io::Result<()> {
     Ok(())
 }
 
-/// Two hundred requests a second, alone and beside a flood of sign-ins.
+/// Two hundred requests a second, first alone and then beside a flood of logins.
 fn flood(plan: &Plan, results: &mut Results) -> io::Result<()> {
     const RATE: f64 = 200.0;
     let mut running = plan.doorward("flood", None, Hashing::Default)?;
-    // As many accounts: limits on failures hold back tries of one account that are not decided yet.
+    // As many accounts as connections: tries of one account that are not decided yet count as failures.
     let mut clients = running.clients(64, 1)?;
     let operation = |name: &str| running.contender.operation(name).expect("doorward offers it");
     let (me, login) = (operation("me"), operation("login"));
     for _ in 0..plan.rounds {
         clients.iter_mut().take(8).try_for_each(|client| running.once("login", client))?;
-        let mut asking = Same::new(&me, &clients[..8]);
-        let quiet = measure(&running, 16, Pace::Open(RATE), &mut asking, plan.long)?;
+        let mut requests = Same::new(&me, &clients[..8]);
+        let quiet = measure(&running, 16, Pace::Open(RATE), &mut requests, plan.long)?;
         results.window("doorward/me at 200 a second/quiet".into(), quiet);
         for flooding in [8, 64] {
-            let mut signing_in = Same::new(&login, &clients[..flooding]).or(503);
+            let mut logins = Same::new(&login, &clients[..flooding]).or(503);
             let mut loads = [
-                Load::new(running.server.address, 16, Pace::Open(RATE), &mut asking)?,
-                Load::new(running.server.address, flooding, Pace::Closed, &mut signing_in)?,
+                Load::new(running.server.address, 16, Pace::Open(RATE), &mut requests)?,
+                Load::new(running.server.address, flooding, Pace::Closed, &mut logins)?,
             ];
             let mut windows = measure_all(&running, &mut loads, plan.long)?;
             results.window(format!("doorward/login/flood of {flooding}"), windows.remove(1));
             results.window(format!("doorward/me at 200 a second/beside {flooding}"), windows.remove(0));
             #[allow(clippy::cast_precision_loss)]
-            results.figure(format!("doorward/login/flood of {flooding}, told to wait (503)"), signing_in.others as f64);
+            results.figure(format!("doorward/login/flood of {flooding}, told to wait (503)"), logins.others as f64);
         }
     }
     Ok(())
 }
 
-/// From nothing to the first answer, and what is held in memory then.
+/// The time of a cold start up to the first answer, and the memory after it.
 fn start(plan: &Plan, results: &mut Results) -> io::Result<()> {
     for _ in 0..plan.rounds.max(2) * 2 {
         for contender in &plan.contenders {
@@ -252,7 +252,7 @@ fn start(plan: &Plan, results: &mut Results) -> io::Result<()> {
     Ok(())
 }
 
-/// A thousand users beside many more.
+/// The costs with many users, compared with those of a thousand.
 fn scale(plan: &Plan, results: &mut Results) -> io::Result<()> {
     const NEAR_THE_END: &[u8] = b"fff00000@bench.example";
     let few = plan.data.join("seeded-1000");
@@ -272,7 +272,7 @@ fn scale(plan: &Plan, results: &mut Results) -> io::Result<()> {
     let mut both = Vec::new();
     for (data, name) in [(&few, "few"), (&many, "many")] {
         let mut running = plan.doorward("scale", Some(data), Hashing::Default)?;
-        // Those who sign in again and again end their own oldest sessions: the others only refresh.
+        // Repeated logins end the oldest sessions of a user, so other clients do the refreshes.
         let (clients, refreshing) = (running.clients(8, 1)?, running.clients(32, 1)?);
         both.push((running, clients, refreshing, name));
     }
@@ -307,7 +307,7 @@ fn scale(plan: &Plan, results: &mut Results) -> io::Result<()> {
     Ok(())
 }
 
-/// Fills a directory once; it is kept for the next run.
+/// Fills a data directory, unless an earlier run has done so.
 fn seed(data: &Path, users: u64, how: &[&str]) -> io::Result<()> {
     let done = data.join("seeded");
     if done.exists() {
@@ -315,7 +315,7 @@ fn seed(data: &Path, users: u64, how: &[&str]) -> io::Result<()> {
     }
     let _ = fs::remove_dir_all(data);
     fs::create_dir_all(data)?;
-    // On all cores: nothing is measured here.
+    // On all cores, because nothing is measured here.
     let status = std::process::Command::new("taskset")
         .args(["-c", "0-1"])
         .arg(env::current_exe()?)

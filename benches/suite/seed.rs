@@ -1,4 +1,4 @@
-//! Fills a data directory with accounts and sessions, through the store's own verbs.
+//! Fills a data directory with accounts and sessions through the store.
 
 use doorward::{
     app::App,
@@ -10,11 +10,11 @@ use doorward::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use secrecy::SecretString;
 
-/// Twice as many as one sync answers for: a group waits while another is written.
-const AT_ONCE: usize = 512;
+/// The number of accounts created at the same time: twice a group commit, so that one group waits while another is written.
+const CONCURRENCY: usize = 512;
 
-/// Makes `count` users with one password, with a session each unless they are to be alone, and an
-/// admin, `seed@bench.example`.
+/// Creates `count` users with the same password, each with a session unless `alone` is set, and the admin
+/// `seed@bench.example`.
 pub fn seed(flags: &Flags, count: u64, alone: bool) -> Result<(), Box<dyn std::error::Error>> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let settings = load(flags, &Environment::of_process())?.settings;
@@ -25,7 +25,7 @@ pub fn seed(flags: &Flags, count: u64, alone: bool) -> Result<(), Box<dyn std::e
         drop(app);
         let data_dir = DataDir::open(&settings.server.data_dir)?;
         let now = Clock::default().now();
-        let store = data_dir.unlock(&SledStorage::new(data_dir.path(), 0), now, Vec::new()).await?.store;
+        let store = data_dir.open_store(&SledStorage::new(data_dir.path(), 0), now, Vec::new()).await?.store;
         let ends_at = now.plus(settings.tokens.session_max_age);
         let progress = |number: u64| {
             if number.is_multiple_of(100_000) {
@@ -37,7 +37,7 @@ pub fn seed(flags: &Flags, count: u64, alone: bool) -> Result<(), Box<dyn std::e
                 progress(number);
                 account(&store, &model, number, (!alone).then_some((now, ends_at)))
             })
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(CONCURRENCY)
             .try_collect::<Vec<()>>()
             .await?;
         Ok(())
@@ -50,7 +50,7 @@ async fn account(
     number: u64,
     session: Option<(Timestamp, Timestamp)>,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    // Addresses come in no order, as people do: an odd factor makes each number another one.
+    // Addresses in no particular order, as in practice. The factor is odd, so each number gives another address.
     let email: Email = format!("{:08x}@bench.example", (number * 0x9e37_79b1) & 0xffff_ffff).parse()?;
     let user = User { id: UserId::random(), email, role: "viewer".parse()?, ..model.clone() };
     let session = session.map(|(now, ends_at)| Session {

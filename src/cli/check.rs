@@ -4,7 +4,7 @@ use super::output::print;
 use crate::failure::Failure;
 use serde_json::Value;
 
-/// Prints a report; violations are a failure (exit 65).
+/// Prints the report of the check. Any violation is a failure (exit 65).
 pub fn run(report: &Value, json: bool) -> Result<(), Failure> {
     let violations: Vec<_> = report["violations"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     print(json, report, |report| {

@@ -18,7 +18,7 @@ pub enum Command {
 
 pub fn run(command: &Command, loaded: &Loaded, secrets: &OperatorSecrets, json: bool) -> Result<(), Failure> {
     match command {
-        // Loading has refused what is not good.
+        // `load` has already refused invalid settings; only warnings are left.
         Command::Check => {
             let warnings: Vec<_> =
                 loaded.renamed.iter().cloned().chain(loaded.settings.warnings()).chain(secrets.warnings.iter().cloned()).collect();
@@ -44,8 +44,8 @@ pub fn run(command: &Command, loaded: &Loaded, secrets: &OperatorSecrets, json: 
 fn show(values: &toml::Table, loaded: &Loaded, secrets: &[(&str, &str)]) -> String {
     let mut lines = Vec::new();
     let line = |key: &str, name: &str, value: &toml::Value| {
-        let origin = loaded.origin(key);
-        format!("{:<50} # {origin}", format!("{name} = {value}"))
+        let source = loaded.source(key);
+        format!("{:<50} # {source}", format!("{name} = {value}"))
     };
     for (name, value) in values.iter().filter(|(_, value)| !value.is_table()) {
         lines.push(line(name, name, value));

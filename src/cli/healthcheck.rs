@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::{net::SocketAddr, time::Duration};
 use tokio::net::TcpStream;
 
-/// How long a healthy server may take.
+/// How long a healthy server may take to answer.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
@@ -27,7 +27,7 @@ pub fn run(args: &Args, settings: &Settings, json: bool) -> Result<(), Failure> 
     if healthy { Ok(()) } else { Err(Failure::new(format!("http://{at}/health: the server is up but degraded: see its log"))) }
 }
 
-/// An address that listens everywhere is asked here.
+/// The address to connect to: loopback if the server listens on all addresses.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     match listen {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => ([127, 0, 0, 1], v4.port()).into(),

@@ -1,5 +1,5 @@
-//! The command line: one file per noun. Commands that need the data ask a running server through its
-//! control socket, or do it themselves when none runs; the output is the same.
+//! The command line: one file per noun. Commands that need the data directory ask a running server
+//! through its control socket, or open the directory themselves if none runs; the output is the same.
 
 mod check;
 mod config;
@@ -66,17 +66,17 @@ enum Command {
     },
 }
 
-/// Carries a command out.
+/// Runs a command.
 ///
 /// # Errors
-/// What went wrong, for the person at the terminal, with an exit code.
+/// Why the command failed, for the person at the terminal, with an exit code.
 pub fn run(cli: Cli) -> Result<(), Failure> {
-    // Files of ours are for nobody else, sled's too (STO-11).
+    // All files this process creates, sled's too, are readable by their owner only (STO-11).
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     process::harden();
     process::raise_fd_limit();
     let Cli { flags, json, command } = cli;
-    // What needs no settings must work with broken ones.
+    // This command needs no settings, so it must work even if they are invalid.
     let command = match command.unwrap_or(Command::Serve) {
         Command::Token(command) => return token::run(&command, json),
         other => other,

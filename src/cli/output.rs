@@ -1,14 +1,14 @@
-//! How commands print: JSON for machines, columns for people, the same facts in both. Standard output
-//! is a file like any other: it may be full, or its reader gone.
+//! How commands print: JSON for machines, columns for people, the same facts in both. Writing to
+//! standard output may fail: the disk may be full, or the reader of a pipe may have ended.
 
 use crate::failure::Failure;
 use serde_json::Value;
 use std::io::{self, IsTerminal, Write};
 
-/// Prints an answer as JSON, or as `human` writes it. A reader that has gone has read what it wanted.
+/// Prints an answer as JSON, or as `human` formats it. A closed pipe is no error: its reader wanted no more.
 ///
 /// # Errors
-/// When standard output takes no more; exit 74.
+/// Standard output cannot be written; exit 74.
 pub fn print(json: bool, answer: &Value, human: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
     let text = if json { serde_json::to_string_pretty(answer).map_err(|error| Failure::new(error.to_string()))? } else { human(answer) };
     match write(&text) {
@@ -17,7 +17,7 @@ pub fn print(json: bool, answer: &Value, human: impl FnOnce(&Value) -> String) -
     }
 }
 
-/// Writes lines to standard output, the last one ended.
+/// Writes lines to standard output, with exactly one line end after the last.
 pub fn write(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.trim_end_matches('\n').as_bytes())?;
@@ -25,7 +25,7 @@ pub fn write(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// A member of an answer as text; nothing when it is not there.
+/// A member of an answer as text; empty if it is missing.
 pub fn text<'a>(answer: &'a Value, member: &str) -> std::borrow::Cow<'a, str> {
     match &answer[member] {
         Value::String(text) => text.as_str().into(),
@@ -34,7 +34,7 @@ pub fn text<'a>(answer: &'a Value, member: &str) -> std::borrow::Cow<'a, str> {
     }
 }
 
-/// Rows under headings, as wide as they need.
+/// Formats rows under headings, each column as wide as its longest cell.
 pub fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut lines = vec![headings.map(str::to_uppercase)];
     lines.extend(rows);
@@ -46,12 +46,12 @@ pub fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item =
     lines.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Asks yes or no; anything but yes is no. Without a terminal there is nobody to ask.
+/// Asks a yes-or-no question; anything but yes counts as no. Fails if stdin is no terminal.
 pub fn confirm(question: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::new(format!("{question} Nobody is there to confirm it: say --yes")));
     }
-    // An answer is waited for all the same where the question cannot be shown.
+    // If stderr cannot be written, wait for the answer all the same.
     let _ = write!(io::stderr(), "{question} [y/N] ");
     let mut answer = String::new();
     let read = io::stdin().read_line(&mut answer);

@@ -1,4 +1,4 @@
-//! What a process of ours sets up before it does anything.
+//! Process-wide set-up, done before anything else.
 
 use crate::{
     config::{LogLevel, Settings},
@@ -6,28 +6,28 @@ use crate::{
     telemetry,
 };
 
-/// Takes as many file handles as the system gives: each connection is one (OPS-8).
+/// Raises the limit on open files to the most that the system allows: each connection is one (OPS-8).
 pub fn raise_fd_limit() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit });
 }
 
-/// Keeps what is in memory out of core files and away from other processes of this user (OPS-4).
+/// Disables core files and keeps other processes of the same user from reading our memory (OPS-4).
 pub fn harden() {
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    // Neither is given everywhere; what remains is as safe as any other program.
+    // Not every system supports both. Without them we are as protected as any other program.
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
-/// Logs of a command go where a server's do, but only what is wrong.
+/// Starts logging for a command: like a server's logs, but only warnings and errors.
 pub fn log_warnings_only(settings: &Settings) {
     let mut log = settings.log.clone();
     log.level = LogLevel::Warn;
     telemetry::start(&log);
 }
 
-/// A runtime for one command.
+/// Builds the async runtime of a command.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::new(format!("no runtime: {error}")))
 }

@@ -19,16 +19,16 @@ use tokio::{
     sync::oneshot,
 };
 
-/// Serves until a signal says stop.
+/// Serves until a signal stops the server.
 pub fn serve(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
-    // Before anything is made.
+    // Checked before anything is created.
     if let Some(admin) = &secrets.first_admin {
         passwords::check(&admin.password, &admin.email, loaded.settings.passwords.min_length)
             .map_err(|weakness| Failure::config(format!("DOORWARD_ADMIN_PASSWORD: the password {weakness}")))?;
     }
     telemetry::start(&loaded.settings.log);
     let data_dir = &loaded.settings.server.data_dir;
-    if let Some(owner) = act_as_owner(data_dir, loaded.found())? {
+    if let Some(owner) = act_as_owner(data_dir, loaded.discovered_file())? {
         tracing::info!("working as {owner}, to whom {} belongs", data_dir.display());
     }
     runtime()?.block_on(run(loaded, secrets))
@@ -37,10 +37,10 @@ pub fn serve(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
 async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     warn_of_settings(&loaded, secrets);
     let settings = loaded.settings;
-    // Listened for from here on: a stop during the start is a stop.
+    // The handlers are installed before the start, so a signal during the start stops it too.
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
-    control::warn_of_length(&settings.server.data_dir);
+    control::warn_if_socket_path_too_long(&settings.server.data_dir);
     tokio::spawn(note_ignored_signals([
         ("SIGHUP", signals(SignalKind::hangup())?),
         ("SIGUSR1", signals(SignalKind::user_defined1())?),
@@ -60,7 +60,7 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     let two_signals = async {
         stop_signal(&mut terminate, &mut interrupt).await;
         tracing::info!("stopping: finishing what is in flight");
-        // The server may have ended by itself.
+        // This fails if the server has already ended by itself.
         let _ = stop.send(());
         stop_signal(&mut terminate, &mut interrupt).await;
         tracing::info!("stopping at once");
@@ -69,12 +69,12 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
         () = server::run(listener, web, async { drop(stopping.await) }) => {}
         () = two_signals => {}
     }
-    // Every verb that was acknowledged is durable already; the rest of the queue ends with the store.
+    // Every change that was acknowledged is already durable; the rest of the queue is dropped with the store.
     let _ = std::fs::remove_file(crate::data::DataDir::control_socket(&settings.server.data_dir));
     Ok(())
 }
 
-/// Says what of the settings works and should be looked at all the same.
+/// Logs warnings about settings that are valid but probably not meant.
 fn warn_of_settings(loaded: &Loaded, secrets: &OperatorSecrets) {
     if !loaded.passed_over.is_empty() {
         tracing::info!("no settings, and passed over: {} (Kubernetes: enableServiceLinks: false)", loaded.passed_over.join(", "));
@@ -87,7 +87,7 @@ fn warn_of_settings(loaded: &Loaded, secrets: &OperatorSecrets) {
     }
 }
 
-/// Listens where the settings say.
+/// Opens the listener at the configured address.
 fn listen(settings: &Settings) -> Result<(TcpListener, PublicOrigin), Failure> {
     let listen = settings.server.listen;
     let listener = server::listen(listen).map_err(|error| {
@@ -101,8 +101,8 @@ fn listen(settings: &Settings) -> Result<(TcpListener, PublicOrigin), Failure> {
     Ok((listener, site))
 }
 
-/// The one line on stdout: connections are queued from the bind on, so it can answer. Nobody needs to read it for
-/// serving.
+/// Prints the one line on stdout. From the bind on, the system queues connections, so clients may connect as soon as
+/// they read it. If stdout cannot be written, the server runs all the same.
 fn announce(listener: &TcpListener) {
     let address = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
     if let Err(error) = output::write(&format!("listening on http://{address}")) {
@@ -110,7 +110,7 @@ fn announce(listener: &TcpListener) {
     }
 }
 
-/// Waits for a signal that says stop.
+/// Waits for SIGTERM or SIGINT.
 async fn stop_signal(terminate: &mut Signal, interrupt: &mut Signal) {
     tokio::select! {
         _ = terminate.recv() => {}
@@ -118,8 +118,8 @@ async fn stop_signal(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-/// Notes signals that mean nothing here but would end the process: log rotation sends them, and there
-/// is no file to open anew.
+/// Logs and ignores signals whose default is to end the process. Log rotation sends them, but there is no log
+/// file to reopen.
 async fn note_ignored_signals(signals: [(&'static str, Signal); 3]) {
     let each = signals.map(|(name, mut signal)| async move {
         while signal.recv().await.is_some() {
@@ -133,7 +133,7 @@ fn signals(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| Failure::new(format!("signals: {error}")))
 }
 
-/// While nobody can administer: makes the admin the environment names, or shows a set-up link.
+/// If there is no admin yet: creates the one that the environment names, or logs a set-up link.
 async fn first_admin(app: &App, site: &PublicOrigin, secrets: &OperatorSecrets) -> Result<(), Failure> {
     let failed = |error: crate::service::Error| Failure::new(format!("the first admin: {error}"));
     if app.accounts().has_admin().await.map_err(failed)? {
@@ -153,7 +153,7 @@ async fn first_admin(app: &App, site: &PublicOrigin, secrets: &OperatorSecrets) 
             tracing::info!("nobody can administer yet: open {} before {expires_at}", control::setup_link(site, &token));
         }
         Ok(None) => {}
-        // Who is signed in stays so, whatever the disk takes (STO-5).
+        // Serving goes on: users who are logged in must stay so even if the disk takes no writes (STO-5).
         Err(error) => tracing::warn!(%error, "nobody can administer yet, and no link can be made now: `doorward setup-link` makes one"),
     }
     Ok(())

@@ -33,7 +33,7 @@ pub fn run(Command::Inspect: &Command, json: bool) -> Result<(), Failure> {
     })
 }
 
-/// A claim as a person reads it: moments as such.
+/// Formats a claim for people: times are shown as dates too.
 fn shown(name: &str, value: &Value) -> String {
     match (name, value) {
         ("iat" | "exp" | "nbf", Value::Number(seconds)) => match seconds.as_u64() {

@@ -4,7 +4,7 @@ use super::{
     control::{PlainPassword, Request},
     output::{confirm, print, table, text},
 };
-use crate::{config::unpacked, failure::Failure};
+use crate::{config::trim_secret, failure::Failure};
 use clap::Subcommand;
 use serde_json::Value;
 use std::io::{BufRead, IsTerminal, Write};
@@ -106,7 +106,7 @@ pub fn run(command: Command, json: bool, send: impl Fn(Request) -> Result<Value,
     })
 }
 
-/// Users, one a line.
+/// Formats users as a table, one a line.
 fn user_table(users: &Value) -> String {
     let rows = users.as_array().into_iter().flatten().map(|user| {
         let state = if user["disabled"] == true { "disabled" } else { "enabled" };
@@ -122,14 +122,14 @@ fn user_table(users: &Value) -> String {
     table(["id", "email", "address", "role", "state", "created"], rows)
 }
 
-/// A password from the keyboard, twice and unseen, or the first line of stdin. Never from argv.
+/// Asks for a password twice, without echo, or reads the first line of stdin. Never from argv, where others could see it.
 fn password() -> Result<PlainPassword, Failure> {
     if !std::io::stdin().is_terminal() {
         let mut line = zeroize::Zeroizing::new(Vec::new());
         std::io::stdin().lock().read_until(b'\n', &mut line).map_err(|error| Failure::new(format!("stdin: {error}")))?;
-        let (text, oddity) = unpacked(&line);
+        let (text, oddity) = trim_secret(&line);
         if let Some(oddity) = oddity {
-            // Nobody may be there to read it.
+            // A warning that cannot be written must not fail the command.
             let _ = writeln!(std::io::stderr(), "doorward: the password {oddity}: is that meant?");
         }
         let text = str::from_utf8(&text).map_err(|_| Failure::new("stdin: the password is no UTF-8 text"))?;

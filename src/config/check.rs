@@ -1,4 +1,4 @@
-//! What types alone cannot say of settings: bounds, contradictions, and what is allowed but seldom meant.
+//! Checks that types alone cannot express: bounds, contradictions, and warnings about settings that are rarely meant.
 
 use super::{DAY, RegistrationMode, RegistrationSetting, Settings};
 use crate::domain::{Role, Session};
@@ -6,14 +6,14 @@ use ipnet::IpNet;
 use std::time::Duration;
 use url::Url;
 
-/// A setting that is out of bounds: key, what was found, what is allowed.
+/// A setting that is out of bounds or contradicts another.
 #[derive(Debug, PartialEq, Eq)]
 pub struct OutOfBounds {
     /// The dotted key.
     pub key: &'static str,
-    /// The value, as text.
+    /// The value that was found, as text.
     pub found: String,
-    /// The bounds.
+    /// What is allowed.
     pub allowed: String,
 }
 
@@ -21,7 +21,7 @@ pub struct OutOfBounds {
 pub const MAX_SCRYPT_MEMORY: u64 = 256 * 1024 * 1024;
 
 impl Settings {
-    /// Checks what types alone cannot.
+    /// Checks bounds and contradictions.
     ///
     /// # Errors
     /// The first setting that is out of bounds or contradicts another.
@@ -50,7 +50,7 @@ impl Settings {
         count("limits.login_failures", self.limits.login_failures as usize, 1, 100)?;
         count("limits.login_failures_per_address", self.limits.login_failures_per_address as usize, 1, 100_000)?;
         count("limits.login_failures_per_account", self.limits.login_failures_per_account as usize, 1, 100_000)?;
-        // Changing a password takes two.
+        // Changing a password takes two hashes.
         count("limits.hashes_per_minute", self.limits.hashes_per_minute as usize, 2, 1_000_000)?;
         count("limits.wide_prefix_factor", self.limits.wide_prefix_factor as usize, 1, 1000)?;
         count("limits.register_burst", self.limits.register_burst as usize, 1, 1_000_000)?;
@@ -64,8 +64,8 @@ impl Settings {
         self.check_addresses()
     }
 
-    /// Who may register: as set, or else anyone while the server is for this machine alone, and who holds an
-    /// invitation once `server.public_url` makes it known to others.
+    /// Resolves `registration.mode`. `auto` is open while only this machine can reach the server, and needs an
+    /// invitation once `server.public_url` or `server.listen` lets others reach it.
     #[must_use]
     pub fn registration_mode(&self) -> RegistrationMode {
         match self.registration.mode {
@@ -83,7 +83,7 @@ impl Settings {
         }
     }
 
-    /// What is allowed but seldom meant, one sentence each.
+    /// Warnings about settings that are valid but rarely meant, one sentence each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let is_https = self.server.public_url.starts_with("https:");
@@ -109,7 +109,7 @@ impl Settings {
         let allowed = format!("128 * r * 2^log_n at most {MAX_SCRYPT_MEMORY} bytes, r 1 to 32, p 1 to 16");
         let affordable = memory <= MAX_SCRYPT_MEMORY && (1..=32).contains(&p.scrypt_r) && (1..=16).contains(&p.scrypt_p);
         ensure(affordable, "passwords.scrypt_log_n", found.clone(), allowed)?;
-        // OWASP's weakest set is N = 2^13, r = 8, p = 10: as much work, counted in N * r * p.
+        // OWASP's weakest parameters are N = 2^13, r = 8, p = 10. Ours must cost at least as much work, N * r * p.
         let work = (u64::from(p.scrypt_r) * u64::from(p.scrypt_p)) << p.scrypt_log_n;
         let allowed = "N * r * p of 2^13 * 8 * 10 at least and N of 2^13 at least, or insecure_dev = true on a developer's machine".into();
         let strong = work >= (8 * 10) << 13 && p.scrypt_log_n >= 13;
@@ -160,7 +160,7 @@ fn ensure(holds: bool, key: &'static str, found: String, allowed: String) -> Res
     if holds { Ok(()) } else { Err(OutOfBounds { key, found, allowed }) }
 }
 
-/// The origin (RFC 6454) a URL stands for, if it says nothing but scheme, host and port.
+/// The origin (RFC 6454) of a URL, if the URL has nothing but scheme, host and port.
 #[must_use]
 pub fn origin(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
@@ -173,8 +173,8 @@ pub fn origin(text: &str) -> Option<String> {
     bare.then(|| url.origin().ascii_serialization())
 }
 
-/// Whether a text is an origin as browsers write it (RFC 6454 §6.2): of a web page, or of an app or extension, whose
-/// schemes are their own. `null` is not one: everybody can be that.
+/// Whether a text is an origin as browsers serialise it (RFC 6454 §6.2): of a web page, or of an app or extension,
+/// which have schemes of their own. `null` is refused: any page can get that origin.
 #[must_use]
 pub fn is_origin(text: &str) -> bool {
     if let Some(of_a_page) = origin(text) {
@@ -188,7 +188,7 @@ pub fn is_origin(text: &str) -> bool {
     is_scheme && !matches!(scheme, "http" | "https" | "file") && is_host && port.parse::<u16>().is_ok()
 }
 
-/// Whether a URL's host can only be this machine.
+/// Whether the host of a URL always means this machine.
 #[must_use]
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
@@ -210,7 +210,7 @@ mod tests {
         let shipped: Settings = toml::from_str(text).expect("the shipped file parses");
         assert_eq!(shipped, Settings::default());
         assert_eq!(shipped.check(), Ok(()));
-        // And it names every key there is.
+        // The file names every key there is.
         let defaults = toml::Table::try_from(Settings::default()).expect("settings are TOML");
         let written: toml::Table = text.parse().expect("the shipped file parses");
         assert_eq!(layers::keys(&written), layers::keys(&defaults));
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(refused(&|s| url(s, "http://login.example.org")), "server.public_url", "COK-2");
         assert_eq!(refused(&|s| s.server.listen = ([0, 0, 0, 0], 3000).into()), "server.public_url", "COK-2");
         let everywhere = |s: &mut Settings| (s.server.listen, s.server.insecure_http) = (([0, 0, 0, 0], 3000).into(), true);
-        assert_eq!(refused(&everywhere), "server.public_url", "nobody could sign in");
+        assert_eq!(refused(&everywhere), "server.public_url", "nobody could log in");
         assert_eq!(refused(&|s| url(s, "https://example.org/login")), "server.public_url");
         assert_eq!(refused(&|s| url(s, "example.org")), "server.public_url");
         assert_eq!(refused(&|s| s.cors.allowed_origins = vec!["https://App.example.org".into()]), "cors.allowed_origins");

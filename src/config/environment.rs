@@ -1,6 +1,6 @@
-//! The process's environment, as far as it is ours. Others put variables into it as well, in bytes that are
-//! no text, and some under our own prefix: nothing there may end a start in any way but a message, and no
-//! value is ever shown.
+//! The environment variables with our prefix. Kubernetes and compose files put variables there too, some of
+//! them with our prefix, and values may be bytes that are not UTF-8. A bad variable must end a start with a
+//! message that names it, never with a panic, and never with its value.
 
 use crate::failure::Failure;
 use std::{
@@ -15,22 +15,22 @@ const PREFIX: &str = "DOORWARD_";
 pub struct Environment(BTreeMap<String, OsString>);
 
 impl Environment {
-    /// The process's own.
+    /// Reads the environment of this process.
     #[must_use]
     pub fn of_process() -> Self {
         std::env::vars_os().collect()
     }
 
-    /// A variable's bytes.
+    /// The value of a variable, as bytes.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.0.get(name).map(OsString::as_os_str)
     }
 
-    /// A variable that has to be text.
+    /// The value of a variable that must be text.
     ///
     /// # Errors
-    /// When it is none, by name.
+    /// The value is not UTF-8; the message names the variable and does not show the value.
     pub fn text(&self, name: &str) -> Result<Option<&str>, Failure> {
         let not_text = || Failure::config(format!("environment variable {name}: found bytes that are no UTF-8, allowed: text"));
         self.get(name).map(|value| value.to_str().ok_or_else(not_text)).transpose()
@@ -41,11 +41,11 @@ impl Environment {
         self.0.keys().map(String::as_str)
     }
 
-    /// Whether a variable says where a service of our name is to be found, and was put there by Kubernetes
+    /// Whether a variable was set by Kubernetes to tell where a service named `doorward` is
     /// (`DOORWARD_PORT=tcp://10.0.0.9:3000`, `DOORWARD_SERVICE_HOST` …), or is one that compose files use for the
-    /// image. None of these is a setting.
+    /// image. Neither is a setting.
     #[must_use]
-    pub fn is_about_us(&self, name: &str) -> bool {
+    pub fn is_set_by_platform(&self, name: &str) -> bool {
         let Some(rest) = name.strip_prefix(PREFIX) else { return false };
         let is_link =
             |value: &OsStr| value.to_str().is_some_and(|value| ["tcp://", "udp://", "sctp://"].iter().any(|p| value.starts_with(p)));
@@ -73,7 +73,7 @@ impl FromIterator<(OsString, OsString)> for Environment {
 
 #[cfg(test)]
 impl Environment {
-    /// These variables.
+    /// An environment with these variables.
     pub(super) fn with(variables: &[(&str, &str)]) -> Self {
         variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
     }
@@ -98,7 +98,7 @@ mod tests {
             ("DOORWARD_LOGIN_SERVICE_HOST", "10.0.0.9"),
             ("DOORWARD_VERSION", "0.1.0"),
         ] {
-            assert!(Environment::with(&[(name, value)]).is_about_us(name), "{name}");
+            assert!(Environment::with(&[(name, value)]).is_set_by_platform(name), "{name}");
         }
         for (name, value) in [
             ("DOORWARD_PORT", "3000"),
@@ -108,7 +108,7 @@ mod tests {
             ("DOORWARD_SERVICE_HOSTS", "x"),
             ("DOORWARD_TOKENS_ACESS_TTL", "1m"),
         ] {
-            assert!(!Environment::with(&[(name, value)]).is_about_us(name), "{name}");
+            assert!(!Environment::with(&[(name, value)]).is_set_by_platform(name), "{name}");
         }
     }
 

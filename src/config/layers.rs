@@ -1,5 +1,5 @@
-//! Where settings come from: flag > environment > file > default, each value with its origin, so
-//! that a wrong one is refused by name.
+//! Where settings come from: flag > environment > file > default. Each value keeps its source, so that
+//! an error can name it.
 
 use super::{Environment, OutOfBounds, Settings};
 use crate::failure::Failure;
@@ -12,10 +12,10 @@ use std::{
 };
 use toml::{Table, Value};
 
-/// The file that is read from the working directory when it is there.
-const FILE: &str = "config.toml";
+/// The settings file that is read from the working directory if there is one and `--config` is not given.
+const DEFAULT_FILE: &str = "config.toml";
 const PREFIX: &str = "DOORWARD_";
-/// Variables of ours that are no settings.
+/// Variables with our prefix that are not settings: secrets and the first admin.
 const RESERVED: [&str; 7] = [
     "DOORWARD_ACCESS_SECRET",
     "DOORWARD_ACCESS_SECRET_FILE",
@@ -26,7 +26,7 @@ const RESERVED: [&str; 7] = [
     "DOORWARD_ADMIN_PASSWORD_FILE",
 ];
 
-/// What the command line says of settings.
+/// Command-line flags that set settings.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Flags {
     /// Settings file [default: config.toml here, if there is one]
@@ -43,53 +43,54 @@ pub struct Flags {
     pub set: Vec<String>,
 }
 
-/// A settings file that nobody named, as it was when it was read.
+/// The default settings file, found in the working directory and not named by a flag, as it was when it was read.
 #[derive(Debug)]
-struct Found {
+struct DiscoveredFile {
     path: PathBuf,
-    /// What stood there: perhaps a link.
+    /// The directory entry, which may be a symbolic link.
     entry: Metadata,
-    /// What was read.
+    /// The file that was read.
     file: Metadata,
 }
 
-/// Checked settings, and where each that is not a default came from.
+/// Checked settings, and the source of each that is not a default.
 #[derive(Debug)]
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
-    found: Option<Found>,
-    /// Variables with our prefix that others put there, and that are no settings.
+    discovered: Option<DiscoveredFile>,
+    /// Variables with our prefix that the platform set and that are not settings.
     pub passed_over: Vec<String>,
-    /// Settings that were given by a name of an earlier release, one sentence each.
+    /// Settings that were given by a name from an earlier release, one sentence each.
     pub renamed: Vec<String>,
-    origins: Origins,
+    sources: Sources,
 }
 
 impl Loaded {
-    /// The settings file that nobody named: where, what stood there, and what was read.
+    /// The default settings file, if it was read: its path, the metadata of its directory entry (perhaps a link),
+    /// and the metadata of the file itself.
     #[must_use]
-    pub fn found(&self) -> Option<(&Path, [&Metadata; 2])> {
-        self.found.as_ref().map(|found| (found.path.as_path(), [&found.entry, &found.file]))
+    pub fn discovered_file(&self) -> Option<(&Path, [&Metadata; 2])> {
+        self.discovered.as_ref().map(|found| (found.path.as_path(), [&found.entry, &found.file]))
     }
 
-    /// Where a dotted key's value came from.
+    /// The source of the value of a dotted key, for people.
     #[must_use]
-    pub fn origin(&self, key: &str) -> String {
-        self.origins.get(key).map_or_else(|| "default".to_owned(), ToString::to_string)
+    pub fn source(&self, key: &str) -> String {
+        self.sources.get(key).map_or_else(|| "default".to_owned(), ToString::to_string)
     }
 }
 
-type Origins = BTreeMap<String, Origin>;
+type Sources = BTreeMap<String, Source>;
 
 #[derive(Debug, Clone)]
-enum Origin {
+enum Source {
     File(PathBuf),
     Variable(String),
     Flag(String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
@@ -99,37 +100,37 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Settings of an earlier release that have another name now; the old one is still understood.
+/// Settings that were renamed: old name and new name. The old name still works and gives a warning.
 const RENAMED: [(&str, &str); 1] = [("demo.enabled", "page.enabled")];
 
 /// Reads and checks all settings.
 ///
 /// # Errors
-/// One message that names origin, key, what was found and what is allowed; exit 78.
+/// One message that names source, key, the value found and what is allowed; exit 78.
 pub fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, Failure> {
     let defaults = Table::try_from(Settings::default()).map_err(|error| Failure::config(error.to_string()))?;
-    let mut layers = Layers { defaults, merged: Table::new(), origins: Origins::new(), renamed: Vec::new() };
-    let mut found = None;
-    let entry = fs::symlink_metadata(FILE).ok().filter(|_| flags.config.is_none() && Path::new(FILE).exists());
-    if let Some(path) = flags.config.clone().or_else(|| entry.as_ref().map(|_| FILE.into())) {
+    let mut layers = Layers { defaults, merged: Table::new(), sources: Sources::new(), renamed: Vec::new() };
+    let mut discovered = None;
+    let entry = fs::symlink_metadata(DEFAULT_FILE).ok().filter(|_| flags.config.is_none() && Path::new(DEFAULT_FILE).exists());
+    if let Some(path) = flags.config.clone().or_else(|| entry.as_ref().map(|_| DEFAULT_FILE.into())) {
         let (settings, file) = read_file(&path)?;
         layers.add_file(settings, &path);
-        found = entry.map(|entry| Found { path, entry, file });
+        discovered = entry.map(|entry| DiscoveredFile { path, entry, file });
     }
     let passed_over = layers.add_environment(environment)?;
     layers.add_flags(flags)?;
     let settings = layers.settings()?;
     settings
         .check()
-        .map_err(|OutOfBounds { key, found, allowed }| refusal(&layers.origins, key, &format!("found {found}, allowed: {allowed}")))?;
-    Ok(Loaded { settings, found, passed_over, renamed: layers.renamed, origins: layers.origins })
+        .map_err(|OutOfBounds { key, found, allowed }| invalid(&layers.sources, key, &format!("found {found}, allowed: {allowed}")))?;
+    Ok(Loaded { settings, discovered, passed_over, renamed: layers.renamed, sources: layers.sources })
 }
 
-/// The settings as they come together, lowest layer first.
+/// Merges the layers, lowest first.
 struct Layers {
     defaults: Table,
     merged: Table,
-    origins: Origins,
+    sources: Sources,
     renamed: Vec<String>,
 }
 
@@ -142,21 +143,21 @@ impl Layers {
             }
         }
         for key in keys(&settings) {
-            self.origins.insert(key, Origin::File(path.to_owned()));
+            self.sources.insert(key, Source::File(path.to_owned()));
         }
         self.merged = settings;
     }
 
-    /// Answers with the variables that others put there, and that are no settings.
+    /// Returns the variables that the platform set and that are not settings.
     fn add_environment(&mut self, environment: &Environment) -> Result<Vec<String>, Failure> {
         let mut passed_over = Vec::new();
         for name in environment.names().filter(|name| !RESERVED.contains(name)) {
             let known = keys(&self.defaults).into_iter().chain(RENAMED.map(|(old, _)| old.to_owned()));
             match known.into_iter().find(|key| variable(key) == name) {
-                None if environment.is_about_us(name) => passed_over.push(name.to_owned()),
+                None if environment.is_set_by_platform(name) => passed_over.push(name.to_owned()),
                 key => {
                     let text = environment.text(name)?.unwrap_or_default();
-                    self.overlay(key.as_deref().unwrap_or(name), text, Origin::Variable(name.to_owned()))?;
+                    self.overlay(key.as_deref().unwrap_or(name), text, Source::Variable(name.to_owned()))?;
                 }
             }
         }
@@ -168,44 +169,44 @@ impl Layers {
             let (key, text) = assignment
                 .split_once('=')
                 .ok_or_else(|| Failure::config(format!("flag --set {assignment}: found no '=', allowed: KEY=VALUE")))?;
-            self.overlay(key.trim(), text.trim(), Origin::Flag(format!("--set {key}")))?;
+            self.overlay(key.trim(), text.trim(), Source::Flag(format!("--set {key}")))?;
         }
         for (flag, key, text) in [("--listen", "server.listen", &flags.listen), ("--data-dir", "server.data_dir", &flags.data_dir)] {
             if let Some(text) = text {
-                self.overlay(key, text, Origin::Flag(flag.into()))?;
+                self.overlay(key, text, Source::Flag(flag.into()))?;
             }
         }
         Ok(())
     }
 
-    fn overlay(&mut self, key: &str, text: &str, origin: Origin) -> Result<(), Failure> {
+    fn overlay(&mut self, key: &str, text: &str, source: Source) -> Result<(), Failure> {
         let new = RENAMED.into_iter().find_map(|(old, new)| (old == key).then_some(new));
         if let Some(new) = new {
-            self.renamed.push(format!("{origin}: {key} is called {new} now"));
+            self.renamed.push(format!("{source}: {key} is called {new} now"));
         }
         let key = new.unwrap_or(key);
-        let default = lookup(&self.defaults, key).ok_or_else(|| unknown(&origin, key, &self.defaults))?;
+        let default = lookup(&self.defaults, key).ok_or_else(|| unknown(&source, key, &self.defaults))?;
         if key.starts_with("roles.") {
-            // One role set by name changes that role, not which roles there are.
+            // Setting one role by name changes that role and keeps the others.
             self.merged.entry("roles").or_insert_with(|| self.defaults["roles"].clone());
         }
-        insert(&mut self.merged, key, typed(default, text));
-        self.origins.insert(key.to_owned(), origin);
+        insert(&mut self.merged, key, parse_like(default, text));
+        self.sources.insert(key.to_owned(), source);
         Ok(())
     }
 
     fn settings(&self) -> Result<Settings, Failure> {
         serde_path_to_error::deserialize(Value::Table(self.merged.clone())).map_err(|error| {
             let path = error.path().to_string();
-            // One item of a list is the list's fault: that is what came from somewhere.
+            // An error in one item of a list is reported for the list: only the list has a source.
             let key = path.split('[').next().unwrap_or_default();
             let why = error.into_inner().to_string().replace('\n', " ");
             let found = key.split_once('.').and_then(|(section, key)| self.merged.get(section)?.get(key));
             match found.map(ToString::to_string) {
                 Some(found) if !why.contains(found.trim_matches('"')) => {
-                    refusal(&self.origins, key, &format!("found {found}: {}", why.trim()))
+                    invalid(&self.sources, key, &format!("found {found}: {}", why.trim()))
                 }
-                _ => refusal(&self.origins, key, why.trim()),
+                _ => invalid(&self.sources, key, why.trim()),
             }
         })
     }
@@ -219,33 +220,33 @@ fn read_file(path: &Path) -> Result<(Table, Metadata), Failure> {
         Ok((text, file.metadata()?))
     };
     let (text, file) = read().map_err(|error: io::Error| Failure::config(format!("{}: cannot be read: {error}", path.display())))?;
-    // The parser's message shows the line and points at the place.
+    // The parser's message shows the line and the column.
     let settings = text.parse().map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
     Ok((settings, file))
 }
 
-/// One message: origin, key, what was found, what is allowed.
-fn refusal(origins: &Origins, key: &str, why: &str) -> Failure {
-    // An unknown key is reported at the table it stands in: then any key beneath tells the origin.
+/// The message for a setting that is refused: source, key, value found, what is allowed.
+fn invalid(sources: &Sources, key: &str, why: &str) -> Failure {
+    // An unknown key is reported at its table, which has no source itself; any key in that table has the same one.
     let beneath = format!("{key}.");
-    let origin = origins.get(key).or_else(|| origins.iter().find(|(k, _)| key == "." || k.starts_with(&beneath)).map(|(_, o)| o));
-    match origin {
-        Some(origin) => Failure::config(format!("{origin}: {key}: {why}")),
+    let source = sources.get(key).or_else(|| sources.iter().find(|(k, _)| key == "." || k.starts_with(&beneath)).map(|(_, source)| source));
+    match source {
+        Some(source) => Failure::config(format!("{source}: {key}: {why}")),
         None => Failure::config(format!("{key}: {why}")),
     }
 }
 
-fn unknown(origin: &Origin, key: &str, defaults: &Table) -> Failure {
-    Failure::config(match origin {
-        Origin::Variable(name) => {
-            format!("{origin}: there is no such setting, allowed: {}", nearest(name, keys(defaults).iter().map(|key| variable(key))))
+fn unknown(source: &Source, key: &str, defaults: &Table) -> Failure {
+    Failure::config(match source {
+        Source::Variable(name) => {
+            format!("{source}: there is no such setting, allowed: {}", by_similarity(name, keys(defaults).iter().map(|key| variable(key))))
         }
-        _ => format!("{origin}: {key}: there is no such setting, allowed: {}", nearest(key, keys(defaults).into_iter())),
+        _ => format!("{source}: {key}: there is no such setting, allowed: {}", by_similarity(key, keys(defaults).into_iter())),
     })
 }
 
-/// The allowed names, the likeliest meant first.
-fn nearest(wrong: &str, names: impl Iterator<Item = String>) -> String {
+/// The allowed names, those most similar to the wrong one first.
+fn by_similarity(wrong: &str, names: impl Iterator<Item = String>) -> String {
     let common = |name: &str| {
         wrong.chars().rev().zip(name.chars().rev()).take_while(|(a, b)| a == b).count()
             + wrong.chars().zip(name.chars()).take_while(|(a, b)| a == b).count()
@@ -273,7 +274,7 @@ pub(super) fn keys(table: &Table) -> Vec<String> {
 
 fn lookup<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
     match key.split_once('.') {
-        // Roles are named by the operator: any will do, as long as it is a list like the others.
+        // The operator chooses the names of roles: any name is valid, and its value has the type of the others.
         Some(("roles", _)) => table.get("roles")?.as_table()?.values().next(),
         Some((section, key)) => table.get(section)?.as_table()?.get(key),
         None => table.get(key).filter(|value| !value.is_table()),
@@ -294,7 +295,7 @@ fn insert(table: &mut Table, key: &str, value: Value) {
     }
 }
 
-/// Takes a key of a section out, and the section with its last.
+/// Removes a key from its section, and the section if it is then empty.
 fn remove(table: &mut Table, key: &str) -> Option<Value> {
     let (name, key) = key.split_once('.')?;
     let section = table.get_mut(name)?.as_table_mut()?;
@@ -305,8 +306,8 @@ fn remove(table: &mut Table, key: &str) -> Option<Value> {
     Some(value)
 }
 
-/// A text as the type its default has; a text that is no such thing stays one and is refused by type.
-fn typed(default: &Value, text: &str) -> Value {
+/// Parses a text as the type of the default. A text that does not parse stays a string, so deserialising refuses it.
+fn parse_like(default: &Value, text: &str) -> Value {
     let parsed = match default {
         Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
         Value::Integer(_) => text.parse().ok().map(Value::Integer),

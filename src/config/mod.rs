@@ -1,6 +1,6 @@
-//! Settings: every key with its default, checked once, then trusted.
+//! Settings: every key with its default. They are checked once, at the start.
 //!
-//! The file at the top of the repository, `config.toml`, documents each; a test holds it to the
+//! `config.toml` at the top of the repository documents every key; a test compares it with the
 //! defaults here.
 
 mod check;
@@ -11,7 +11,7 @@ mod secrets;
 pub use check::{MAX_SCRYPT_MEMORY, OutOfBounds, is_loopback, is_origin, origin};
 pub use environment::Environment;
 pub use layers::{Flags, Loaded, load};
-pub use secrets::{FirstAdmin, OperatorSecrets, unpacked};
+pub use secrets::{FirstAdmin, OperatorSecrets, trim_secret};
 
 use crate::domain::{Algorithm, OnReuse, Role, Roles};
 use ipnet::IpNet;
@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-/// All settings. Holds no secret.
+/// All settings; none of them is a secret.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -52,7 +52,7 @@ pub struct Settings {
     pub log: Log,
 }
 
-/// Makes a section: a struct whose every field has its default beside it.
+/// Defines a section: a struct with the default of each field next to it.
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr,)* }) => {
         $(#[$doc])*
@@ -73,13 +73,13 @@ section!(
     Server {
         /// The address to listen on.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 3000)),
-        /// The address people type; empty for the one listened on.
+        /// The address that people type in their browsers; empty means the one listened on.
         public_url: String = String::new(),
-        /// Where everything is kept.
+        /// The directory of the database and the keys.
         data_dir: PathBuf = "data".into(),
-        /// Allows http beyond loopback.
+        /// Allows plain http on addresses other than loopback.
         insecure_http: bool = false,
-        /// Room on the disk, in MiB, that only revocations may use (STO-5).
+        /// Disk space, in MiB, reserved for revocations (STO-5).
         min_free_mib: u64 = 64,
         /// Proxies whose `X-Forwarded-For` is believed (LIM-6).
         #[serde(deserialize_with = "networks")]
@@ -92,17 +92,17 @@ section!(
     Tokens {
         /// How access tokens are signed.
         algorithm: Algorithm = Algorithm::HS256,
-        /// `iss`.
+        /// The claim `iss`.
         issuer: String = "doorward".into(),
-        /// `aud`.
+        /// The claim `aud`.
         audience: String = "doorward".into(),
-        /// Life of an access token.
+        /// Lifetime of an access token.
         #[serde(with = "humantime_serde")]
         access_ttl: Duration = Duration::from_secs(15 * 60),
-        /// Idle life of a refresh token.
+        /// Lifetime of a refresh token that is not used.
         #[serde(with = "humantime_serde")]
         refresh_ttl: Duration = Duration::from_secs(7 * DAY),
-        /// Absolute life of a session.
+        /// Absolute lifetime of a session, however often it is refreshed.
         #[serde(with = "humantime_serde")]
         session_max_age: Duration = Duration::from_secs(30 * DAY),
         /// Leeway on time claims.
@@ -111,7 +111,7 @@ section!(
     }
 );
 
-/// Addresses and networks; an address by itself is a network of one.
+/// Parses a list of addresses and networks; a single address is a network of one.
 fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
     let parse = |text: String| {
         let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
@@ -125,16 +125,16 @@ fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> 
 const DAY: u64 = 24 * 60 * 60;
 
 section!(
-    /// Sessions and what a reused refresh token costs.
+    /// Sessions, and how a reused refresh token is treated.
     Sessions {
-        /// Sessions per user (REF-14).
+        /// The most sessions a user may have (REF-14).
         max_per_user: usize = 20,
-        /// What reuse revokes.
+        /// Which sessions the reuse of a refresh token revokes.
         on_reuse: OnReuse = OnReuse::User,
-        /// How long a lost race is no theft.
+        /// How long after a rotation a browser may present the previous token and get 409 instead of a revocation.
         #[serde(with = "humantime_serde")]
         conflict_window: Duration = Duration::from_secs(2),
-        /// How long a refresh may be repeated (REF-4).
+        /// How long after a rotation the previous token still gets the same new one (REF-4).
         #[serde(with = "humantime_serde")]
         refresh_grace: Duration = Duration::ZERO,
     }
@@ -143,16 +143,16 @@ section!(
 section!(
     /// Cross-site request forgery.
     Csrf {
-        /// Who must prove it.
+        /// Which requests must carry a CSRF token.
         mode: CsrfMode = CsrfMode::Browser,
     }
 );
 
-/// Who must send `X-CSRF-Token` with a cookie.
+/// Which requests with a refresh cookie must carry `X-CSRF-Token`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CsrfMode {
-    /// Requests that a browser made: they carry `Origin` or `Sec-Fetch-Site`.
+    /// Requests from browsers, which are those with `Origin` or `Sec-Fetch-Site`.
     Browser,
     /// Every request.
     Always,
@@ -171,40 +171,40 @@ section!(
     Registration {
         /// Who may register; see [`Settings::registration_mode`].
         mode: RegistrationSetting = RegistrationSetting::Auto,
-        /// What they become.
+        /// The role of a newly registered user.
         default_role: Role = "viewer".parse().expect("viewer is a role's name"),
     }
 );
 
-/// What is said of who may register.
+/// The setting `registration.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RegistrationSetting {
-    /// Anyone on one's own machine, who holds an invitation beyond it.
+    /// [`Self::Open`] while only this machine can reach the server, otherwise [`Self::Invite`].
     Auto,
-    /// Anyone.
+    /// Anyone may register.
     Open,
-    /// Who holds an invitation.
+    /// Only people with an invitation may register.
     Invite,
-    /// Nobody.
+    /// Nobody may register.
     Closed,
 }
 
 /// Who may register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RegistrationMode {
-    /// Anyone.
+    /// Anyone may register.
     Open,
-    /// Who holds an invitation.
+    /// Only people with an invitation may register.
     Invite,
-    /// Nobody.
+    /// Nobody may register.
     Closed,
 }
 
 section!(
     /// Passwords and their hashing.
     Passwords {
-        /// Shortest password, in code points (AUT-6).
+        /// Minimum length of a password, in code points (AUT-6).
         min_length: usize = 8,
         /// log2 of scrypt's N.
         scrypt_log_n: u8 = 15,
@@ -212,11 +212,11 @@ section!(
         scrypt_r: u32 = 8,
         /// scrypt's p.
         scrypt_p: u32 = 3,
-        /// Hashing threads; 0 for one per core, two at most.
+        /// Number of hashing threads; 0 means one per core, at most two.
         hash_threads: usize = 0,
-        /// Requests that may wait for one.
+        /// How many requests may wait for a hashing thread.
         hash_queue: usize = 64,
-        /// And for how long.
+        /// How long a request may wait for a hashing thread.
         #[serde(with = "humantime_serde")]
         hash_wait: Duration = Duration::from_secs(10),
     }
@@ -225,20 +225,20 @@ section!(
 section!(
     /// Throttling.
     Limits {
-        /// Failed sign-ins per account and address.
+        /// Failed logins per account and address.
         login_failures: u32 = 5,
-        /// Failed sign-ins per address.
+        /// Failed logins per address.
         login_failures_per_address: u32 = 50,
-        /// Failed sign-ins per account from devices it is not known by (LIM-3).
+        /// Failed logins per account from devices that the account does not know (LIM-3).
         login_failures_per_account: u32 = 100,
-        /// In which time they count.
+        /// The window in which failed logins are counted.
         #[serde(with = "humantime_serde")]
         login_window: Duration = Duration::from_secs(15 * 60),
-        /// Hashes per address and minute, and at once.
+        /// Password hashes per address and minute; also the burst.
         hashes_per_minute: u32 = 30,
-        /// How many times what an address has a /24 or a /48 has (LIM-5).
+        /// The limits of a /24 or /48 network, as a multiple of those of one address (LIM-5).
         wide_prefix_factor: u32 = 8,
-        /// Registrations per address at once.
+        /// Burst of registrations per address.
         register_burst: u32 = 20,
         /// Refreshes per session and minute.
         refresh_per_minute: u32 = 30,
@@ -248,7 +248,7 @@ section!(
 section!(
     /// The embedded page.
     Page {
-        /// Whether `/` serves it.
+        /// Whether the page is served at `/`.
         enabled: bool = true,
     }
 );
@@ -256,14 +256,14 @@ section!(
 section!(
     /// Logs.
     Log {
-        /// How lines are written.
+        /// The format of log lines.
         format: LogFormat = LogFormat::Text,
         /// The least severe level that is written.
         level: LogLevel = LogLevel::Info,
     }
 );
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {

@@ -1,5 +1,5 @@
-//! The secrets an operator may bring along. They come from the environment or from files it names,
-//! never from the settings file or the command line.
+//! Secrets that an operator may provide. They come from environment variables or from files that these
+//! name, never from the settings file or the command line.
 
 use super::Environment;
 use crate::{
@@ -10,9 +10,9 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use std::os::unix::ffi::OsStrExt;
 use zeroize::Zeroizing;
 
-/// Shortest key: as long as the output of HMAC-SHA-256 (RFC 7518 §3.2, OPS-5).
-const SHORTEST: usize = 32;
-/// What people write before they think: a secret made of such words and fillers is none.
+/// Minimum length of a key, in bytes: the output length of HMAC-SHA-256 (RFC 7518 §3.2, OPS-5).
+const MIN_KEY_LENGTH: usize = 32;
+/// Words of placeholder secrets, as in examples. A secret that consists of these and of fillers is refused.
 const PLACEHOLDERS: [&str; 18] = [
     "secret",
     "changeme",
@@ -47,24 +47,25 @@ pub struct OperatorSecrets {
     pub refresh: Option<SecretSlice<u8>>,
     /// `DOORWARD_ADMIN_EMAIL` and `DOORWARD_ADMIN_PASSWORD`
     pub first_admin: Option<FirstAdmin>,
-    /// What is odd about them, by name, one sentence each.
+    /// Warnings about secrets that look wrong, one sentence each; they name the variable, never its value.
     pub warnings: Vec<String>,
 }
 
-/// The admin to make when the database is empty (SPEC §1).
+/// The admin to create if the database is empty (AUT-11).
 #[derive(Debug)]
 pub struct FirstAdmin {
-    /// Their address.
+    /// E-mail address.
     pub email: Email,
-    /// Their password.
+    /// Password.
     pub password: Password,
 }
 
 impl OperatorSecrets {
-    /// Reads and checks them.
+    /// Reads and checks the secrets.
     ///
     /// # Errors
-    /// Weak, equal or contradictory ones, by the variable's name and never by value; exit 78.
+    /// A secret is weak, equal to the other or contradictory. The message names the variable and never shows the
+    /// value; exit 78.
     pub fn read(environment: &Environment) -> Result<Self, Failure> {
         let mut reader = Reader { environment, warnings: Vec::new() };
         let access = reader.key("DOORWARD_ACCESS_SECRET")?;
@@ -81,12 +82,12 @@ impl OperatorSecrets {
     }
 }
 
-/// A secret without what editors, `echo` and env files put around it, and what is odd about the rest.
+/// Removes what editors, `echo` and env files add to a secret: a byte-order mark at the beginning and line ends at the
+/// end. Also returns what looks wrong with the rest, such as quotes around it.
 ///
-/// One byte-order mark at the beginning and the line ends at the end go. What is no text is a binary key and stays
-/// as it is, byte for byte.
+/// Bytes that are not UTF-8 are a binary key and stay as they are.
 #[must_use]
-pub fn unpacked(bytes: &[u8]) -> (Zeroizing<Vec<u8>>, Option<&'static str>) {
+pub fn trim_secret(bytes: &[u8]) -> (Zeroizing<Vec<u8>>, Option<&'static str>) {
     let Ok(text) = str::from_utf8(bytes) else { return (bytes.to_vec().into(), None) };
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_end_matches(['\r', '\n']);
     let is_quoted = |quote: char| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
@@ -100,7 +101,7 @@ pub fn unpacked(bytes: &[u8]) -> (Zeroizing<Vec<u8>>, Option<&'static str>) {
     (text.as_bytes().to_vec().into(), oddity)
 }
 
-/// Reads secrets and notes what is odd.
+/// Reads secrets and collects warnings.
 struct Reader<'a> {
     environment: &'a Environment,
     warnings: Vec<String>,
@@ -128,7 +129,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A secret, from its variable or the file its `…_FILE` names.
+    /// Reads a secret from its variable, or from the file that the variable `…_FILE` names.
     fn secret(&mut self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
         let file = format!("{name}_FILE");
         let bytes = match (self.environment.get(name), self.environment.get(&file)) {
@@ -140,7 +141,7 @@ impl Reader<'_> {
             }
             (None, None) => return Ok(None),
         };
-        let (secret, oddity) = unpacked(&bytes);
+        let (secret, oddity) = trim_secret(&bytes);
         self.warnings.extend(oddity.map(|oddity| format!("{name} {oddity}: is that meant?")));
         Ok(Some(secret))
     }
@@ -149,13 +150,13 @@ impl Reader<'_> {
         let Some(secret) = self.secret(name)? else { return Ok(None) };
         let refuse = |found: String| {
             Err(Failure::config(format!(
-                "{name}: found {found}, allowed: at least {SHORTEST} random bytes, such as from `openssl rand -base64 48`"
+                "{name}: found {found}, allowed: at least {MIN_KEY_LENGTH} random bytes, such as from `openssl rand -base64 48`"
             )))
         };
         if str::from_utf8(&secret).is_ok_and(is_placeholder) {
             return refuse("a placeholder".into());
         }
-        if secret.len() < SHORTEST {
+        if secret.len() < MIN_KEY_LENGTH {
             return refuse(format!("{} bytes", secret.len()));
         }
         let distinct = (0..=u8::MAX).filter(|byte| secret.contains(byte)).count();
@@ -166,7 +167,7 @@ impl Reader<'_> {
     }
 }
 
-/// Whether nothing is left of a secret once placeholder words, fillers and digits are taken out.
+/// Whether a secret contains a placeholder word and has fewer than 6 letters left once such words and fillers are removed.
 fn is_placeholder(secret: &str) -> bool {
     let secret = secret.to_lowercase();
     let mut rest: String = secret.chars().filter(|c| c.is_alphabetic()).collect();

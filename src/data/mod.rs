@@ -1,15 +1,14 @@
-//! The data directory: keyring and database, made together and opened together, by one process.
+//! The data directory: keyring and database, created together and opened together, by one process.
 //!
-//! A first start writes the keys as `keyring.new`, makes the database, and only then renames the
-//! file to `keyring`: a crash at any point leaves a start that can be gone on with, and a keyring
-//! without its database, or the other way round, is never taken for a new installation (STO-8,
-//! OPS-1, OPS-2).
+//! A first start writes the keys as `keyring.new`, creates the database, and only then renames the
+//! file to `keyring`. After a crash at any point the next start can continue, and a keyring without
+//! its database, or the reverse, is never taken for a new installation (STO-8, OPS-1, OPS-2).
 
 mod owner;
 mod path;
 mod user;
 
-pub use owner::{act_as_owner, keep_private, still_ours};
+pub use owner::{act_as_owner, keep_private, recheck_path};
 pub use user::User;
 
 use crate::{
@@ -33,36 +32,36 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use user::at;
+use user::file_error;
 
-/// What a data directory holds.
-pub struct Unlocked {
+/// The opened contents of a data directory.
+pub struct Opened {
     /// The keys.
     pub keyring: Keyring,
     /// The store.
     pub store: Store,
 }
 
-/// A data directory that is ours alone until this is dropped.
+/// A data directory that this process has locked; dropping this releases the lock.
 pub struct DataDir {
     path: PathBuf,
-    /// Carries the lock.
+    /// The file handle that holds the lock.
     handle: File,
 }
 
 impl DataDir {
-    /// Opens a data directory, making it when it is missing, and locks it.
+    /// Opens and locks a data directory; creates it if it is missing.
     ///
     /// # Errors
-    /// When it is another user's or stays open to others (STO-11), another process has it, or the
-    /// system says no.
+    /// The directory belongs to another user or cannot be made private (STO-11), another process has
+    /// locked it, or the system refuses.
     pub fn open(path: &Path) -> Result<Self, Failure> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| at(path, "cannot be made", &error))?;
-        still_ours(path)?;
-        // Absolute: the working directory is nobody's business later.
-        let path = path.canonicalize().map_err(|error| at(path, "cannot be opened", &error))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| file_error(path, "cannot be made", &error))?;
+        recheck_path(path)?;
+        // Absolute, so that a later change of the working directory does not matter.
+        let path = path.canonicalize().map_err(|error| file_error(path, "cannot be opened", &error))?;
         keep_private(&path)?;
-        let handle = File::open(&path).map_err(|error| at(&path, "cannot be opened", &error))?;
+        let handle = File::open(&path).map_err(|error| file_error(&path, "cannot be opened", &error))?;
         flock(&handle, FlockOperation::NonBlockingLockExclusive).map_err(|error| not_locked(&path, error))?;
         Ok(Self { path, handle })
     }
@@ -73,27 +72,27 @@ impl DataDir {
         &self.path
     }
 
-    /// Whether nothing was ever kept in a directory: a start that was cut off has left keys at most.
+    /// Whether a directory was never used. A first start that did not finish counts as unused: nothing was stored yet.
     #[must_use]
     pub fn is_new(path: &Path) -> bool {
         let has = |name: &str| path.join(name).exists();
         !has("keyring") && (has("keyring.new") || !SledStorage::new(path, 0).is_begun())
     }
 
-    /// Where the control socket of a data directory lies.
+    /// The path of the control socket in a data directory.
     #[must_use]
     pub fn control_socket(path: &Path) -> PathBuf {
         path.join("control.sock")
     }
 
-    /// The keyring and the store, made if this is the first start. The store tells `observers` what it commits.
+    /// Opens the keyring and the store, or creates both on the first start. The store reports its commits to `observers`.
     ///
     /// # Errors
-    /// When one is there without the other, does not fit it, or is damaged.
-    pub async fn unlock(&self, storage: &dyn Storage, now: Timestamp, observers: Vec<Arc<dyn Observer>>) -> Result<Unlocked, Failure> {
+    /// Keyring or database is missing or damaged, or the two do not belong together.
+    pub async fn open_store(&self, storage: &dyn Storage, now: Timestamp, observers: Vec<Arc<dyn Observer>>) -> Result<Opened, Failure> {
         let keyring = if self.file("keyring").exists() { self.read_keyring("keyring")? } else { self.initialise(storage, now).await? };
-        // An engine makes a new database where one is missing: for an installation that had one, that would
-        // be an empty server.
+        // An engine creates a database where there is none. For an existing installation that would mean to
+        // serve without any accounts.
         if !storage.is_there() {
             return Err(Failure::data(format!(
                 "{storage}: there is a keyring but the database is missing or empty: bring it back from a backup, or move {} away to \
@@ -101,16 +100,16 @@ impl DataDir {
                 self.path.display()
             )));
         }
-        let store = Store::open(opened(storage)?, keyring.instance, observers).await?;
-        Ok(Unlocked { keyring, store })
+        let store = Store::open(open_engine(storage)?, keyring.instance, observers).await?;
+        Ok(Opened { keyring, store })
     }
 
     async fn initialise(&self, storage: &dyn Storage, now: Timestamp) -> Result<Keyring, Failure> {
         let keyring = match self.file("keyring.new").exists().then(|| self.read_keyring("keyring.new")) {
             Some(Ok(unfinished)) => unfinished,
-            // The keys are safe on disk before the database exists: torn keys have none beside them.
+            // The keys are durable before the database is created, so half-written keys mean that there is no database yet.
             Some(Err(_)) if !storage.is_begun() => {
-                fs::remove_file(self.file("keyring.new")).map_err(|error| at(&self.path, "cannot be written", &error))?;
+                fs::remove_file(self.file("keyring.new")).map_err(|error| file_error(&self.path, "cannot be written", &error))?;
                 self.write_keyring(now)?
             }
             Some(Err(failure)) => return Err(failure),
@@ -123,12 +122,12 @@ impl DataDir {
             }
             None => self.write_keyring(now)?,
         };
-        let engine = match opened(storage) {
+        let engine = match open_engine(storage) {
             Ok(engine) => engine,
-            // Made by a start that never finished: nothing in it was ever acknowledged.
+            // A first start that did not finish created this database: nothing in it was ever acknowledged.
             Err(failure) if failure.code() == Failure::io("").code() => {
                 storage.set_aside()?;
-                opened(storage)?
+                open_engine(storage)?
             }
             Err(failure) => return Err(failure),
         };
@@ -137,7 +136,7 @@ impl DataDir {
         self.sync()
             .and_then(|()| fs::rename(self.file("keyring.new"), self.file("keyring")))
             .and_then(|()| self.sync())
-            .map_err(|error| at(&self.path, "cannot be written", &error))?;
+            .map_err(|error| file_error(&self.path, "cannot be written", &error))?;
         tracing::info!("a new installation: keys and database made in {}", self.path.display());
         Ok(keyring)
     }
@@ -152,13 +151,13 @@ impl DataDir {
             file.sync_all()?;
             self.sync()
         })();
-        written.map_err(|error| at(&path, "cannot be written", &error))?;
+        written.map_err(|error| file_error(&path, "cannot be written", &error))?;
         Ok(keyring)
     }
 
     fn read_keyring(&self, name: &str) -> Result<Keyring, Failure> {
         let path = self.file(name);
-        let text = fs::read_to_string(&path).map_err(|error| at(&path, "cannot be read", &error))?;
+        let text = fs::read_to_string(&path).map_err(|error| file_error(&path, "cannot be read", &error))?;
         Keyring::from_file(&SecretString::from(text))
             .map_err(|why| Failure::data(format!("{}: {why}: bring it back from a backup", path.display())))
     }
@@ -167,14 +166,14 @@ impl DataDir {
         self.path.join(name)
     }
 
-    /// Makes the directory's entries durable.
+    /// Makes changes to the directory itself durable, such as a rename.
     fn sync(&self) -> io::Result<()> {
         self.handle.sync_all()
     }
 }
 
-/// Opens a database.
-fn opened(storage: &dyn Storage) -> Result<Box<dyn Engine>, Failure> {
+/// Opens the database.
+fn open_engine(storage: &dyn Storage) -> Result<Box<dyn Engine>, Failure> {
     storage.open(Store::startup_reads).map_err(|error| {
         let hint =
             if matches!(error, Error::Corrupt(_)) { ": nothing was changed; bring the data directory back from a backup" } else { "" };
@@ -194,7 +193,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// Why a data directory could not be locked.
+/// The failure to lock a data directory.
 fn not_locked(path: &Path, error: Errno) -> Failure {
     let path = path.display();
     match error {

@@ -1,10 +1,10 @@
-//! Whose a data directory is: a process works on its own files alone, and nobody else gets at them
-//! (STO-11, OPS-2).
+//! Ownership of a data directory: a process works only on files of its own user, and no other user
+//! can read or change them (STO-11, OPS-2).
 
 use super::{
     path,
     path::FoundFile,
-    user::{User, at},
+    user::{User, file_error},
 };
 use crate::{failure::Failure, store::engine::sled::FILES};
 use rustix::{
@@ -18,21 +18,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a data directory has of ours. Anything else in it, such as a disk's `lost+found`, is not
-/// looked at.
-const OURS: [&str; 3] = ["keyring", "keyring.new", "control.sock"];
+/// Our files in a data directory, beside those of sled. Others, such as a disk's `lost+found`, are ignored.
+const OWN_FILES: [&str; 3] = ["keyring", "keyring.new", "control.sock"];
 
-/// How many files one line of the log names.
-const NAMED: usize = 4;
+/// How many files a log line names at most.
+const MAX_NAMED_FILES: usize = 4;
 
-/// Makes root the owner of a data directory, or of the place where it will be made, before anything is
-/// opened: what root made there, its owner could not read later. Answers whom, when that was another. To be
-/// called while the process has one thread: the system changes threads one by one. `settings` is a file that
-/// was found, not named.
+/// If this process runs as root, switches it to the owner of the data directory, or of the directory in which it
+/// will be created. This happens before anything is opened, because the owner could not read files that root created.
+/// Returns the owner if the user was switched. Must be called while the process has one thread: the system switches
+/// each thread by itself. `settings` is the default settings file, if it was read.
 ///
 /// # Errors
-/// When the directory belongs to another user and this one may not become it; for root, when others
-/// could put something in its place, or the settings are theirs.
+/// The directory belongs to another user and this process cannot become that user; for root, another user could
+/// replace the directory, or owns the settings file.
 pub fn act_as_owner(directory: &Path, settings: Option<FoundFile<'_>>) -> Result<Option<User>, Failure> {
     let us = User::current();
     if !us.is_root() {
@@ -40,7 +39,7 @@ pub fn act_as_owner(directory: &Path, settings: Option<FoundFile<'_>>) -> Result
     }
     let (owner, group) = path::owner(directory)?;
     settings.map_or(Ok(()), |settings| path::require_trusted(settings, owner))?;
-    path::require_unexchangeable(directory, owner)?;
+    path::require_unreplaceable(directory, owner)?;
     if owner == us {
         return Ok(None);
     }
@@ -52,7 +51,7 @@ fn require_ours(path: &Path, us: User) -> Result<(), Failure> {
     let directory = match fs::metadata(path) {
         Ok(directory) => directory,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(at(path, "cannot be read", &error)),
+        Err(error) => return Err(file_error(path, "cannot be read", &error)),
     };
     let owner = User::owner_of(&directory);
     if owner == us {
@@ -67,7 +66,7 @@ fn require_ours(path: &Path, us: User) -> Result<(), Failure> {
 }
 
 fn become_user(owner: User, group: u32, directory: &Path) -> Result<(), Failure> {
-    // The group of the directory may be root's still: `chown` without one leaves it.
+    // The group of the directory may still be root's: `chown` without a group does not change it.
     let groups = [owner.entry().map(|(_, group)| group), Some(group)].into_iter().flatten();
     let group = groups.into_iter().find(|group| *group != Gid::ROOT.as_raw()).unwrap_or(owner.id());
     let (uid, gid) = (Uid::from_raw(owner.id()), Gid::from_raw(group));
@@ -78,37 +77,37 @@ fn become_user(owner: User, group: u32, directory: &Path) -> Result<(), Failure>
     )
 }
 
-/// Takes from others what they may do with a data directory, and says so once. The lock on it is
-/// not needed: it is done the same by whoever comes first.
+/// Removes all permissions of other users from a data directory and its files, and logs one line if there were any.
+/// This needs no lock: a second process that does the same changes nothing.
 ///
 /// # Errors
-/// When something in it is another user's, or the file system keeps its modes.
+/// A file in it belongs to another user, or the file system does not change modes.
 pub fn keep_private(directory: &Path) -> Result<(), Failure> {
     require_data_directory(directory)?;
-    let mut opened = Vec::new();
-    tighten(directory, &mut opened)?;
-    let mut waiting: Vec<PathBuf> = OURS.iter().chain(&FILES).map(|name| directory.join(name)).collect();
+    let mut restricted = Vec::new();
+    restrict_mode(directory, &mut restricted)?;
+    let mut waiting: Vec<PathBuf> = OWN_FILES.iter().chain(&FILES).map(|name| directory.join(name)).collect();
     while let Some(path) = waiting.pop() {
-        if tighten(&path, &mut opened)? {
+        if restrict_mode(&path, &mut restricted)? {
             let entries = fs::read_dir(&path).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>());
-            waiting.extend(entries.map_err(|error| at(&path, "cannot be read", &error))?);
+            waiting.extend(entries.map_err(|error| file_error(&path, "cannot be read", &error))?);
         }
     }
-    if let Some(more) = opened.len().checked_sub(NAMED + 1) {
-        opened.truncate(NAMED);
-        opened.push(format!("and {} more", more + 1));
+    if let Some(more) = restricted.len().checked_sub(MAX_NAMED_FILES + 1) {
+        restricted.truncate(MAX_NAMED_FILES);
+        restricted.push(format!("and {} more", more + 1));
     }
-    if !opened.is_empty() {
-        tracing::warn!("others could get at these, and no longer can: {}", opened.join(", "));
+    if !restricted.is_empty() {
+        tracing::warn!("others could get at these, and no longer can: {}", restricted.join(", "));
     }
     Ok(())
 }
 
-/// Refuses a directory that others use for something else: it would be taken from them.
+/// Refuses a directory that other users use for something else: making it private would take it from them.
 fn require_data_directory(directory: &Path) -> Result<(), Failure> {
-    let failed = |error: io::Error| at(directory, "cannot be read", &error);
+    let failed = |error: io::Error| file_error(directory, "cannot be read", &error);
     let is_open = fs::metadata(directory).map_err(failed)?.mode() & 0o077 != 0;
-    // Other directories have a `db` as well.
+    // Only the keyring identifies a directory as ours; other programs may have a file named `db` too.
     let is_ours = |name: &str| {
         let file = fs::symlink_metadata(directory.join(name));
         file.is_ok_and(|file| file.is_file() && User::owner_of(&file) == User::current())
@@ -131,22 +130,22 @@ fn require_data_directory(directory: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Makes sure that what was just made for root is where it was asked for.
+/// Checks again, after root has created the directory, that no other user can replace any part of its path.
 ///
 /// # Errors
-/// When another user was quicker.
-pub fn still_ours(directory: &Path) -> Result<(), Failure> {
+/// Another user replaced a part of the path meanwhile.
+pub fn recheck_path(directory: &Path) -> Result<(), Failure> {
     let us = User::current();
-    if us.is_root() { path::require_unexchangeable(directory, us) } else { Ok(()) }
+    if us.is_root() { path::require_unreplaceable(directory, us) } else { Ok(()) }
 }
 
-/// Takes a file or directory of ours from others. Answers whether it is a directory. A link is followed
-/// nowhere: what it leads to is not in our directory.
-fn tighten(path: &Path, opened: &mut Vec<String>) -> Result<bool, Failure> {
+/// Removes the permissions of other users from one of our files or directories. Returns whether it is a directory.
+/// Links are not followed: their targets are outside our directory.
+fn restrict_mode(path: &Path, restricted: &mut Vec<String>) -> Result<bool, Failure> {
     let file = match fs::symlink_metadata(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(at(path, "cannot be read", &error)),
+        Err(error) => return Err(file_error(path, "cannot be read", &error)),
     };
     let (owner, us) = (User::owner_of(&file), User::current());
     if owner != us {
@@ -164,7 +163,7 @@ fn tighten(path: &Path, opened: &mut Vec<String>) -> Result<bool, Failure> {
         return Ok(file.is_dir());
     }
     let changed = fs::set_permissions(path, Permissions::from_mode(allowed)).and_then(|()| fs::metadata(path));
-    // Some file systems take a change of modes and make none.
+    // Some file systems accept a change of modes but do not make it, so the mode is read again.
     let left = changed.as_ref().map_or(found, mode);
     if left & 0o077 != 0 {
         let why = changed.err().map_or_else(|| "the file system does not keep modes".into(), |error| error.to_string());
@@ -173,7 +172,7 @@ fn tighten(path: &Path, opened: &mut Vec<String>) -> Result<bool, Failure> {
             path.display()
         )));
     }
-    opened.push(format!("{} (mode {found:o})", path.display()));
+    restricted.push(format!("{} (mode {found:o})", path.display()));
     Ok(file.is_dir())
 }
 

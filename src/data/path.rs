@@ -1,7 +1,7 @@
-//! The way to a data directory, for root: whoever can put something else in place of a part of it chooses
-//! what root reads, makes and takes from others (STO-11). sshd's `StrictModes` asks the same.
+//! Checks the path of a data directory when root runs Doorward: a user who can replace a part of the path
+//! chooses which files root reads, creates and changes the mode of (STO-11). sshd's `StrictModes` checks the same.
 
-use super::user::{User, at};
+use super::user::{User, file_error};
 use crate::failure::Failure;
 use std::{
     collections::VecDeque,
@@ -12,39 +12,39 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// A file that was found, not named, as it was when it was read: where, what stood there (perhaps a link), and what
-/// was read.
+/// The default settings file as it was when it was read: its path, the metadata of its directory entry (perhaps a
+/// link), and the metadata of the file itself.
 pub type FoundFile<'a> = (&'a Path, [&'a Metadata; 2]);
 
-/// As many links as the system itself follows.
+/// The most symbolic links that are followed; Linux follows as many.
 const MAX_LINKS: usize = 40;
 const STICKY: u32 = 0o1000;
 const OTHERS_WRITE: u32 = 0o002;
 const GROUP_WRITES: u32 = 0o020;
 
-/// Whose a data directory is, and of which group; while there is none, whose the directory is that it will be made in.
+/// The owner and the group of a data directory, or of the directory in which it will be created.
 ///
 /// # Errors
-/// The system's.
+/// The path cannot be read.
 pub fn owner(path: &Path) -> Result<(User, u32), Failure> {
-    let path = std::path::absolute(path).map_err(|error| at(path, "cannot be read", &error))?;
+    let path = std::path::absolute(path).map_err(|error| file_error(path, "cannot be read", &error))?;
     for existing in path.ancestors() {
         match fs::metadata(existing) {
             Ok(directory) => return Ok((User::owner_of(&directory), directory.gid())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(at(existing, "cannot be read", &error)),
+            Err(error) => return Err(file_error(existing, "cannot be read", &error)),
         }
     }
     Ok((User::current(), 0))
 }
 
-/// Follows a path link by link, as far as it exists: every directory before the last and every link must be
-/// root's or `owner`'s, and no directory one where everybody may exchange things.
+/// Follows a path link by link, as far as it exists. Every parent directory and every link must belong to root or to
+/// `owner`, and no parent may be a directory in which other users can replace entries.
 ///
 /// # Errors
-/// What is another's, with whose it is.
-pub fn require_unexchangeable(path: &Path, owner: User) -> Result<(), Failure> {
-    let absolute = std::path::absolute(path).map_err(|error| at(path, "cannot be read", &error))?;
+/// A parent or a link belongs to another user or is writable by others; the message names it and its owner.
+pub fn require_unreplaceable(path: &Path, owner: User) -> Result<(), Failure> {
+    let absolute = std::path::absolute(path).map_err(|error| file_error(path, "cannot be read", &error))?;
     let mut ahead = parts(&absolute);
     let (mut reached, mut links) = (PathBuf::from("/"), 0);
     while let Some(part) = ahead.pop_front() {
@@ -57,7 +57,7 @@ pub fn require_unexchangeable(path: &Path, owner: User) -> Result<(), Failure> {
         let file = match fs::symlink_metadata(&next) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(at(&next, "cannot be read", &error)),
+            Err(error) => return Err(file_error(&next, "cannot be read", &error)),
         };
         if !file.is_symlink() {
             reached = next;
@@ -68,7 +68,7 @@ pub fn require_unexchangeable(path: &Path, owner: User) -> Result<(), Failure> {
             return Err(Failure::config(format!("{}: too many links", next.display())));
         }
         require_owner(&next, User::owner_of(&file), owner)?;
-        let target = fs::read_link(&next).map_err(|error| at(&next, "cannot be read", &error))?;
+        let target = fs::read_link(&next).map_err(|error| file_error(&next, "cannot be read", &error))?;
         if target.is_absolute() {
             reached = PathBuf::from("/");
         }
@@ -77,13 +77,13 @@ pub fn require_unexchangeable(path: &Path, owner: User) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A settings file that was found in the working directory says where the data is: root believes it of root and
-/// of whom that data belongs to.
+/// Checks the settings file that was found in the working directory. It says where the data is, so root trusts it only
+/// if root or the owner of the data wrote it.
 ///
 /// # Errors
-/// When it is another's, or everybody may write it.
+/// The file belongs to another user, or others may write it.
 pub fn require_trusted((path, [entry, file]): FoundFile<'_>, owner: User) -> Result<(), Failure> {
-    // What stood there is what was read, or a link to it of somebody who may say where it leads.
+    // The entry is the file that was read, or a link to it; the owner of the link is checked below.
     let is_followed = entry.is_symlink() || (entry.dev(), entry.ino()) == (file.dev(), file.ino());
     let mut owners = [file, entry].map(User::owner_of).into_iter();
     let whose = owners.find(|whose| !is_trusted(*whose, owner));
@@ -105,7 +105,7 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 }
 
 fn require_parent(directory: &Path, owner: User) -> Result<(), Failure> {
-    let meta = fs::metadata(directory).map_err(|error| at(directory, "cannot be read", &error))?;
+    let meta = fs::metadata(directory).map_err(|error| file_error(directory, "cannot be read", &error))?;
     require_owner(directory, User::owner_of(&meta), owner)?;
     if let Some((who, mend)) = writers(&meta, owner).filter(|_| meta.mode() & STICKY == 0) {
         return Err(Failure::config(format!(
@@ -117,8 +117,9 @@ fn require_parent(directory: &Path, owner: User) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Who but its owner may write what leads to data of `owner`'s, and how that is taken from them. What leads to
-/// data of somebody else's than root is followed with their rights alone.
+/// Who beside the owner may write a file or directory on the path to the data of `owner`, and the `chmod` argument that
+/// prevents it. A group that may write matters only if `owner` is root: otherwise the path is followed with the rights
+/// of `owner`.
 fn writers(meta: &Metadata, owner: User) -> Option<(&'static str, &'static str)> {
     let by_group = owner.is_root() && meta.mode() & GROUP_WRITES != 0 && meta.gid() != 0;
     let by_others = meta.mode() & OTHERS_WRITE != 0;

@@ -1,4 +1,4 @@
-//! The users of this machine, and what to say when a file may not be had.
+//! The users of this machine, and messages about files that cannot be accessed.
 
 use crate::failure::Failure;
 use rustix::process::{Uid, geteuid};
@@ -15,25 +15,25 @@ use std::{
 pub struct User(u32);
 
 impl User {
-    /// Who runs this process.
+    /// The user that this process runs as.
     #[must_use]
     pub fn current() -> Self {
         Self(geteuid().as_raw())
     }
 
-    /// With this number.
+    /// The user with this id.
     #[must_use]
     pub const fn with_id(id: u32) -> Self {
         Self(id)
     }
 
-    /// Their number.
+    /// The user id.
     #[must_use]
     pub const fn id(self) -> u32 {
         self.0
     }
 
-    /// Who owns a file.
+    /// The owner of a file.
     #[must_use]
     pub fn owner_of(file: &Metadata) -> Self {
         Self(file.uid())
@@ -49,13 +49,13 @@ impl User {
         })
     }
 
-    /// Whether they may do everything anyway.
+    /// Whether this is root.
     #[must_use]
     pub fn is_root(self) -> bool {
         self.0 == Uid::ROOT.as_raw()
     }
 
-    /// Whether what they wrote may be trusted: it is this process's own user, or root.
+    /// Whether files of this user may be trusted: it is this process's own user, or root.
     #[must_use]
     pub fn is_trusted(self) -> bool {
         self == Self::current() || self.is_root()
@@ -71,8 +71,8 @@ impl fmt::Display for User {
     }
 }
 
-/// What failed with which file; and whose that is, where it may not be had.
-pub fn at(path: &Path, what: &str, error: &io::Error) -> Failure {
+/// The failure of an operation on a file. If access was denied, the message also names the owner of the file.
+pub fn file_error(path: &Path, what: &str, error: &io::Error) -> Failure {
     let whose = match fs::metadata(path) {
         Ok(file) if error.kind() == io::ErrorKind::PermissionDenied => {
             format!(": it belongs to {}, and this is {}", User::owner_of(&file), User::current())

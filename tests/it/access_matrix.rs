@@ -1,4 +1,4 @@
-//! Who may do what, cell by cell: every path of the table of routes, every method, everyone (AZ-1).
+//! The access matrix, cell by cell: every path of the route table, every method, every kind of caller (AZ-1).
 
 use crate::support::{Actor, Answer, PASSWORD, Server, send};
 use doorward::{
@@ -11,16 +11,16 @@ use std::{
 };
 
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
-/// What the one verifier says of a bearer that is no good.
+/// The error codes for a missing or invalid access token.
 const BEARER_ERRORS: [&str; 5] = ["MISSING_TOKEN", "INVALID_FORMAT", "INVALID_TOKEN", "TOKEN_EXPIRED", "TOKEN_REVOKED"];
-/// Permissions of the default roles, said again here: the table of roles is part of the contract.
+/// The permissions of the default roles. They are repeated here because they are part of the contract.
 const GRANTED: [(&str, &[&str]); 3] = [
     ("viewer", &["articles:read"]),
     ("editor", &["articles:read", "articles:write"]),
     ("admin", &["articles:read", "articles:write", "users:read", "users:write"]),
 ];
 
-/// Somebody who tries every door.
+/// A caller who tries every route with every method.
 struct Visitor {
     actor: Actor,
     kind: Kind,
@@ -28,15 +28,15 @@ struct Visitor {
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    /// Without a token, or with one that is no good: the code that says so.
+    /// A caller without a valid access token, and the error code that they get.
     Outsider(&'static str),
-    /// With a good token of this role.
+    /// A caller with a valid access token of this role.
     Role(&'static str),
 }
 
-/// The methods of each path, as the table writes it, and who may use each.
+/// For each path of the route table: its methods, and who may use each of them.
 fn table() -> BTreeMap<&'static str, BTreeMap<&'static str, Access>> {
-    // What only proxies and monitors call is answered outside the table of routes.
+    // `/health` is for proxies and monitors and is not in the route table.
     let health = ["GET", "HEAD", "OPTIONS"].map(|method| (method, Access::Anyone));
     let mut table = BTreeMap::from([("/health", BTreeMap::from(health))]);
     for route in ROUTES {
@@ -50,7 +50,7 @@ fn table() -> BTreeMap<&'static str, BTreeMap<&'static str, Access>> {
 }
 
 async fn visitors(server: &Server) -> Vec<Visitor> {
-    // Admins both: a token that is no good opens nothing, whoever's it was.
+    // Both are admins: an invalid token must not give access even if it belonged to an admin.
     let expired = Actor::with_role(server, "expired@example.org", "admin").await;
     server.advance(Duration::from_secs(16 * 60));
     let mut revoked = Actor::with_role(server, "revoked@example.org", "admin").await;
@@ -73,22 +73,22 @@ fn allow_list(answer: &Answer) -> BTreeSet<&str> {
     answer.header("allow").unwrap_or_default().split(", ").filter(|method| !method.is_empty()).collect()
 }
 
-/// Holds one answer against the table.
+/// Checks one answer against the table.
 fn check(cell: &str, answer: &Answer, methods: &BTreeMap<&str, Access>, method: &str, kind: Kind) {
-    // A HEAD has the status of its GET and no body to look into.
+    // The answer to HEAD has the status of GET and no body to check.
     let error = |code: &str| assert!(method == "HEAD" || answer.error() == code, "{cell}: {}", answer.text);
     assert!(answer.status < 500, "{cell}: {}", answer.text);
     let Some(access) = methods.get(method) else {
         assert_eq!(answer.status, 405, "{cell}: {}", answer.text);
         error("METHOD_NOT_ALLOWED");
-        // TRACE is refused before any route is looked at: it is allowed nowhere.
+        // TRACE is refused for every path, before routing, so there are no allowed methods to list.
         if method != "TRACE" {
             assert_eq!(allow_list(answer), methods.keys().copied().collect(), "{cell}");
         }
         assert!(!allow_list(answer).contains("TRACE"), "{cell}");
         return;
     };
-    // To name methods is what OPTIONS is for (RFC 9110 §9.3.7).
+    // Only 405 and OPTIONS list the allowed methods (RFC 9110 §9.3.7).
     assert!(answer.header("allow").is_none() || method == "OPTIONS", "{cell}: Allow without 405");
     match (access, kind) {
         (Access::Anyone, _) => {
@@ -136,7 +136,7 @@ async fn az_1_rev_2_http_6_every_cell_of_the_access_matrix() {
                 let answer = send(visitor.actor.bearer(method, &path)).await;
                 check(&cell, &answer, &methods, method, visitor.kind);
                 cells += 1;
-                // Signing out is open to all and does what it says: sign in again.
+                // Anyone may log out, and it ends this session: log in again.
                 if let (Kind::Role(_), true) = (visitor.kind, method == "POST" && path.contains("logout")) {
                     let email = visitor.actor.email.clone();
                     visitor.actor.login(&email, PASSWORD, "body").await.expect(200);

@@ -1,4 +1,4 @@
-//! The commands: the same on a running server and on a stopped one, for people and for machines.
+//! The commands have the same effect and output on a running and on a stopped server, as text and as JSON.
 
 use crate::support::{Actor, PASSWORD, Server, doorward, run, send};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use std::{
 
 const CHANGED: &str = "another horse entirely";
 
-/// What a command printed and how it ended, with everything that differs by nature made the same.
+/// The output and exit code of a command, with ids and times masked.
 #[derive(Debug, PartialEq, Eq)]
 struct Printed {
     code: Option<i32>,
@@ -26,7 +26,7 @@ impl Printed {
     }
 }
 
-/// Ids, times, ports and set-up tokens by their kind.
+/// Replaces ids, times, ports and set-up tokens by the names of their kinds.
 fn masked(text: &str) -> String {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | ':' | '.' | '_' | '#' | '=' | '/');
     let (mut out, mut word) = (String::new(), String::new());
@@ -54,8 +54,8 @@ fn masked(text: &str) -> String {
     out + &kind(&word)
 }
 
-/// A server with a user who has two sessions, and no admin.
-async fn furnished() -> (Server, Vec<String>) {
+/// A server with a user who has two sessions, and without an admin.
+async fn server_with_sessions() -> (Server, Vec<String>) {
     let server = Server::start();
     let mut ada = Actor::registered(&server, "ada@example.org").await;
     let id = ada.id.clone();
@@ -67,7 +67,7 @@ async fn furnished() -> (Server, Vec<String>) {
     (server, ids)
 }
 
-/// Commands in an order in which each does something or refuses for a reason; with exit codes.
+/// Commands with their input and exit codes, in an order in which each changes something or is refused for a reason.
 /// `{0}` is the user's id, `{1}` one of their sessions.
 const SCRIPT: [(&[&str], &str, i32); 38] = [
     (&["setup-link"], "", 0),
@@ -111,14 +111,14 @@ const SCRIPT: [(&[&str], &str, i32); 38] = [
 ];
 
 async fn same_on_both(more: &[&str]) {
-    let (running, running_ids) = furnished().await;
-    let (mut stopped, stopped_ids) = furnished().await;
+    let (running, running_ids) = server_with_sessions().await;
+    let (mut stopped, stopped_ids) = server_with_sessions().await;
     assert!(stopped.stop().success());
     for (command, stdin, code) in SCRIPT {
         let on = |server: &Server, ids: &[String]| {
             let command: Vec<_> = command.iter().map(|word| word.replace("{0}", &ids[0]).replace("{1}", &ids[1])).collect();
             let command: Vec<_> = command.iter().map(String::as_str).chain(more.iter().copied()).collect();
-            // As typed, with the end of its line.
+            // The input ends with a line end, as if it was typed.
             let output = server.command(&command, &format!("{stdin}\n"));
             for bytes in [&output.stdout, &output.stderr] {
                 let text = String::from_utf8_lossy(bytes);
@@ -135,7 +135,7 @@ async fn same_on_both(more: &[&str]) {
             assert!(live.stderr.is_empty(), "{command:?}: {live:?}");
             assert!(more.is_empty() || serde_json::from_str::<Value>(&live.stdout).is_ok(), "{command:?}: {live:?}");
         } else {
-            // One line that a person can read, and nothing for the pipe behind.
+            // One readable line on stderr, and nothing on stdout for a program that reads it.
             assert!(live.stdout.is_empty(), "{command:?}: {live:?}");
             assert!(live.stderr.starts_with("doorward: ") && live.stderr.trim_end().lines().count() == 1, "{command:?}: {live:?}");
         }
@@ -235,7 +235,7 @@ fn settings_are_checked_and_shown_with_their_origins_and_without_secrets() {
     assert_eq!(config(&["config", "check"]), "all settings are good\n");
     let json = |arguments: &[&str]| serde_json::from_str::<Value>(&config(arguments)).expect("JSON");
     assert_eq!(json(&["config", "check", "--json"]), serde_json::json!({ "ok": true, "warnings": [] }));
-    // What a server would warn of is told before it is one.
+    // `config check` shows the warnings that a server would log.
     let public = ["config", "check", "--set", "server.public_url=https://login.example.org"];
     assert!(config(&public).starts_with("warning: server.public_url is https"));
     let warned = json(&[&public[..], &["--json"]].concat());
@@ -338,7 +338,7 @@ fn a_command_whose_output_is_not_taken_ends_with_a_message_or_quietly() {
             let output = command.spawn().expect("spawned").wait_with_output().expect("ended");
             (output.status.code(), String::from_utf8(output.stderr).expect("text"))
         };
-        // The reader is gone.
+        // The reader of the pipe has ended.
         assert_eq!(ended(std::io::pipe().expect("a pipe").1.into()), (Some(0), String::new()), "{arguments:?}");
         let (code, stderr) = ended(fs::File::options().write(true).open("/dev/full").expect("there").into());
         assert_eq!((code, stderr.lines().count()), (Some(74), 1), "{arguments:?}: {stderr}");

@@ -1,40 +1,40 @@
-//! SIGKILL at random moments under load: nothing acknowledged is lost, nothing half-made is there
+//! SIGKILL at random moments under load: nothing acknowledged is lost, and no change is stored in part
 //! (STO-1, STO-3, REF-2, REV-3).
 //!
-//! Several clients change things; whatever is answered with a 2xx goes into a ledger, and so does
-//! what was asked for and never answered. The server is killed, started again on the same data, and
-//! held against the ledger: what was acknowledged holds, what was not may have happened as a whole
-//! or not at all. `DOORWARD_TEST_CRASHES` says how often.
+//! Several clients make changes and record what was answered with a 2xx and what was never answered. The
+//! server is killed, started again on the same data, and compared with the records: an acknowledged change
+//! must be there, one that was not answered may be there as a whole or not at all. `DOORWARD_TEST_CRASHES`
+//! sets the number of kills.
 
 use crate::support::{Actor, PASSWORD, Server};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 const CLIENTS: usize = 6;
-/// The longest a server lives before it is killed, in milliseconds.
-const LONGEST: u64 = 120;
+/// The longest time before a server is killed, in milliseconds.
+const MAX_UPTIME_MS: u64 = 120;
 
-/// What is known of one account.
-struct Entry {
+/// The acknowledged state of one account.
+struct Record {
     email: String,
     id: Option<String>,
     /// The role that was acknowledged last.
     role: &'static str,
     refresh: String,
-    /// Tokens that acknowledged refreshes and sign-outs made void: the last is enough.
+    /// The last refresh token that an acknowledged refresh or logout made void.
     dead_refresh: Option<String>,
     /// Access tokens that an acknowledged change made void.
     dead_access: Vec<String>,
     access: String,
     state: State,
-    /// What was asked for and not answered.
+    /// The request that was sent and not answered.
     pending: Option<Step>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    SignedIn,
-    SignedOut,
+    LoggedIn,
+    LoggedOut,
     Deleted,
 }
 
@@ -47,7 +47,7 @@ enum Step {
     Delete,
 }
 
-/// One request; nothing when the server died before the whole answer was there.
+/// Sends one request. `None` if the server died before the whole answer arrived.
 async fn ask(request: reqwest::RequestBuilder) -> Option<(u16, Value)> {
     let answer = request.send().await.ok()?;
     let status = answer.status().as_u16();
@@ -59,11 +59,11 @@ fn text(body: &Value, member: &str) -> String {
     body[member].as_str().unwrap_or_else(|| panic!("no {member} in {body}")).to_owned()
 }
 
-/// Makes accounts and does things to them until the server is gone.
-async fn client(anyone: Actor, admin: Actor, name: String) -> Vec<Entry> {
-    let mut ledger = Vec::new();
+/// Creates accounts and changes them until the server is gone.
+async fn client(anyone: Actor, admin: Actor, name: String) -> Vec<Record> {
+    let mut records = Vec::new();
     for number in 0.. {
-        let mut entry = Entry {
+        let mut record = Record {
             email: format!("{name}-{number}@example.org"),
             id: None,
             role: "viewer",
@@ -71,7 +71,7 @@ async fn client(anyone: Actor, admin: Actor, name: String) -> Vec<Entry> {
             dead_refresh: None,
             dead_access: Vec::new(),
             access: String::new(),
-            state: State::SignedIn,
+            state: State::LoggedIn,
             pending: None,
         };
         let steps: &[Step] = match number % 4 {
@@ -82,23 +82,23 @@ async fn client(anyone: Actor, admin: Actor, name: String) -> Vec<Entry> {
         };
         let mut alive = true;
         for &step in steps {
-            entry.pending = Some(step);
-            let Some((status, body)) = ask(entry.request(step, &anyone, &admin)).await else {
+            record.pending = Some(step);
+            let Some((status, body)) = ask(record.request(step, &anyone, &admin)).await else {
                 alive = false;
                 break;
             };
-            assert!((200..300).contains(&status), "{}: {step:?}: {status}: {body}", entry.email);
-            entry.acknowledge(step, &body);
+            assert!((200..300).contains(&status), "{}: {step:?}: {status}: {body}", record.email);
+            record.acknowledge(step, &body);
         }
-        ledger.push(entry);
+        records.push(record);
         if !alive {
             break;
         }
     }
-    ledger
+    records
 }
 
-impl Entry {
+impl Record {
     fn request(&self, step: Step, anyone: &Actor, admin: &Actor) -> reqwest::RequestBuilder {
         let id = self.id.as_deref().unwrap_or_default();
         match step {
@@ -131,7 +131,7 @@ impl Entry {
                 self.dead_access.push(self.access.clone());
             }
             Step::Logout => {
-                self.state = State::SignedOut;
+                self.state = State::LoggedOut;
                 self.dead_access.push(self.access.clone());
             }
             Step::Delete => {
@@ -141,15 +141,15 @@ impl Entry {
         }
     }
 
-    /// How many acknowledged changes this entry stands for.
+    /// The number of acknowledged changes in this record.
     fn acknowledged(&self) -> usize {
         usize::from(self.id.is_some())
             + usize::from(self.dead_refresh.is_some())
             + usize::from(self.role != "viewer")
-            + usize::from(self.state != State::SignedIn)
+            + usize::from(self.state != State::LoggedIn)
     }
 
-    /// Holds a server that was started again against this entry. What is lost, in words.
+    /// Compares the restarted server with this record. Returns what is lost, in words.
     async fn verify(&self, anyone: &Actor, admin: &Actor) -> Vec<String> {
         let mut lost = Vec::new();
         let mut check = |holds: bool, what: String| {
@@ -160,7 +160,7 @@ impl Entry {
         let login = json!({ "email": self.email, "password": PASSWORD, "tokenTransport": "body" });
         let (login_status, login_body) = reached(ask(anyone.request("POST", "/api/auth/login").json(&login)).await);
         let Some(id) = &self.id else {
-            // All of a registration or nothing of it: the address is free exactly if the account is not there.
+            // The registration is there as a whole or not at all: the address is taken exactly if the login works.
             let (status, body) = reached(ask(self.request(Step::Register, anyone, admin)).await);
             let whole = matches!((login_status, status), (200, 409) | (401, 201));
             check(whole, format!("half a registration: login {login_status}, registering again {status} {body}"));
@@ -186,11 +186,11 @@ impl Entry {
         let (status, body) = reached(refresh(&self.refresh).await);
         let error = body["error"].as_str().unwrap_or_default();
         let holds = match (self.state, self.pending) {
-            (State::SignedIn, None | Some(Step::Promote | Step::Register)) => status == 200,
-            // The refresh may have happened: then this token is one that was used.
-            (State::SignedIn, Some(Step::Refresh)) => status == 200 || error == "TOKEN_REUSE_DETECTED",
-            (State::SignedIn, Some(Step::Logout | Step::Delete)) => status == 200 || error == "TOKEN_REVOKED",
-            (State::SignedOut | State::Deleted, _) => error == "TOKEN_REVOKED",
+            (State::LoggedIn, None | Some(Step::Promote | Step::Register)) => status == 200,
+            // The unanswered refresh may have happened; this token is then a used one.
+            (State::LoggedIn, Some(Step::Refresh)) => status == 200 || error == "TOKEN_REUSE_DETECTED",
+            (State::LoggedIn, Some(Step::Logout | Step::Delete)) => status == 200 || error == "TOKEN_REVOKED",
+            (State::LoggedOut | State::Deleted, _) => error == "TOKEN_REVOKED",
         };
         check(holds, format!("the refresh token that was acknowledged last: {status} {body}"));
         if let (Some(token), true) = (&self.dead_refresh, status == 200) {
@@ -201,14 +201,14 @@ impl Entry {
     }
 }
 
-/// An answer of a server that nobody kills.
+/// The answer of a server that was not killed, so there must be one.
 fn reached(answer: Option<(u16, Value)>) -> (u16, Value) {
     let (status, body) = answer.expect("the server is up");
     assert!(status < 500, "{status}: {body}");
     (status, body)
 }
 
-/// The e-mail index and the users say the same.
+/// Checks that the e-mail index and the users agree.
 async fn no_user_is_half_there(admin: &Actor) -> usize {
     let (mut cursor, mut seen) = (String::new(), 0);
     loop {
@@ -246,20 +246,20 @@ async fn sto_1_sto_3_rev_3_sigkill_loses_nothing_acknowledged_and_leaves_nothing
     for cycle in 0..cycles {
         let clients: Vec<_> =
             (0..CLIENTS).map(|number| tokio::spawn(client(Actor::at(&server), admin.clone(), format!("u{cycle}-{number}")))).collect();
-        tokio::time::sleep(random_millis(LONGEST)).await;
+        tokio::time::sleep(random_millis(MAX_UPTIME_MS)).await;
         server.kill();
-        let mut ledger = Vec::new();
+        let mut records = Vec::new();
         for client in clients {
-            ledger.extend(client.await.expect("a client that met no wrong answer"));
+            records.extend(client.await.expect("a client that met no wrong answer"));
         }
         server.start_again();
         admin = admin.moved_to(&server);
         admin.login("admin@example.org", PASSWORD, "body").await.expect(200);
         let anyone = Actor::at(&server);
-        for entry in &ledger {
-            acknowledged += entry.acknowledged();
-            unanswered += usize::from(entry.pending.is_some());
-            lost.extend(entry.verify(&anyone, &admin).await);
+        for record in &records {
+            acknowledged += record.acknowledged();
+            unanswered += usize::from(record.pending.is_some());
+            lost.extend(record.verify(&anyone, &admin).await);
         }
         assert!(no_user_is_half_there(&admin).await > 0);
         assert!(lost.is_empty(), "cycle {cycle}:\n{}", lost.join("\n"));
@@ -268,7 +268,7 @@ async fn sto_1_sto_3_rev_3_sigkill_loses_nothing_acknowledged_and_leaves_nothing
     assert!(acknowledged > cycles, "too little was acknowledged to prove anything: {acknowledged}");
 }
 
-/// REF-2: what a reuse revoked stays revoked, though its answer was an error.
+/// REF-2: the revocation after a reuse is durable, even though its answer is an error.
 #[tokio::test]
 async fn ref_2_a_revocation_by_reuse_outlives_a_sigkill_right_after_its_answer() {
     let mut server = Server::start();

@@ -1,4 +1,4 @@
-//! The data directory as others make it: whose it is, who may read it, and what its file system can.
+//! Data directories that others created: their owner, their permissions, and what their file system supports.
 
 use crate::support::{PASSWORD, doorward, run};
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,12 +12,12 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-/// `nobody`, and a user who has no name.
+/// The user `nobody`, and a user id without a name.
 const OWNER: u32 = 65534;
 const STRANGER: u32 = 54321;
 
-/// A directory that everybody can reach, or none: only root can act for others.
-fn for_many() -> Option<tempfile::TempDir> {
+/// A directory that all users can reach. `None` if this is not root, who alone can act as other users.
+fn shared_directory() -> Option<tempfile::TempDir> {
     if !rustix::process::geteuid().is_root() {
         eprintln!("not root: users cannot be played here");
         return None;
@@ -45,7 +45,7 @@ fn by(uid: u32, mut command: Command) -> Command {
     command
 }
 
-/// Starts a server and stops it once it is up; what it logged.
+/// Starts a server and stops it once it is up. Returns its log.
 fn up_and_down(mut command: Command) -> String {
     use std::io::{BufRead, BufReader, Read};
     let mut child: Child = command.spawn().expect("spawned");
@@ -67,7 +67,7 @@ fn refuses(output: &Output, code: i32, words: &[&str]) {
     }
 }
 
-/// Everything from here on down: whose it is, and its mode.
+/// A directory and everything below it: path, owner and mode.
 fn everything(path: &Path) -> Vec<(String, u32, u32)> {
     let meta = fs::symlink_metadata(path).expect("there");
     let mut found = vec![(path.display().to_string(), meta.uid(), meta.mode() & 0o7777)];
@@ -81,7 +81,7 @@ fn everything(path: &Path) -> Vec<(String, u32, u32)> {
 
 #[test]
 fn sto_11_root_works_on_the_data_of_another_user_as_that_user() {
-    let Some(dir) = for_many() else { return };
+    let Some(dir) = shared_directory() else { return };
     let data = dir.path().join("data");
     make(&data, OWNER, 0o700);
     let log = up_and_down(command(dir.path(), &[]));
@@ -96,13 +96,13 @@ fn sto_11_root_works_on_the_data_of_another_user_as_that_user() {
             assert_eq!(uid, OWNER, "{arguments:?}: {name}");
         }
     }
-    // And its owner goes on with it.
+    // The owner can then use the directory.
     up_and_down(by(OWNER, command(dir.path(), &[])));
 }
 
 #[test]
 fn sto_11_nobody_but_the_owner_and_root_gets_as_far_as_opening_anything() {
-    let Some(dir) = for_many() else { return };
+    let Some(dir) = shared_directory() else { return };
     let data = dir.path().join("data");
     make(&data, OWNER, 0o777);
     for arguments in [&[][..], &["user", "list"], &["check"], &["setup-link"]] {
@@ -112,10 +112,10 @@ fn sto_11_nobody_but_the_owner_and_root_gets_as_far_as_opening_anything() {
     }
 }
 
-/// Nothing there yet: it is made as whom the place belongs to, with their group, not root's.
+/// A data directory that does not exist is created as the owner of its parent, with their group and not root's.
 #[test]
 fn sto_11_root_makes_nothing_of_its_own_in_another_users_place() {
-    let Some(dir) = for_many() else { return };
+    let Some(dir) = shared_directory() else { return };
     let home = dir.path().join("home");
     make(&home, STRANGER, 0o755);
     chown(&home, None, Some(0)).expect("its group is root's");
@@ -127,7 +127,7 @@ fn sto_11_root_makes_nothing_of_its_own_in_another_users_place() {
 
 #[test]
 fn sto_11_root_follows_no_way_that_another_user_could_change() {
-    let Some(dir) = for_many() else { return };
+    let Some(dir) = shared_directory() else { return };
     let (home, victim) = (dir.path().join("home"), dir.path().join("victim"));
     make(&home, OWNER, 0o755);
     make(&victim, 0, 0o755);
@@ -161,7 +161,7 @@ fn sto_11_root_follows_no_way_that_another_user_could_change() {
     assert_eq!(everything(&victim).len(), 1, "nothing was made");
     assert_eq!(fs::metadata(&victim).expect("there").mode() & 0o7777, 0o755);
     assert_eq!(fs::metadata(dir.path().join("sticky")).expect("there").mode() & 0o7777, 0o1777);
-    // A link of root's to a directory of root's is one's own business.
+    // A link that belongs to root and leads to a directory of root is followed.
     std::os::unix::fs::symlink(&victim, dir.path().join("mine")).expect("linked");
     let mut own = command(dir.path(), &[]);
     own.arg("--data-dir").arg(dir.path().join("mine"));
@@ -170,7 +170,7 @@ fn sto_11_root_follows_no_way_that_another_user_could_change() {
 
 #[test]
 fn sto_11_a_link_in_a_data_directory_takes_nothing_from_what_it_leads_to() {
-    let Some(dir) = for_many() else { return };
+    let Some(dir) = shared_directory() else { return };
     let (data, elsewhere) = (dir.path().join("data"), dir.path().join("elsewhere"));
     up_and_down(command(dir.path(), &[]));
     make(&elsewhere, 0, 0o755);
@@ -187,7 +187,7 @@ fn sto_11_a_link_in_a_data_directory_takes_nothing_from_what_it_leads_to() {
 
 #[test]
 fn sto_11_root_does_not_follow_another_users_settings_that_it_found() {
-    let Some(dir) = for_many() else { return };
+    let Some(dir) = shared_directory() else { return };
     let (home, elsewhere) = (dir.path().join("home"), dir.path().join("elsewhere"));
     make(&home, OWNER, 0o755);
     make(&elsewhere, 0, 0o755);
@@ -201,7 +201,7 @@ fn sto_11_root_does_not_follow_another_users_settings_that_it_found() {
     };
     refuses(&run(&mut binary(), ""), 78, &["config.toml", "belongs to", "(uid 65534)", "--config"]);
     assert_eq!(everything(&elsewhere).len(), 1);
-    // Neither by a link of theirs to settings of root's.
+    // A link of theirs to a settings file of root is not followed either.
     let roots = elsewhere.join("config.toml");
     fs::rename(&settings, &roots).expect("moved");
     chown(&roots, Some(0), Some(0)).expect("taken");
@@ -210,14 +210,14 @@ fn sto_11_root_does_not_follow_another_users_settings_that_it_found() {
     refuses(&run(&mut binary(), ""), 78, &["config.toml", "belongs to", "(uid 65534)"]);
     fs::remove_file(&settings).expect("removed");
     fs::copy(&roots, &settings).expect("copied");
-    // What everybody may write is nobody's word.
+    // A settings file that everybody may write is refused.
     fs::set_permissions(&settings, Permissions::from_mode(0o666)).expect("set");
     refuses(&run(&mut binary(), ""), 78, &["config.toml", "mode 666"]);
     fs::remove_file(&roots).expect("removed");
     assert_eq!(everything(&elsewhere).len(), 1);
     fs::set_permissions(&settings, Permissions::from_mode(0o644)).expect("set");
     chown(&settings, Some(OWNER), Some(OWNER)).expect("given away");
-    // Named, it is meant; and for data of its owner's it is theirs to say.
+    // The file is used if `--config` names it, or if the data belongs to the same user as the file.
     assert!(run(binary().arg("--config").arg(&settings), "").status.success());
     fs::write(&settings, "[server]\ndata_dir = \"own\"\n").expect("written");
     assert!(run(&mut binary(), "").status.success());
@@ -226,7 +226,7 @@ fn sto_11_root_does_not_follow_another_users_settings_that_it_found() {
 
 #[test]
 fn sto_11_a_file_of_another_user_is_named_with_its_owner() {
-    let Some(dir) = for_many() else { return };
+    let Some(dir) = shared_directory() else { return };
     let data = dir.path().join("data");
     make(&data, OWNER, 0o700);
     up_and_down(command(dir.path(), &[]));
@@ -242,13 +242,13 @@ fn sto_11_a_file_of_another_user_is_named_with_its_owner() {
 fn sto_11_ops_2_what_others_could_get_at_is_taken_from_them_with_one_line() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
-    // As Docker, systemd and a kubelet make it.
+    // The modes with which Docker, systemd and a kubelet create it.
     for mode in [0o755, 0o777, 0o2770] {
         fs::create_dir(&data).expect("made");
         fs::set_permissions(&data, Permissions::from_mode(mode)).expect("set");
         let log = up_and_down(command(dir.path(), &[]));
         assert!(log.contains(&format!("(mode {:o})", mode & 0o777)), "{log}");
-        // As a kubelet leaves it after the next mount.
+        // The modes that a kubelet sets at the next mount.
         for (name, _, _) in everything(&data) {
             let mode = if Path::new(&name).is_dir() { 0o2770 } else { 0o660 };
             fs::set_permissions(&name, Permissions::from_mode(mode)).expect("set");
@@ -275,7 +275,7 @@ fn a_reading_command_makes_no_installation() {
     }
 }
 
-/// The command with a system call that fails, if there is a tracer.
+/// The command under strace, with a system call that fails. `None` if strace cannot run here.
 fn failing(call: &str, how: &str, inner: &Command) -> Option<Command> {
     let mut traced = Command::new("strace");
     traced.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &format!("inject={call}:{how}")]);
@@ -308,18 +308,18 @@ fn a_server_serves_where_no_control_socket_can_be_made() {
     let (hint, made) = (log.find("shorter server.data_dir"), log.find("a new installation"));
     assert!(hint.is_some_and(|hint| Some(hint) < made), "the hint comes before keys are made: {log}");
     assert!(log.contains("no control socket"), "{log}");
-    // Commands do what they do without a server.
+    // Without a control socket, commands open the data directory themselves.
     let output = run(&mut command(dir.path(), &["user", "list", "--data-dir", &deep]), "");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let free = tempfile::tempdir().expect("a directory");
-    // The first is the port.
+    // The first `bind` is for the port, the second for the control socket.
     if let Some(traced) = failing("bind", "error=EPERM:when=2", &command(free.path(), &[])) {
         let log = strace_up_and_down(traced);
         assert!(log.contains("no control socket") && !log.contains("shorter"), "{log}");
     }
 }
 
-/// As [`up_and_down`]; the tracer hands the signal on to nobody, so its child is told.
+/// Like [`up_and_down`], but the signal is sent to the child of strace, because strace does not pass it on.
 fn strace_up_and_down(mut traced: Command) -> String {
     use std::io::{BufRead, BufReader, Read};
     let mut child = traced.spawn().expect("spawned");
@@ -338,13 +338,13 @@ fn strace_up_and_down(mut traced: Command) -> String {
     log
 }
 
-/// Passwords go through the control socket: to a server of our own, or nowhere.
+/// Passwords are sent through the control socket, so only to a server of the same user.
 #[test]
 fn ops_4_sto_11_nothing_is_sent_to_a_socket_on_which_somebody_else_listens() {
-    let Some(dir) = for_many() else { return };
+    let Some(dir) = shared_directory() else { return };
     let data = dir.path().join("data");
     make(&data, OWNER, 0o700);
-    // A server of root's, whose socket somebody put where ours would be.
+    // A server of root, whose socket somebody has linked to where ours would be.
     let theirs = tempfile::tempdir().expect("a directory");
     let mut stranger = command(theirs.path(), &[]).spawn().expect("spawned");
     let mut line = String::new();
@@ -359,7 +359,7 @@ fn ops_4_sto_11_nothing_is_sent_to_a_socket_on_which_somebody_else_listens() {
     stranger.wait().expect("ended");
 }
 
-/// As after a first start: there is something that a command could work on.
+/// Creates a keyring, so that the directory looks as after a first start and commands use it.
 fn make_begun(data: &Path) {
     let keyring = data.join("keyring");
     fs::write(&keyring, "{}").expect("written");

@@ -1,5 +1,5 @@
-//! What the program finds when it starts: variables that are not ours, secrets in the packing of editors, settings that
-//! contradict each other.
+//! The environment at the start: variables that are not settings, secrets with quotes and line ends that editors add,
+//! settings that contradict each other.
 
 use crate::support::{Actor, PASSWORD, Server, launch, run};
 use std::{
@@ -49,14 +49,14 @@ async fn a_service_of_our_name_in_kubernetes_stops_no_start() {
         ("DOORWARD_PORT_3000_TCP_ADDR", "10.0.0.9"),
     ];
     let server = Server::with_environment(&[], &link);
-    let told: Vec<_> = server.log().lines().filter(|line| line.contains("passed over")).map(str::to_owned).collect();
-    assert!(told.len() == 1 && told[0].contains("DOORWARD_PORT") && told[0].contains("INFO"), "{told:?}");
+    let lines: Vec<_> = server.log().lines().filter(|line| line.contains("passed over")).map(str::to_owned).collect();
+    assert!(lines.len() == 1 && lines[0].contains("DOORWARD_PORT") && lines[0].contains("INFO"), "{lines:?}");
     let dir = tempfile::tempdir().expect("a directory");
     let refused = check(dir.path(), &[], |command| _ = command.env("DOORWARD_PORT", "3000"));
     assert_eq!(refused.status.code(), Some(78), "a setting that was meant: {}", said(&refused));
 }
 
-/// What `echo`, editors and env files put around a password is no part of it, whichever way it comes.
+/// Line ends that `echo`, editors and env files add to a password are removed, whichever way it is given.
 #[tokio::test]
 async fn a_password_is_what_was_meant_by_variable_file_and_stdin() {
     let file = tempfile::NamedTempFile::new().expect("a file");
@@ -126,7 +126,7 @@ fn a_proxy_is_named_by_its_address_and_never_by_everybodys() {
             assert!(said(&output).contains(word), "{word} is not in: {}", said(&output));
         }
     }
-    // The same words when it would serve.
+    // The server refuses the setting with the same message.
     let refused = launch(dir.path(), &["server.trusted_proxies=localhost".into()], &[]).expect_err("it started");
     assert!(refused.contains("server.trusted_proxies"), "{refused}");
 }

@@ -1,4 +1,4 @@
-//! The programs in `examples/` do what they say.
+//! The programs in `examples/` work as they say.
 
 use crate::support::{Actor, Server};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// A verifier that runs. Dropping it kills it.
+/// A running example verifier. Dropping it kills it.
 struct Verifier {
     child: Child,
     base: String,
@@ -22,7 +22,7 @@ impl Drop for Verifier {
 }
 
 impl Verifier {
-    /// Starts one that asks this server for this permission.
+    /// Starts a verifier that asks this server for this permission.
     fn start(program: &str, file: &str, doorward: &str, permission: &str) -> Self {
         let mut child = Command::new(program)
             .arg(format!("{}/examples/{file}", env!("CARGO_MANIFEST_DIR")))
@@ -40,7 +40,7 @@ impl Verifier {
         Self { child, base }
     }
 
-    /// Status, `error` and challenge of its answer to this bearer, and who it says is reading.
+    /// Sends this access token. Returns status, `error`, challenge and reader of the answer.
     async fn articles(&self, token: Option<&str>) -> (u16, String, String, String) {
         let mut request = reqwest::Client::new().get(format!("{}/articles", self.base));
         if let Some(token) = token {
@@ -55,7 +55,7 @@ impl Verifier {
     }
 }
 
-/// A service that is not Doorward and says 200 to one request, whatever it asks.
+/// A server that is not Doorward and answers 200 to one request, whatever it is.
 fn yes_to_everything() -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -94,7 +94,7 @@ async fn holds(program: &str, file: &str) {
     let scope = "Bearer error=\"insufficient_scope\", scope=\"articles:write\"";
     assert_eq!(writes.articles(token).await, refusal(403, "FORBIDDEN", scope), "{file}");
 
-    // What is neither a yes nor a no opens nothing: a question with a typo, something else that says 200, nobody there.
+    // Any other answer denies access: to a query with a typo, a 200 of another server, no answer at all.
     let closed = refusal(503, "UNAVAILABLE", "");
     assert_eq!(mistyped.articles(token).await, closed, "{file}");
     let deceived = Verifier::start(program, file, &yes_to_everything(), "articles:read");

@@ -1,5 +1,5 @@
-//! Everything but the browser, as one binary: it is linked once, and its layers share the machine. `tests/run` counts
-//! them by the modules below.
+//! All integration tests except the browser's, as one binary, so that there is only one to link. `tests/run` counts the
+//! tests by the modules below.
 
 mod access_matrix;
 mod adversarial;

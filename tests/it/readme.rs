@@ -1,5 +1,5 @@
-//! What the README and `docs/security.md` say is so: the walk runs as printed, the tables are those of
-//! the code, and the tests that are named exist.
+//! Checks README and `docs/security.md`: the walk runs as printed, the tables agree with the code, and the tests
+//! that are named exist.
 
 use crate::support;
 use doorward::http::{
@@ -14,11 +14,11 @@ use std::{
 
 const README: &str = include_str!("../../README.md");
 
-/// Marks the end of a block in what the walk prints.
+/// Marks the end of a block in the output of the walk.
 const END: &str = "-- end of block --";
 
-/// A server with the settings it is shipped with, but for the port and for patience with a busy
-/// machine, where hashing comes last. Dropping it kills it.
+/// A server with the default settings, except for the port and a longer `hash_wait`, because hashing threads have low
+/// priority and the machine is busy. Dropping it kills it.
 struct AsShipped(Child);
 
 impl Drop for AsShipped {
@@ -62,7 +62,7 @@ fn the_walk_runs_as_printed() {
     assert_eq!(refresh["error"], "TOKEN_REVOKED");
 }
 
-/// Runs the blocks of the walk in one shell, and what each printed.
+/// Runs the blocks of the walk in one shell, and returns the output of each.
 fn walk(dir: &Path, base: &str) -> Vec<String> {
     let (_, rest) = README.split_once("\n## A walk with curl\n").expect("the walk");
     let (section, _) = rest.split_once("\n## ").expect("a section after it");
@@ -84,7 +84,7 @@ fn walk(dir: &Path, base: &str) -> Vec<String> {
     stdout.split_terminator(&format!("{END}\n")).map(|said| said.trim().to_owned()).collect()
 }
 
-/// The fenced sh blocks of a section.
+/// The fenced `sh` blocks of a section.
 fn blocks(section: &str) -> impl Iterator<Item = &str> {
     section.split("```sh\n").skip(1).map(|rest| rest.split_once("\n```").expect("the end of a block").0)
 }
@@ -100,7 +100,7 @@ fn table(marker: &str) -> Vec<&'static str> {
     rest.lines().skip(1).take_while(|line| line.starts_with('|')).skip(2).collect()
 }
 
-/// A route's path as people write it: `:id`, and `:sid` for a session that is not one's own.
+/// The path of a route as documentation writes it: `:id`, and `:sid` for the session of another user.
 fn readable(path: &str) -> String {
     let is_type = |segment: &str| segment.starts_with(|c: char| c.is_ascii_uppercase());
     let mut names = [":id", ":sid"].into_iter();
@@ -121,7 +121,7 @@ fn the_api_table_is_the_route_table() {
                 Access::Permission(permission) => format!("`{permission}`"),
             };
             let facts = format!("| {} | `{}` | {who} | ", route.method, readable(route.path));
-            // What a route does is prose, which stays as it was written.
+            // The description of a route is prose, so it is taken over from the README.
             let same = format!("| {} | `{}` |", route.method, readable(route.path));
             let prose = printed.iter().find(|row| row.starts_with(&same)).and_then(|row| row.split(" | ").nth(3)).unwrap_or("… |");
             facts + prose
@@ -138,7 +138,7 @@ fn the_error_table_is_the_list_of_codes() {
     assert_eq!(printed, expected, "paste this into the README:\n\n{}\n", expected.join("\n"));
 }
 
-/// A key that is named in the README is one of `config.toml`.
+/// Every setting that the README names is in `config.toml`.
 #[test]
 fn settings_that_are_named_exist() {
     let settings: toml::Table = include_str!("../../config.toml").parse().expect("TOML");
@@ -155,7 +155,7 @@ fn settings_that_are_named_exist() {
     assert!(named >= 10, "the README names settings");
 }
 
-/// `docs/security.md` names tests; each of them is there.
+/// Every test that `docs/security.md` names exists.
 #[test]
 fn tests_that_are_named_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -176,7 +176,7 @@ fn tests_that_are_named_exist() {
     assert!(named >= 50, "it names tests: {named}");
 }
 
-/// The text of every Rust file below a directory.
+/// Appends the text of every Rust file below a directory.
 fn read_all(directory: &Path, to: &mut String) {
     for entry in std::fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("an entry").path();

@@ -26,7 +26,7 @@ fn start(dir: &Path, settings: &[&str], environment: &[(&str, &str)]) -> Command
     command
 }
 
-/// Starts what must not come up; one that does is killed.
+/// Runs a start that must fail. If the server comes up all the same, it is killed.
 fn refused(command: &mut Command) -> (i32, String) {
     let mut child = command.spawn().expect("spawned");
     let begun = Instant::now();
@@ -62,7 +62,7 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).expect("there").permissions().mode() & 0o777
 }
 
-/// Every file and directory from here on down, with its mode.
+/// A directory and everything below it, each with its mode.
 fn everything(path: &Path) -> Vec<(String, bool, u32)> {
     let mut found = vec![(path.display().to_string(), path.is_dir(), mode(path))];
     if path.is_dir() {
@@ -82,7 +82,7 @@ fn sto_11_a_first_start_makes_everything_for_its_owner_alone_and_says_one_line()
     stdout.read_line(&mut line).expect("a line");
     let address = line.strip_prefix("listening on http://127.0.0.1:").expect("the line").trim_end();
     assert_ne!(address, "0", "the port that was taken");
-    // It can answer from that line on.
+    // The server answers as soon as it has printed that line.
     let mut stream = TcpStream::connect(format!("127.0.0.1:{address}")).expect("listens");
     stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
     let mut answer = String::new();
@@ -124,7 +124,7 @@ fn ops_2_a_database_without_its_keyring_is_never_given_another() {
     fs::rename(&keyring, &aside).expect("moved");
     refuses(&mut start(server.dir.path(), &[], &[]), 65, &["no keyring", "backup"]);
     assert!(!keyring.exists(), "nothing was made in its place");
-    // Another installation's is none either.
+    // The keyring of another installation is refused too.
     let mut other = Server::start();
     assert!(other.stop().success());
     fs::copy(other.data_dir().join("keyring"), &keyring).expect("copied");
@@ -204,7 +204,7 @@ async fn an_operators_secret_signs_tokens_byte_for_byte() {
     mac.update(signed.as_bytes());
     let expected = data_encoding::BASE64URL_NOPAD.encode(&mac.finalize().into_bytes());
     assert_eq!(signature, expected);
-    // The same keys at every start.
+    // Every start uses the same keys.
     assert!(server.stop().success());
     server.start_again();
     ada = ada.moved_to(&server);
@@ -224,7 +224,7 @@ async fn aut_11_the_environment_names_the_first_admin_of_an_empty_database_alone
         assert_eq!(root.me().await.expect(200).text_of("role"), "admin");
         assert!(!server.log().contains("#setup="), "no set-up link when there is an admin");
         assert!(!server.log().contains(PASSWORD));
-        // Later starts leave the account as it is.
+        // Later starts do not change the account.
         let answer = root.change_password(PASSWORD, "another horse entirely").await.expect(200);
         assert!(answer.body["accessToken"].is_string());
         assert!(server.stop().success());
@@ -233,7 +233,7 @@ async fn aut_11_the_environment_names_the_first_admin_of_an_empty_database_alone
         assert_eq!(root.login("root@example.org", PASSWORD, "body").await.status, 401);
         root.login("root@example.org", "another horse entirely", "body").await.expect(200);
     }
-    // A database with users in it makes no admin of anybody.
+    // If the database already has users, the variables create no admin.
     let mut server = Server::start();
     Actor::registered(&server, "ada@example.org").await;
     assert!(server.stop().success());
@@ -270,7 +270,7 @@ fn ops_6_a_stop_finishes_what_is_in_flight_and_takes_nothing_new() {
     let mut answer = BufReader::new(stream.try_clone().expect("cloned"));
     let mut line = String::new();
     answer.read_line(&mut line).expect("a line");
-    // It is being read: in flight beyond doubt.
+    // The server has begun to read the body, so the request is in flight.
     assert!(line.starts_with("HTTP/1.1 100"), "{line}");
     kill_process(Pid::from_raw(i32::try_from(server.pid()).expect("a pid")).expect("a pid"), Signal::TERM).expect("signalled");
     let begun = Instant::now();
@@ -303,9 +303,9 @@ fn a_newer_schema_refuses_to_start() {
         let db = sled::open(server.data_dir().join("db")).expect("opens");
         let tree = db.open_tree("doorward").expect("opens");
         let key = b"#";
-        let sealed = tree.get(key).expect("readable").expect("the instance");
-        // Record version 1, then the schema as a varint; a checksum over key and both ends it.
-        let mut bytes = sealed[..sealed.len() - 4].to_vec();
+        let row = tree.get(key).expect("readable").expect("the instance");
+        // The row: record version 1, the schema as a varint, and a checksum over key and both.
+        let mut bytes = row[..row.len() - 4].to_vec();
         assert_eq!(bytes[..2], [1, 2]);
         bytes[1] = 3;
         let mut checksum = crc32fast::Hasher::new();
@@ -318,12 +318,12 @@ fn a_newer_schema_refuses_to_start() {
     refuses(&mut start(server.dir.path(), &[], &[]), 65, &["schema 3", "knows up to 2", "release"]);
 }
 
-/// OPS-1: a first start may die at any moment; the next one goes on from there.
+/// OPS-1: a first start may be killed at any moment, and the next start continues from there.
 #[test]
 fn ops_1_kill_9_during_the_first_start_leaves_a_start_that_works() {
     let crashes: u64 = std::env::var("DOORWARD_TEST_CRASHES").ok().map_or(25, |n| n.parse().expect("a number"));
     let _turn = TURN.blocking_lock();
-    // How long a first start takes here and now tells where the moments lie.
+    // Measures how long a first start takes, to spread the moments of the kills over it.
     let begun = Instant::now();
     drop(Server::start());
     let whole = begun.elapsed();

@@ -1,4 +1,4 @@
-//! The command's end of the control socket.
+//! The client side of the control socket.
 
 use super::{
     execute::execute,
@@ -22,17 +22,17 @@ use std::{
     time::Duration,
 };
 
-/// How long a command waits for its server: hashing a password may queue.
+/// How long a command waits for the server. A password to hash may have to queue.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Carries a command out: through the server that runs on the data directory, or here.
+/// Sends a command to the server that runs on the data directory, or executes it in this process if none runs.
 ///
 /// # Errors
-/// Why it was not carried out, for the person at the terminal.
+/// Why the command failed, for the person at the terminal.
 pub fn dispatch(loaded: &Loaded, secrets: &OperatorSecrets, request: Request) -> Result<Value, Failure> {
     let settings = &loaded.settings;
     let data_dir = &settings.server.data_dir;
-    data::act_as_owner(data_dir, loaded.found())?;
+    data::act_as_owner(data_dir, loaded.discovered_file())?;
     if DataDir::is_new(data_dir) && !matches!(request, Request::UserAdd { .. } | Request::SetupLink) {
         return Err(Failure::data(format!(
             "{}: {}: start doorward there, or name another with --data-dir",
@@ -46,8 +46,8 @@ pub fn dispatch(loaded: &Loaded, secrets: &OperatorSecrets, request: Request) ->
             require_ours(&stream, &socket)?;
             send(&stream, &request).map_err(|error| Failure::new(format!("{}: {error}", socket.display())))?
         }
-        // Nobody listens: a server that was killed leaves its socket behind. Or nobody can: the path
-        // is too long.
+        // No server runs: there is no socket, a killed server left one behind, or the path is too long
+        // for a socket.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput) => {
             log_warnings_only(settings);
             runtime()?.block_on(async {
@@ -62,8 +62,8 @@ pub fn dispatch(loaded: &Loaded, secrets: &OperatorSecrets, request: Request) ->
     .map_err(|CommandError(why)| Failure::new(why))
 }
 
-/// Passwords are sent over it: whoever listens must be who we are, as the kernel knows it. That the socket lies
-/// in our directory does not say so, if others could write there.
+/// Checks that the process that listens on the socket runs as our own user, as the kernel reports it. Passwords are
+/// sent over the socket, and its place in our directory proves nothing if others could write there.
 fn require_ours(stream: &UnixStream, socket: &Path) -> Result<(), Failure> {
     let server = socket_peercred(stream).map_err(|error| Failure::new(format!("{}: {error}", socket.display())))?.uid;
     if server == geteuid() {

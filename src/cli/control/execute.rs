@@ -1,4 +1,4 @@
-//! Carrying commands out, in the server or in the command itself.
+//! Executes commands, in the server or in the command's own process.
 
 use super::protocol::{CommandError, PlainPassword, Request};
 use crate::{
@@ -11,10 +11,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Users fetched at a time for a list.
+/// How many users a list fetches at a time.
 const PAGE_SIZE: usize = 500;
 
-/// Carries a command out.
+/// Executes a command.
 pub async fn execute(app: &App, site: &PublicOrigin, request: Request) -> Result<Value, CommandError> {
     let accounts = app.accounts();
     let id = async |user: String| Ok::<_, CommandError>(find(app, &user).await?.id);
@@ -47,7 +47,7 @@ async fn add(app: &App, email: &str, role: Option<&str>, password: &PlainPasswor
     Ok(app.accounts().add(email, password.password()?, role).await?)
 }
 
-/// Revokes a session, or all of a user's.
+/// Revokes one session, or all sessions of a user.
 async fn revoke(app: &App, session: Option<String>, user: Option<String>) -> Result<Value, CommandError> {
     if let Some(id) = session {
         let id: SessionId = id.parse().map_err(|error| CommandError(format!("the session's id: {error}")))?;
@@ -66,7 +66,7 @@ async fn open_setup(app: &App, site: &PublicOrigin) -> Result<Value, CommandErro
     }
 }
 
-/// The link that makes the first admin. The token is behind the `#`: browsers do not send that.
+/// The link that creates the first admin. The token is in the fragment (`#`), which browsers do not send to servers.
 pub fn setup_link(site: &PublicOrigin, token: &SecretString) -> String {
     format!("{}/#setup={}", site.url, token.expose_secret())
 }

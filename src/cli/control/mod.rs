@@ -1,6 +1,6 @@
-//! The control socket: commands on a running server, one JSON line each way, for its owner alone.
+//! The control socket: the server's owner runs commands on a running server, one JSON line each way.
 //!
-//! A command is the same [`Request`] whether a server carries it out or the command itself does.
+//! A command is the same [`Request`] whether a server executes it or the command's own process does.
 
 mod client;
 mod execute;
@@ -10,4 +10,4 @@ mod server;
 pub use client::dispatch;
 pub use execute::setup_link;
 pub use protocol::{PlainPassword, Request};
-pub use server::{listen, serve, warn_of_length};
+pub use server::{listen, serve, warn_if_socket_path_too_long};

@@ -1,4 +1,4 @@
-//! What is said over the control socket.
+//! The messages on the control socket.
 
 use crate::{
     domain::{Password, Role},
@@ -7,7 +7,7 @@ use crate::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-/// A command that needs the data.
+/// A command that needs the data directory.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
@@ -32,7 +32,7 @@ pub enum Request {
 pub struct PlainPassword(SecretString);
 
 impl PlainPassword {
-    /// The password, if it is one.
+    /// Validates the text as a password.
     pub fn password(&self) -> Result<Password, CommandError> {
         Password::new(&self.0).map_err(|error| CommandError(format!("the password {error}")))
     }
@@ -56,7 +56,7 @@ impl Serialize for PlainPassword {
     }
 }
 
-/// Why a command was not carried out.
+/// Why a command failed.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CommandError(pub String);
 

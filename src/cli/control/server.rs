@@ -1,4 +1,4 @@
-//! The server's end of the control socket.
+//! The server side of the control socket.
 
 use super::{execute::execute, protocol::CommandError};
 use crate::{app::App, data::DataDir, http::PublicOrigin};
@@ -16,32 +16,32 @@ use tokio::{
     net::{UnixListener, UnixStream},
 };
 
-/// Longest request, in bytes.
+/// The longest request that is read, in bytes.
 const MAX_REQUEST: u64 = 64 * 1024;
 
-/// Says before anything is made that a data directory's path leaves no room for the control socket:
-/// the system's limit for the path of a socket.
-pub fn warn_of_length(data_dir: &Path) {
+/// Warns, before anything is created, if the path of the control socket is longer than the system allows
+/// for a socket.
+pub fn warn_if_socket_path_too_long(data_dir: &Path) {
     let socket = DataDir::control_socket(&std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned()));
     if SocketAddr::from_pathname(&socket).is_err() {
         tracing::warn!("{}: the path is too long for a socket: a shorter server.data_dir helps", socket.display());
     }
 }
 
-/// Opens the control socket of a data directory that is ours.
+/// Opens the control socket of a data directory that this process has locked.
 ///
 /// # Errors
-/// When the system says no: not every file system has sockets.
+/// The system's, such as on a file system without sockets.
 pub fn listen(data_dir: &Path) -> io::Result<UnixListener> {
     let path = DataDir::control_socket(data_dir);
-    // The directory is locked: whatever lies there was left by a server that is gone.
+    // We hold the lock on the directory, so a socket that exists was left by a server that has ended.
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path)?;
     std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
     Ok(listener)
 }
 
-/// Carries out commands for as long as the server runs.
+/// Executes commands for as long as the server runs.
 pub async fn serve(listener: UnixListener, app: Arc<App>, site: PublicOrigin) {
     loop {
         match listener.accept().await {

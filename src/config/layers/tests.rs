@@ -1,4 +1,4 @@
-//! Which layer wins, and what is said of a setting that is none.
+//! Which layer wins, and how a wrong setting is refused.
 
 use super::*;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
     assert_eq!(ttl(file, &[], &[]), Duration::from_secs(60));
     assert_eq!(ttl(file, &env, &[]), Duration::from_secs(120));
     assert_eq!(ttl(file, &env, &set), Duration::from_secs(180));
-    assert_eq!(loaded(file, &env, &set).expect("loads").origin("tokens.access_ttl"), "flag --set tokens.access_ttl");
+    assert_eq!(loaded(file, &env, &set).expect("loads").source("tokens.access_ttl"), "flag --set tokens.access_ttl");
 }
 
 #[test]
@@ -90,7 +90,7 @@ proptest::proptest! {
         key in proptest::sample::select(vec!["SERVER_LISTEN", "TOKENS_ACCESS_TTL", "SERVER_PUBLIC_URL", "ROLES_VIEWER", "LIMITS_LOGIN_FAILURES"]),
         value in "[0-9a-z:/.,\\[\\]*-]{0,20}|\\PC{0,20}",
     ) {
-        // Refused or taken, but told: with the exit code for settings.
+        // Settings are accepted, or refused with the exit code for settings.
         let name = format!("DOORWARD_{key}");
         for outcome in [
             loaded(&file, &[], &[]),

@@ -1,10 +1,10 @@
-//! A database that grows old: rotation after rotation, expiry, older copies, clocks that jump.
+//! A database in long use: many rotations, expiry, older copies put back, clocks that jump.
 
 use super::disk::until;
 use crate::support::{Actor, PASSWORD, Server, TURN};
 use std::{path::Path, process::Command, time::Duration};
 
-/// Bytes of all files below a directory.
+/// The size in bytes of all files below a directory.
 fn size(path: &Path) -> u64 {
     let entries = std::fs::read_dir(path).expect("a directory").map(|entry| entry.expect("an entry"));
     entries.map(|entry| if entry.path().is_dir() { size(&entry.path()) } else { entry.metadata().expect("a file").len() }).sum()
@@ -44,7 +44,7 @@ async fn sto_12_rotations_do_not_make_the_database_grow() {
 async fn sto_14_an_older_copy_of_the_database_revives_nothing() {
     let mut server = Server::start();
     let mut ada = Actor::registered_with_tokens(&server, "ada@example.org").await;
-    let signed_out = ada.clone();
+    let logged_out = ada.clone();
     assert!(server.stop().success());
     let (live, copy) = (server.data_dir().join("db"), server.dir.path().join("copy"));
     duplicate(&live, &copy);
@@ -61,13 +61,13 @@ async fn sto_14_an_older_copy_of_the_database_revives_nothing() {
     let check = server.command(&["check"], "");
     assert_eq!(check.status.code(), Some(65), "it is not as it was written");
     assert!(String::from_utf8_lossy(&check.stdout).contains("older than when it was last seen"), "{check:?}");
-    for old in [signed_out, ada, later] {
+    for old in [logged_out, ada, later] {
         let mut old = old.moved_to(&server);
         assert_eq!(old.me().await.outcome(), (401, "TOKEN_REVOKED"));
         assert_eq!(old.refresh().await.status, 401);
     }
     Actor::at(&server).login("ada@example.org", PASSWORD, "body").await.expect(200).text_of("accessToken");
-    // That was told; what is there now is sound.
+    // The rollback was reported once; the database as it is now is consistent.
     assert!(server.stop().success());
     assert_eq!(server.json(&["check"], "")["violations"], serde_json::json!([]));
 }
@@ -83,7 +83,7 @@ async fn sto_15_sessions_and_invitations_that_expired_are_swept() {
     let server = Server::start();
     let admin = Actor::with_role(&server, "admin@example.org", "admin").await;
     let mut leaving = Actor::registered_with_tokens(&server, "leaving@example.org").await;
-    // Revocations are kept by the monotonic clock too, which nobody can advance.
+    // Deny-list entries are not counted here: they also expire by the monotonic clock, which this test does not advance.
     let expiring = |server: &Server| {
         let counts = server.json(&["check"], "")["counts"].clone();
         ["sessions", "sessions_by_user", "sessions_by_sweep", "invites"].map(|table| counts[table].as_u64().expect(table))
@@ -94,7 +94,7 @@ async fn sto_15_sessions_and_invitations_that_expired_are_swept() {
     admin.post("/api/invites", &serde_json::json!({ "expiresIn": "1h" })).await.expect(201);
     leaving.logout().await.expect(200);
     assert_eq!(expiring(&server), [11, 11, 11, 1]);
-    // A clock that is a month ahead for a moment ends nothing for good.
+    // A clock that is a month ahead for a moment must not delete anything.
     let staying = Actor::registered_with_tokens(&server, "staying@example.org").await;
     server.advance(Duration::from_secs(31 * 86_400));
     assert_eq!(staying.try_refresh().await.outcome(), (401, "REFRESH_TOKEN_EXPIRED"));

@@ -1,4 +1,4 @@
-//! More clients than there is room for: idle ones, slow ones, and as many as there are file descriptors.
+//! More clients than the server has connections for: idle ones, slow ones, and more than it has file descriptors.
 
 use super::wire::{SECOND, connect, get_health, is_well, post, rest, status};
 use crate::support::{Actor, PASSWORD, Server, TURN, send};
@@ -11,8 +11,8 @@ use tokio::{
     time::timeout,
 };
 
-/// This process may have so many files open: it has all that it is allowed.
-fn needs_files(count: u64) {
+/// Checks that this process may have so many files open.
+fn require_files(count: u64) {
     let allowed = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     assert!(allowed >= count, "this machine allows {allowed} open files");
 }
@@ -20,7 +20,7 @@ fn needs_files(count: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_1_two_thousand_idle_or_slow_clients_keep_nobody_out() {
     let _turn = TURN.lock().await;
-    needs_files(4096);
+    require_files(4096);
     let server = Server::start();
     for (kind, said) in
         [("silent", &b""[..]), ("slow", b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nX-Slow: "), ("idle", &get_health(&server))]
@@ -28,13 +28,13 @@ async fn http_1_two_thousand_idle_or_slow_clients_keep_nobody_out() {
         let mut swarm = Vec::new();
         for _ in 0..2000 {
             let mut stream = connect(&server).await;
-            // Whoever had to make room already is gone.
+            // Fails if the server has already closed this connection to make room.
             let _ = stream.write_all(said).await;
             swarm.push(stream);
         }
         is_well(&server, 2 * SECOND).await;
         is_well(&server, 2 * SECOND).await;
-        // Those that never finish a head are gone by themselves.
+        // The server closes connections that do not finish a head in time.
         if kind != "idle" {
             for stream in &mut swarm {
                 rest(stream, 10 * SECOND).await;
@@ -44,8 +44,8 @@ async fn http_1_two_thousand_idle_or_slow_clients_keep_nobody_out() {
     is_well(&server, 2 * SECOND).await;
 }
 
-/// One that begins a body through a proxy and never ends it, and begins again whenever it is closed.
-async fn keep_us_waiting(address: String, client: &'static str) {
+/// A client that begins a body through a proxy and never ends it, and begins again whenever it is disconnected.
+async fn send_endless_bodies(address: String, client: &'static str) {
     let head = format!(
         "POST /api/auth/login HTTP/1.1\r\nHost: {address}\r\nX-Forwarded-For: {client}\r\nContent-Type: application/json\r\n\
          Transfer-Encoding: chunked\r\n\r\n5\r\n{{\"ema\r\n"
@@ -55,7 +55,7 @@ async fn keep_us_waiting(address: String, client: &'static str) {
         if stream.write_all(head.as_bytes()).await.is_ok() {
             let _ = stream.read_to_end(&mut Vec::new()).await;
         }
-        // Closed at once, it would come back faster than two cores can answer anything.
+        // Without a pause, clients that are disconnected at once would reconnect faster than two cores can answer.
         tokio::time::sleep(SECOND / 2).await;
     }
 }
@@ -63,42 +63,42 @@ async fn keep_us_waiting(address: String, client: &'static str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_1_bodies_that_never_come_keep_nobody_out() {
     let _turn = TURN.lock().await;
-    needs_files(4096);
+    require_files(4096);
     let server = Server::with(&["server.trusted_proxies=127.0.0.1/32"]);
-    let mut honest = Actor::registered(&server, "alice@example.org").await;
-    honest.headers.push(("x-forwarded-for".into(), "203.0.113.7".into()));
-    let mut siege = JoinSet::new();
-    (0..1100).for_each(|_| drop(siege.spawn(keep_us_waiting(server.address.clone(), "198.51.100.1"))));
+    let mut alice = Actor::registered(&server, "alice@example.org").await;
+    alice.headers.push(("x-forwarded-for".into(), "203.0.113.7".into()));
+    let mut attackers = JoinSet::new();
+    (0..1100).for_each(|_| drop(attackers.spawn(send_endless_bodies(server.address.clone(), "198.51.100.1"))));
     let begun = Instant::now();
-    // Longer than a body may take, so that all begin again.
+    // Longer than the time-out of a body, so that every client begins again.
     while begun.elapsed() < 12 * SECOND {
         is_well(&server, 3 * SECOND).await;
-        let answered = timeout(3 * SECOND, send(honest.bearer("GET", "/api/auth/verify"))).await;
+        let answered = timeout(3 * SECOND, send(alice.bearer("GET", "/api/auth/verify"))).await;
         answered.expect("verify answers in time").expect(200);
-        let body = serde_json::json!({ "email": honest.email, "password": PASSWORD });
-        let signed_in = timeout(3 * SECOND, send(honest.request("POST", "/api/auth/login").json(&body))).await;
-        signed_in.expect("a sign-in in time").expect(200);
-        // No more sign-ins than a user has sessions.
+        let body = serde_json::json!({ "email": alice.email, "password": PASSWORD });
+        let login = timeout(3 * SECOND, send(alice.request("POST", "/api/auth/login").json(&body))).await;
+        login.expect("a login in time").expect(200);
+        // Logs in less often than a user may have sessions.
         tokio::time::sleep(SECOND).await;
     }
-    // The one that lets us wait for most is told so.
+    // The client with the most unfinished bodies is refused another.
     let mut stream = connect(&server).await;
     let slow = post(&server, "X-Forwarded-For: 198.51.100.1\r\nContent-Length: 60\r\n");
     stream.write_all(slow.as_bytes()).await.expect("sent");
     let refused = rest(&mut stream, 3 * SECOND).await;
     assert_eq!(status(&refused), 503, "{refused}");
     assert!(refused.contains("OVERLOADED") && refused.contains("\nretry-after: ") && refused.contains("\nconnection: close"), "{refused}");
-    // What has no body waits for none.
-    let bodiless = honest.request("POST", "/api/auth/refresh").header("x-forwarded-for", "198.51.100.1").header("content-length", "0");
+    // A request without a body is not affected.
+    let bodiless = alice.request("POST", "/api/auth/refresh").header("x-forwarded-for", "198.51.100.1").header("content-length", "0");
     assert_eq!(send(bodiless).await.outcome(), (401, "MISSING_REFRESH_TOKEN"));
-    siege.shutdown().await;
+    attackers.shutdown().await;
     is_well(&server, 3 * SECOND).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ops_8_out_of_files_it_backs_off_and_recovers() {
     let mut server = Server::start();
-    // It has places for as many connections as it could have files until now.
+    // The limit on connections was derived from the limit on files at the start, before it is lowered here.
     is_well(&server, 3 * SECOND).await;
     let pid = i32::try_from(server.pid()).ok().and_then(Pid::from_raw);
     rustix::process::prlimit(pid, Resource::Nofile, Rlimit { current: Some(64), maximum: Some(64) }).expect("limited");
@@ -108,7 +108,7 @@ async fn ops_8_out_of_files_it_backs_off_and_recovers() {
         let _ = stream.write_all(b"GET /health HTTP/1.1\r\nX-Slow: ").await;
         crowd.push(stream);
     }
-    // Before any of the crowd has run out of time to finish its head.
+    // The server answers before the time-out for a head closes any of these connections.
     is_well(&server, 3 * SECOND).await;
     drop(crowd);
     is_well(&server, 15 * SECOND).await;

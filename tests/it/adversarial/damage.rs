@@ -1,4 +1,4 @@
-//! Flipped bits and cut files: a clear end or correct service, nothing in between (STO-6..9).
+//! Flipped bits and truncated files: the start fails with a clear message or the server works correctly (STO-6..9).
 
 use super::age::duplicate;
 use crate::support::{Actor, PASSWORD, Server, doorward, run, send};
@@ -16,14 +16,14 @@ use tempfile::TempDir;
 
 const USERS: usize = 60;
 
-/// A data directory that was used and stopped; each damage is done to a copy.
-struct Sound {
+/// An undamaged data directory of a server that was used and stopped. Each test damages a copy of it.
+struct Fixture {
     server: Server,
     emails: BTreeSet<String>,
 }
 
-impl Sound {
-    async fn made() -> Self {
+impl Fixture {
+    async fn new() -> Self {
         let mut server = Server::lifting(
             &[("limits.register_burst", "sixty users to lose"), ("limits.hashes_per_minute", "sixty users to lose")],
             &["log.level=warn"],
@@ -39,13 +39,13 @@ impl Sound {
             if i % 5 == 0 {
                 actor.logout().await.expect(200);
             }
-            // Some of what happened is in sled's snapshot, some only in its log.
+            // Restarts once, so that some changes are in sled's snapshot and some only in its log.
             if i == USERS / 2 {
                 assert!(server.stop().success());
                 server.start_again();
             }
         }
-        // Noted within a second: from then on the end of the log cannot be lost unnoticed.
+        // The rollback marker is written within a second. From then on, a loss of the end of the log is detected.
         let noted = || std::fs::read_to_string(server.data_dir().join("marker")).unwrap_or_default();
         let before = noted();
         Actor::at(&server).login("user1@example.org", PASSWORD, "body").await.expect(200);
@@ -64,7 +64,7 @@ impl Sound {
         dir
     }
 
-    /// Every file that can be damaged, by its path below the data directory.
+    /// All files that can be damaged, as paths below the data directory.
     fn files(&self) -> Vec<PathBuf> {
         let data = self.server.data_dir();
         let below = |path: &str| std::fs::read_dir(data.join(path)).expect("a directory").map(|e| e.expect("an entry").path());
@@ -76,7 +76,7 @@ impl Sound {
     }
 }
 
-/// What a start on a damaged directory came to.
+/// The outcome of a start on a damaged directory.
 enum Start {
     Serves(Child, String),
     Ended { code: Option<i32>, log: String },
@@ -89,7 +89,7 @@ fn settings() -> Vec<String> {
         "passwords.scrypt_p=1",
         "limits.login_failures=100",
         "limits.login_failures_per_address=100000",
-        // Sixty users sign in at every start.
+        // Sixty users log in after every start.
         "limits.hashes_per_minute=100000",
         "log.level=info",
     ]
@@ -97,7 +97,7 @@ fn settings() -> Vec<String> {
     .to_vec()
 }
 
-/// Starts within 35 s, or ends within 35 s.
+/// Starts a server, which must listen or end within 35 s.
 fn start(dir: &Path) -> Start {
     let log = File::create(dir.join("log")).expect("a log");
     let mut command = doorward(dir, &settings(), &[]);
@@ -137,8 +137,8 @@ fn ask(dir: &Path, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{arguments:?}: {:?}: {stderr}", output.status))
 }
 
-/// Holds a start against the rule, and names its kind.
-async fn judge(sound: &Sound, dir: &Path, what: &str) -> String {
+/// Starts on a damaged directory and checks that the outcome is allowed. Returns what kind of outcome it was.
+async fn check_start(fixture: &Fixture, dir: &Path, what: &str) -> String {
     let (mut child, address) = match start(dir) {
         Start::Serves(child, address) => (child, address),
         Start::Ended { code, log } => {
@@ -156,9 +156,9 @@ async fn judge(sound: &Sound, dir: &Path, what: &str) -> String {
     let users = ask(dir, &["user", "list"]);
     let listed: BTreeSet<_> =
         users.as_array().expect("a list").iter().map(|user| user["email"].as_str().expect("an address").to_owned()).collect();
-    assert!(listed.is_subset(&sound.emails), "{what}: strangers among {listed:?}");
+    assert!(listed.is_subset(&fixture.emails), "{what}: strangers among {listed:?}");
     let mut shut_out = Vec::new();
-    for email in &sound.emails {
+    for email in &fixture.emails {
         let status = anyone.clone().login(email, PASSWORD, "body").await.status;
         assert!(status == 200 || violations.iter().any(|_| true) || !listed.contains(email), "{what}: {email}: {status}");
         if status != 200 {
@@ -173,7 +173,7 @@ async fn judge(sound: &Sound, dir: &Path, what: &str) -> String {
         (0, 0) => "serves, everything there".into(),
         (0, _) => "serves, everybody there, check reports damage".into(),
         (n, 0) => {
-            assert!(n < sound.emails.len(), "{what}: an empty database was served");
+            assert!(n < fixture.emails.len(), "{what}: an empty database was served");
             assert!(log.contains("state_rollback"), "{what}: {n} users are gone and nobody noticed");
             "serves an older state and says so".into()
         }
@@ -181,10 +181,10 @@ async fn judge(sound: &Sound, dir: &Path, what: &str) -> String {
     }
 }
 
-/// xorshift64: the same damages for the same seed.
-struct Dice(u64);
+/// xorshift64: the same seed gives the same damage.
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -193,18 +193,18 @@ impl Dice {
     }
 }
 
-/// Damages a file and tells how.
-fn damage(path: &Path, dice: &mut Dice) -> String {
+/// Damages a file and returns a description of the damage.
+fn damage(path: &Path, rng: &mut Rng) -> String {
     let mut bytes = std::fs::read(path).expect("a file");
     let len = bytes.len() as u64;
-    let how = if len == 0 || dice.below(4) == 0 {
-        let left = dice.below(len + 1);
+    let how = if len == 0 || rng.below(4) == 0 {
+        let left = rng.below(len + 1);
         bytes.truncate(usize::try_from(left).expect("small"));
         format!("cut to {left} of {len} bytes")
     } else {
-        // sled's file ends in room it has not used; what lies there is nothing.
+        // sled's file ends with unused space; damage there would change nothing.
         let used = bytes.iter().rposition(|byte| *byte != 0).map_or(len, |last| last as u64 + 1);
-        let (at, bit) = (dice.below(used), dice.below(8));
+        let (at, bit) = (rng.below(used), rng.below(8));
         bytes[usize::try_from(at).expect("small")] ^= 1 << bit;
         format!("bit {bit} of byte {at} of {len} flipped")
     };
@@ -216,28 +216,28 @@ fn damage(path: &Path, dice: &mut Dice) -> String {
 async fn sto_6_damaged_files_end_a_start_clearly_or_are_served_correctly() {
     let count: u64 = std::env::var("DOORWARD_TEST_DAMAGES").map_or(40, |n| n.parse().expect("a number"));
     let seed: u64 = std::env::var("DOORWARD_TEST_SEED").map_or(0x9e37_79b9_7f4a_7c15, |n| n.parse().expect("a number"));
-    let sound = std::sync::Arc::new(Sound::made().await);
-    let files = sound.files();
+    let fixture = std::sync::Arc::new(Fixture::new().await);
+    let files = fixture.files();
     let mut outcomes: BTreeMap<(String, String), u32> = BTreeMap::new();
     let mut tasks = tokio::task::JoinSet::new();
-    let mut dice = Dice(seed);
+    let mut rng = Rng(seed);
     for i in 0..count {
-        // Every other damage is to the database itself.
+        // Every second damage is to the database file itself.
         let file = if i % 2 == 0 { PathBuf::from("db/db") } else { files[usize::try_from(i / 2).expect("small") % files.len()].clone() };
-        let dir = sound.copy();
-        let how = damage(&dir.path().join("data").join(&file), &mut dice);
+        let dir = fixture.copy();
+        let how = damage(&dir.path().join("data").join(&file), &mut rng);
         let kind = file.to_string_lossy().split_once("snap.").map_or_else(|| file.display().to_string(), |_| "db/snap".into());
-        let sound = sound.clone();
+        let fixture = fixture.clone();
         tasks.spawn(async move {
             let what = format!("damage {i}: {}: {how}", file.display());
-            (kind, judge(&sound, dir.path(), &what).await)
+            (kind, check_start(&fixture, dir.path(), &what).await)
         });
         if tasks.len() >= 3 {
-            *outcomes.entry(tasks.join_next().await.expect("one").expect("judged")).or_default() += 1;
+            *outcomes.entry(tasks.join_next().await.expect("one").expect("checked")).or_default() += 1;
         }
     }
     while let Some(outcome) = tasks.join_next().await {
-        *outcomes.entry(outcome.expect("judged")).or_default() += 1;
+        *outcomes.entry(outcome.expect("checked")).or_default() += 1;
     }
     for ((file, outcome), n) in outcomes {
         println!("{file:<12}{outcome:<50}{n}");
@@ -246,31 +246,31 @@ async fn sto_6_damaged_files_end_a_start_clearly_or_are_served_correctly() {
 
 #[tokio::test]
 async fn sto_7_a_cut_snapshot_is_rebuilt_and_nobody_is_missing() {
-    let sound = Sound::made().await;
-    let dir = sound.copy();
-    let snapshot = sound.files().into_iter().find(|path| path.to_string_lossy().contains("snap.")).expect("a snapshot");
+    let fixture = Fixture::new().await;
+    let dir = fixture.copy();
+    let snapshot = fixture.files().into_iter().find(|path| path.to_string_lossy().contains("snap.")).expect("a snapshot");
     let path = dir.path().join("data").join(snapshot);
     let bytes = std::fs::read(&path).expect("a file");
     std::fs::write(&path, &bytes[..5]).expect("cut");
-    assert_eq!(judge(&sound, dir.path(), "a cut snapshot").await, "serves, everything there");
+    assert_eq!(check_start(&fixture, dir.path(), "a cut snapshot").await, "serves, everything there");
 }
 
-/// What is done to a data directory, in words and in deed.
-type Harm = (&'static str, fn(&Path));
+/// A kind of damage to a data directory: its description and the function that does it.
+type Damage = (&'static str, fn(&Path));
 
 #[tokio::test]
 async fn sto_8_a_database_that_is_gone_is_missed() {
-    let sound = Sound::made().await;
-    let harms: [Harm; 4] = [
+    let fixture = Fixture::new().await;
+    let damages: [Damage; 4] = [
         ("its file deleted", |data| std::fs::remove_file(data.join("db/db")).expect("removed")),
         ("its file emptied", |data| drop(File::create(data.join("db/db")).expect("emptied"))),
         ("its directory deleted", |data| std::fs::remove_dir_all(data.join("db")).expect("removed")),
         ("the keyring deleted", |data| std::fs::remove_file(data.join("keyring")).expect("removed")),
     ];
-    for (what, harm) in harms {
-        let dir = sound.copy();
-        harm(&dir.path().join("data"));
-        assert_eq!(judge(&sound, dir.path(), what).await, "exit 65", "{what}");
+    for (what, inflict) in damages {
+        let dir = fixture.copy();
+        inflict(&dir.path().join("data"));
+        assert_eq!(check_start(&fixture, dir.path(), what).await, "exit 65", "{what}");
     }
 }
 

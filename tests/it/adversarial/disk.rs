@@ -1,4 +1,4 @@
-//! Disks that run full, and directories that are taken.
+//! Disks that run full, and data directories that another process has locked.
 
 use crate::support::{Actor, PASSWORD, Server, launch};
 use serde_json::Value;
@@ -38,13 +38,13 @@ impl SmallDisk {
         stat.f_bavail * stat.f_frsize
     }
 
-    /// Takes room until only `left` bytes are free. Removing the file gives it back.
+    /// Fills the disk with a file until only `left` bytes are free. Removing the file frees the space again.
     fn fill(&self, left: u64) -> PathBuf {
         let path = self.path().join("ballast");
         let mut file = File::options().create(true).append(true).open(&path).expect("a file");
         while self.free() > left {
             let chunk = (self.free() - left).min(64 * 1024);
-            // The last pages may be refused: then it is full.
+            // Writing the last pages may fail: then the disk is full.
             if file.write_all(&vec![1; usize::try_from(chunk).expect("small")]).is_err() {
                 break;
             }
@@ -89,12 +89,12 @@ async fn sto_4_on_a_full_disk_nothing_acknowledged_is_lost_and_bearers_are_still
     }
     let refused = refused.expect("the disk ran full");
     println!("{} acknowledged before the disk was full", kept.len());
-    // Read-only: who was in stays in, nothing else changes, and the operator can see it.
+    // Read-only: access tokens still work, nothing can be changed, and the operator can see it in `/health`.
     assert_eq!(kept[0].me().await.expect(200).text_of("email"), "first@example.org");
     assert_eq!(kept[0].clone().refresh().await.outcome(), (503, "STORAGE_UNAVAILABLE"));
     assert_eq!(Actor::at(&server).login("first@example.org", PASSWORD, "body").await.outcome(), (503, "STORAGE_UNAVAILABLE"));
     assert_eq!(health(&kept[0]).await, (503, "degraded".into()));
-    // Room alone does not bring it back: what reached the disk is unknown until it was read again.
+    // Free space alone does not make it writable again: what reached the disk is unknown until a restart reads it.
     std::fs::remove_file(&ballast).expect("removed");
     assert_eq!(Actor::at(&server).register("later@example.org", "body").await.outcome(), (503, "STORAGE_UNAVAILABLE"));
     let log = server.log();
@@ -113,7 +113,7 @@ async fn sto_4_on_a_full_disk_nothing_acknowledged_is_lost_and_bearers_are_still
     assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
     let report = server.json(&["check"], "");
     assert_eq!(report["violations"], serde_json::json!([]));
-    // What was refused may be there whole or not at all.
+    // A registration that was refused may have been stored as a whole or not at all.
     let again = Actor::at(&server).register(&refused, "body").await;
     assert!([(201, ""), (409, "EMAIL_TAKEN")].contains(&again.outcome()), "{}", again.text);
 }
@@ -163,7 +163,7 @@ async fn sto_5_below_the_low_water_mark_only_revocations_are_written_and_room_br
     assert_eq!(leaving.me().await.outcome(), (401, "TOKEN_REVOKED"));
     server.crash();
     let (leaving, mut staying, anyone) = (leaving.moved_to(&server), staying.moved_to(&server), anyone.moved_to(&server));
-    assert_eq!(leaving.me().await.outcome(), (401, "TOKEN_REVOKED"), "the sign-out was durable");
+    assert_eq!(leaving.me().await.outcome(), (401, "TOKEN_REVOKED"), "the logout was durable");
     std::fs::remove_file(ballast).expect("removed");
     until("room is seen again", async || health(&anyone).await == (200, "ok".into())).await;
     staying.refresh().await.expect(200);
@@ -184,7 +184,7 @@ async fn sto_10_a_second_process_is_told_within_a_second_and_the_first_goes_on()
     assert_eq!(server.json(&["check"], "")["violations"], serde_json::json!([]));
 }
 
-/// Waits until this is so.
+/// Waits until a condition holds.
 pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !is_so().await {

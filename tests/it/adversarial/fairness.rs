@@ -1,4 +1,4 @@
-//! Who gets in while others attack, at the limits as they are shipped, from many addresses behind a trusted proxy.
+//! Users can still log in while an attack from many addresses runs, at the default limits, behind a trusted proxy.
 
 use crate::support::{Actor, PASSWORD, Server, TURN, send};
 use serde_json::json;
@@ -16,7 +16,7 @@ use tokio::{
 };
 
 const PROXIED: &str = "server.trusted_proxies=127.0.0.1";
-const NEW: &str = "another horse battery";
+const NEW_PASSWORD: &str = "another horse battery";
 
 fn at(mut actor: Actor, address: &str) -> Actor {
     actor.headers = vec![("x-forwarded-for".into(), address.into())];
@@ -27,8 +27,8 @@ fn from(server: &Server, address: &str) -> Actor {
     at(Actor::at(server), address)
 }
 
-/// A hundred wrong guesses at alice's password from /64s all over a network; then 429 for who is not known.
-async fn besiege(server: &Server) {
+/// Guesses alice's password a hundred times, wrongly and from many /64 networks. After that, unknown devices get 429.
+async fn guess_from_many_networks(server: &Server) {
     let mut guesses = 0;
     for n in 0.. {
         let mut stranger = from(server, &format!("2001:db8:{:x}:{n:x}::1", n / 8));
@@ -44,7 +44,7 @@ async fn besiege(server: &Server) {
         }
         assert!(n < 100, "only {guesses} guesses were taken");
     }
-    // The last one, which is for who has not failed yet, and then a stranger who has not failed either.
+    // The hundredth guess comes from an address that has not failed yet; after it, even such an address is refused.
     assert_eq!(from(server, "203.0.113.77").login("alice@example.org", "not this one", "body").await.status, 401);
     let stranger = from(server, "203.0.113.200").login("alice@example.org", PASSWORD, "body").await;
     assert_eq!(
@@ -54,33 +54,33 @@ async fn besiege(server: &Server) {
 }
 
 #[tokio::test]
-async fn lim_3_while_an_account_is_besieged_its_owner_gets_in_by_device_by_network_and_when_signed_in() {
+async fn lim_3_while_an_account_is_attacked_its_owner_gets_in_by_device_by_network_and_when_signed_in() {
     let server = Server::with(&[PROXIED]);
     let home = "198.51.100.7";
     let mut browser = from(&server, home);
     browser.register("alice@example.org", "cookie").await.expect(201);
     let phone = from(&server, "198.51.100.8").login("alice@example.org", PASSWORD, "body").await.expect(200);
     let device = phone.text_of("deviceToken");
-    besiege(&server).await;
+    guess_from_many_networks(&server).await;
 
-    // At home, in a browser that was never used before.
+    // From the home network, in a browser that was never used before.
     from(&server, home).login("alice@example.org", PASSWORD, "cookie").await.expect(200);
-    // On the road, in the browser and in the app that signed in before.
+    // From another network, in the browser and in the app that logged in before.
     let mut travelling = at(browser.clone(), "203.0.113.9");
     travelling.login("alice@example.org", PASSWORD, "cookie").await.expect(200);
     let body = json!({ "email": "alice@example.org", "password": PASSWORD, "tokenTransport": "body", "deviceToken": device });
     let mut app = from(&server, "203.0.113.10");
     let answer = send(app.request("POST", "/api/auth/login").json(&body)).await.expect(200);
     app.take(&answer);
-    // Signed in, to change the password while it is attacked.
-    let answer = app.change_password(PASSWORD, NEW).await.expect(200);
+    // A logged-in user can change the password during the attack.
+    let answer = app.change_password(PASSWORD, NEW_PASSWORD).await.expect(200);
     app.take(&answer);
     app.me().await.expect(200);
 
-    // And an operator can let the owner in from anywhere.
-    assert_eq!(from(&server, "203.0.113.11").login("alice@example.org", NEW, "body").await.status, 429);
+    // An operator can unlock the account for logins from anywhere.
+    assert_eq!(from(&server, "203.0.113.11").login("alice@example.org", NEW_PASSWORD, "body").await.status, 429);
     server.json(&["user", "unlock", "alice@example.org"], "");
-    from(&server, "203.0.113.11").login("alice@example.org", NEW, "body").await.expect(200);
+    from(&server, "203.0.113.11").login("alice@example.org", NEW_PASSWORD, "body").await.expect(200);
 }
 
 #[tokio::test]
@@ -88,14 +88,14 @@ async fn lim_3_what_a_device_was_known_by_is_worth_nothing_after_a_new_password(
     let server = Server::with(&[PROXIED]);
     let mut owner = from(&server, "198.51.100.7");
     owner.register("alice@example.org", "cookie").await.expect(201);
-    // Somebody who had the password once, and made as many tokens of it as they liked.
+    // An attacker who once knew the password has collected many device tokens.
     let mut tokens = Vec::new();
     for n in 0..25 {
         let answer = from(&server, &format!("203.0.{n}.5")).login("alice@example.org", PASSWORD, "body").await.expect(200);
         tokens.push(answer.text_of("deviceToken"));
     }
-    server.json(&["user", "password", "alice@example.org"], NEW);
-    besiege(&server).await;
+    server.json(&["user", "password", "alice@example.org"], NEW_PASSWORD);
+    guess_from_many_networks(&server).await;
     for (n, token) in tokens.iter().enumerate() {
         let guess = json!({ "email": "alice@example.org", "password": "not this one", "deviceToken": token });
         let guesser = from(&server, &format!("192.0.2.{n}"));
@@ -104,12 +104,13 @@ async fn lim_3_what_a_device_was_known_by_is_worth_nothing_after_a_new_password(
     }
 }
 
-/// Ten accounts to an address, each signing in with its right password in a loop: they take turns with others.
+/// Two addresses log in to ten accounts each, with the right passwords and in a loop. Logins from other addresses must not
+/// wait behind all of theirs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lim_9_two_addresses_that_sign_in_without_pause_keep_nobody_else_from_it() {
     let _turn = TURN.lock().await;
     let server = Server::with(&[PROXIED, "passwords.scrypt_log_n=15", "passwords.scrypt_p=3", "passwords.hash_threads=2"]);
-    server.json(&["user", "add", "honest@example.org"], PASSWORD);
+    server.json(&["user", "add", "bystander@example.org"], PASSWORD);
     for (source, n) in (0..2).flat_map(|source| (0..10).map(move |n| (source, n))) {
         server.json(&["user", "add", &format!("hostile{source}-{n}@example.org")], PASSWORD);
     }
@@ -124,8 +125,8 @@ async fn lim_9_two_addresses_that_sign_in_without_pause_keep_nobody_else_from_it
                 if hostile.login(&email, PASSWORD, "body").await.status == 200 {
                     taken += 1;
                 } else {
-                    // Hashing threads give way to everything else: that this machine sends the attack as well must not
-                    // be what stops them.
+                    // The hashing threads have low priority, and this machine runs the attackers too: without a pause
+                    // they would take all processor time.
                     tokio::time::sleep(Duration::from_millis(250)).await;
                 }
             }
@@ -133,12 +134,12 @@ async fn lim_9_two_addresses_that_sign_in_without_pause_keep_nobody_else_from_it
         });
     }
     for n in 0..5 {
-        let answer = from(&server, &format!("198.51.{n}.1")).login("honest@example.org", PASSWORD, "body").await;
+        let answer = from(&server, &format!("198.51.{n}.1")).login("bystander@example.org", PASSWORD, "body").await;
         assert_eq!(answer.outcome(), (200, ""), "{n}: {}", answer.text);
     }
     is_over.store(true, Relaxed);
     let taken: usize = attack.join_all().await.into_iter().sum();
-    // Thirty at once and one more every two seconds for each of the two, right or wrong.
+    // Each of the two addresses has a burst of thirty hashes and one more every two seconds, whatever the password.
     let most = 2 * (31 + begun.elapsed().as_secs() / 2);
     assert!((1..=most).contains(&(taken as u64)), "{taken} of {most}");
 }
@@ -158,12 +159,12 @@ async fn lim_9_a_guess_counts_once_its_hash_was_begun_even_if_nobody_waits_for_t
     for n in 0..5 {
         let mut stream = TcpStream::connect(&server.address).await.expect("connected");
         stream.write_all(request.as_bytes()).await.expect("sent");
-        // Long enough for the hash to begin, not for its end.
+        // Long enough for the hash to begin, too short for it to finish.
         let answered = tokio::time::timeout(Duration::from_millis(60), stream.read_u8()).await.is_ok();
         drop(stream);
         assert!(!answered, "{n}: faster than it should be");
     }
-    // Whoever hung up is noticed a moment later.
+    // The server notices a closed connection only a moment later.
     let mut guesser = from(&server, "203.0.113.5");
     let mut outcome = guesser.login("alice@example.org", "not this one", "body").await.status;
     for _ in 0..5 {

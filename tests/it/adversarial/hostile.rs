@@ -1,4 +1,4 @@
-//! Bytes of every kind where the server reads: it answers, never with a fault of its own.
+//! Arbitrary bytes wherever the server reads input: it must answer, and never with a 5xx.
 
 use crate::support::{Actor, Server};
 use proptest::{
@@ -11,11 +11,11 @@ use std::{
     time::Duration,
 };
 
-/// Sends a request as bytes; the status of the answer, or nothing if the server only hung up.
+/// Sends a request as bytes. Returns the status of the answer, or `None` if the server only closed the connection.
 fn exchange(address: &str, request: &[u8]) -> Option<u16> {
     let mut stream = TcpStream::connect(address).expect("connected");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
-    // It may hang up before it has read everything.
+    // The server may close the connection before it has read everything.
     let _ = stream.write_all(request);
     let _ = stream.shutdown(std::net::Shutdown::Write);
     let mut answer = Vec::new();
@@ -38,7 +38,7 @@ fn request(method: &str, path: &str, headers: &[(&str, &[u8])], body: &[u8]) -> 
     bytes
 }
 
-/// Pieces of what is right, and bytes that are not.
+/// Generates input from pieces of valid requests and arbitrary bytes.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let pieces = prop::sample::select(vec![
         "Bearer ",
@@ -72,8 +72,8 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|parts| parts.concat())
 }
 
-/// Runs a property against one server, and looks for what it logged of faults.
-async fn besiege(send: impl Fn(&str, Vec<u8>) -> Option<u16> + Send + 'static, may_succeed: bool) {
+/// Sends 300 generated inputs to one server, and checks that it logged no panic.
+async fn fuzz(send: impl Fn(&str, Vec<u8>) -> Option<u16> + Send + 'static, may_succeed: bool) {
     let server = Server::with(&["log.level=info"]);
     let address = server.address.clone();
     let tried = tokio::task::spawn_blocking(move || {
@@ -93,17 +93,17 @@ async fn besiege(send: impl Fn(&str, Vec<u8>) -> Option<u16> + Send + 'static, m
 
 #[tokio::test]
 async fn rev_9_no_authorization_header_opens_anything() {
-    besiege(|address, bytes| exchange(address, &request("GET", "/api/users/me", &[("authorization", &bytes)], b"")), false).await;
+    fuzz(|address, bytes| exchange(address, &request("GET", "/api/users/me", &[("authorization", &bytes)], b"")), false).await;
 }
 
 #[tokio::test]
 async fn rev_9_no_cookie_header_opens_anything() {
-    besiege(|address, bytes| exchange(address, &request("POST", "/api/auth/refresh", &[("cookie", &bytes)], b"")), false).await;
+    fuzz(|address, bytes| exchange(address, &request("POST", "/api/auth/refresh", &[("cookie", &bytes)], b"")), false).await;
 }
 
 #[tokio::test]
 async fn no_body_is_a_fault_of_the_servers() {
-    besiege(
+    fuzz(
         |address, bytes| {
             let json: &[(&str, &[u8])] = &[("content-type", b"application/json")];
             let paths = ["/api/auth/login", "/api/auth/register", "/api/auth/refresh", "/api/auth/setup"];
@@ -116,7 +116,7 @@ async fn no_body_is_a_fault_of_the_servers() {
 
 #[tokio::test]
 async fn no_string_in_a_well_formed_body_is_a_fault_of_the_servers() {
-    besiege(
+    fuzz(
         |address, bytes| {
             let text = String::from_utf8_lossy(&bytes).into_owned();
             let json: &[(&str, &[u8])] = &[("content-type", b"application/json")];
@@ -135,7 +135,7 @@ async fn no_string_in_a_well_formed_body_is_a_fault_of_the_servers() {
 
 #[tokio::test]
 async fn no_path_or_query_is_a_fault_of_the_servers() {
-    besiege(
+    fuzz(
         |address, bytes| {
             let escaped: String = url::form_urlencoded::byte_serialize(&bytes).collect();
             let paths = [format!("/{escaped}"), format!("/api/users/{escaped}"), format!("/api/auth/verify?role={escaped}")];

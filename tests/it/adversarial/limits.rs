@@ -1,4 +1,4 @@
-//! The limits of production, against clients from many addresses behind a trusted proxy.
+//! The default limits, against clients from many addresses behind a trusted proxy.
 
 use crate::support::{Actor, Answer, PASSWORD, Server};
 use std::{
@@ -9,12 +9,12 @@ use tokio::{sync::Barrier, task::JoinSet};
 
 const PROXIED: [&str; 1] = ["server.trusted_proxies=127.0.0.1"];
 
-/// Nobody yet, at this address.
+/// A new client at this address.
 fn from(server: &Server, address: &str) -> Actor {
     at(Actor::at(server), address)
 }
 
-/// The same one, elsewhere.
+/// The same client at another address.
 fn at(mut actor: Actor, address: &str) -> Actor {
     actor.headers = vec![("x-forwarded-for".into(), address.into())];
     actor
@@ -24,7 +24,7 @@ async fn guess(mut actor: Actor, email: &str) -> Answer {
     actor.login(email, "not this one", "body").await
 }
 
-/// Holds a 429 against LIM-11 and gives its policy and its wait in seconds.
+/// Checks a 429 against LIM-11. Returns the name of its policy and its wait in seconds.
 #[track_caller]
 fn limited(answer: &Answer) -> (String, u64) {
     assert_eq!(answer.outcome(), (429, "RATE_LIMITED"), "{}", answer.text);
@@ -64,12 +64,12 @@ async fn lim_1_11_the_sixth_guess_must_wait_whether_the_account_exists_or_not() 
         assert_eq!(limited(&sixth), ("login".into(), 1), "{email}");
         assert_eq!(sixth.header("ratelimit-policy"), Some("\"login\";q=5;w=900"), "{email}");
         println!("the sixth guess is refused after {took:?}");
-        // The right password has to wait as well: else a guess would be told from a miss.
+        // The right password has to wait as well: otherwise a 429 would tell that a guess was wrong.
         assert_eq!(limited(&guesser.clone().login(email, PASSWORD, "body").await).0, "login", "{email}");
     }
-    // From elsewhere the owner is not held up.
+    // The owner, at another address, does not have to wait.
     owner.login("alice@example.org", PASSWORD, "body").await.expect(200);
-    // Each further failure doubles the wait; asking early costs nothing; the right password ends it.
+    // Each further failure doubles the wait, a try during the wait does not count, and the right password ends it.
     let mut guesser = from(&server, "203.0.113.5");
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(guess(guesser.clone(), "alice@example.org").await.status, 401);
@@ -120,14 +120,14 @@ async fn lim_3_five_hundred_addresses_do_not_keep_the_owner_out() {
         }
     }
     println!("{} guesses were tried, {} refused", outcomes[0], outcomes[1]);
-    // A hundred, and one more for each minute this took.
+    // A hundred guesses, and one more for each minute this took.
     assert!((100..=110).contains(&outcomes[0]), "{outcomes:?}");
-    // Without the device it is a stranger; with it, wherever it is, its owner; and Eve's is not hers.
+    // A device token lets its owner log in from any address. Without one, or with Eve's, an unused address is refused too.
     limited(&from(&server, "198.51.100.3").login("alice@example.org", PASSWORD, "body").await);
     limited(&at(eve.clone(), "198.51.100.4").login("alice@example.org", PASSWORD, "body").await);
     at(owner.clone(), "198.51.100.5").login("alice@example.org", PASSWORD, "cookie").await.expect(200);
     at(owner.clone(), "203.0.0.1").login("alice@example.org", PASSWORD, "cookie").await.expect(200);
-    // A device in the wrong hands guesses no faster than an address.
+    // A stolen device token allows no more guesses than an address does.
     for _ in 0..5 {
         assert_eq!(guess(at(owner.clone(), "203.0.113.7"), "alice@example.org").await.status, 401);
     }
@@ -149,7 +149,7 @@ async fn lim_4_registering_refreshing_and_changing_passwords_have_limits_of_thei
     let mut other = alice.clone();
     other.login("alice@example.org", PASSWORD, "body").await.expect(200);
 
-    // A loop of refreshes, wherever it comes from, and it costs the session nothing.
+    // A loop of refreshes is limited per session, from whatever address, and the session survives.
     for n in 0..30 {
         alice = at(alice, &format!("198.51.100.{n}"));
         alice.refresh().await.expect(200);
@@ -212,7 +212,7 @@ async fn lim_6_what_is_no_address_is_no_way_around() {
         let answer = guess(from(&server, garbage), "alice@example.org").await;
         assert_eq!(answer.status, if n < 5 { 401 } else { 429 }, "{garbage:.40}");
     }
-    // What a client put there itself stands left of what the proxy adds.
+    // A client may send `X-Forwarded-For` itself; the proxy adds the real address at the right.
     for n in 0..7 {
         let answer = guess(from(&server, &format!("198.51.100.{n}, 203.0.113.77")), "bob@example.org").await;
         assert_eq!(answer.status, if n < 5 { 401 } else { 429 }, "{n}");
@@ -222,7 +222,7 @@ async fn lim_6_what_is_no_address_is_no_way_around() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lim_10_of_fifty_parallel_guesses_five_are_tried() {
-    // Slow enough that all are there before the first is answered.
+    // Hashing is slow enough that all requests arrive before the first is answered.
     let server = Server::with(&[&PROXIED[..], &["passwords.scrypt_log_n=14"]].concat());
     for email in ["alice@example.org", "nobody@example.org"] {
         if email.starts_with("alice") {

@@ -1,4 +1,4 @@
-//! Adversaries: hostile clients, more work than the server can do, failing disks, damaged files.
+//! Adversarial tests: hostile clients, more work than the server can do, failing disks, damaged files.
 
 mod age;
 mod crowds;

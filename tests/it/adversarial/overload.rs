@@ -1,4 +1,4 @@
-//! More sign-ins than there are threads to hash for (LIM-9), with the hashing of production.
+//! More logins at once than there are hashing threads (LIM-9), with the default scrypt parameters.
 
 use crate::support::{Actor, PASSWORD, Server, TURN, send};
 use serde_json::json;
@@ -18,12 +18,12 @@ use tokio::{
 };
 
 const THREADS: u64 = 2;
-/// What a hash takes while it is computed: 128 * r * N bytes, in KiB.
-const TABLE: u64 = 128 * 8 * (1 << 15) / 1024;
+/// The memory of one hash while it is computed: 128 * r * N bytes, in KiB.
+const HASH_MEMORY: u64 = 128 * 8 * (1 << 15) / 1024;
 const MARGIN: u64 = 64 * 1024;
 const CLIENTS: usize = 200;
 
-/// A line of `/proc/PID/status`, in KiB.
+/// The value of a line of `/proc/PID/status`, in KiB.
 fn memory(server: &Server, line: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("a process");
     let found = status.lines().find_map(|text| text.strip_prefix(line)).expect("its memory");
@@ -44,7 +44,7 @@ async fn lim_9_two_hundred_sign_ins_at_once_are_served_or_refused_and_others_not
     let base = memory(&server, "VmRSS");
     let alice = Actor::registered(&server, "alice@example.org").await;
     let is_over = Arc::new(AtomicBool::new(false));
-    // A hundred requests a second that hash nothing, sent whether the last was answered or not.
+    // A hundred requests a second that hash nothing, sent without waiting for the answer to the one before.
     let bystander = tokio::spawn({
         let (alice, is_over) = (alice.clone(), Arc::clone(&is_over));
         async move {
@@ -82,27 +82,27 @@ async fn lim_9_two_hundred_sign_ins_at_once_are_served_or_refused_and_others_not
         assert_eq!(answer.outcome(), (503, "OVERLOADED"));
         assert!(answer.header("retry-after").and_then(|wait| wait.parse::<u64>().ok()).is_some_and(|wait| wait >= 1));
     }
-    // Who found no place hears it at once; who had one and waited in vain, after `hash_wait`.
+    // A request that finds the queue full is refused at once; one that waits in vain is refused after `hash_wait`.
     let (mut at_once, in_vain): (Vec<_>, Vec<_>) = refused.iter().map(|(_, took)| *took).partition(|took| *took < Duration::from_secs(9));
     let (p50, p99) = (percentile(&mut bystander, 50), percentile(&mut bystander, 99));
-    println!("base {base} KiB, peak {peak} KiB, allowed {} KiB", base + THREADS * TABLE + MARGIN);
+    println!("base {base} KiB, peak {peak} KiB, allowed {} KiB", base + THREADS * HASH_MEMORY + MARGIN);
     println!("{} tried, {} refused at once, {} after waiting", tried.len(), at_once.len(), in_vain.len());
     println!("refused after {:?} (p50), {:?} (most)", percentile(&mut at_once, 50), percentile(&mut at_once, 100));
     println!("{} requests of a bystander: p50 {p50:?}, p99 {p99:?}", bystander.len());
-    assert!(peak < base + THREADS * TABLE + MARGIN, "peak {peak} KiB over a base of {base} KiB");
+    assert!(peak < base + THREADS * HASH_MEMORY + MARGIN, "peak {peak} KiB over a base of {base} KiB");
     assert!(tried.len() >= 2, "nobody was served");
     assert!(at_once.len() >= CLIENTS / 2, "{} refused at once", at_once.len());
-    // A connection request that the network drops is sent again after a second.
+    // If the network drops a SYN, the kernel sends it again after a second.
     assert!(percentile(&mut at_once, 100) < Duration::from_secs(3), "the slowest refusal took {:?}", percentile(&mut at_once, 100));
     assert!(in_vain.iter().all(|took| *took < Duration::from_secs(12)), "{in_vain:?}");
-    // 50 ms on a machine of its own; a shared one gets room, and the figure is printed.
+    // An idle machine takes 50 ms; the bound leaves room for a shared one, and the figure is printed.
     assert!(bystander.len() >= 100 && p99 < Duration::from_millis(250), "p99 {p99:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_hangs_up_while_waiting_to_be_hashed_for_gives_the_place_back() {
     let _turn = TURN.lock().await;
-    // One thread that takes a second or more for a hash: a queue of twenty would take as many.
+    // One thread that takes a second or more for each hash, so a queue of twenty takes at least twenty seconds.
     let settings = [
         "passwords.scrypt_log_n=16",
         "passwords.scrypt_p=8",
@@ -116,7 +116,7 @@ async fn who_hangs_up_while_waiting_to_be_hashed_for_gives_the_place_back() {
     let begun = Instant::now();
     assert_eq!(send(Actor::at(&server).request("POST", "/api/auth/login").json(&body)).await.status, 401);
     let one_hash = begun.elapsed();
-    // Each for an account of its own, from an address of its own.
+    // Each request is for another account and comes from another address.
     let request = |n: usize| {
         let text = json!({ "email": format!("nobody{n}@example.org"), "password": PASSWORD }).to_string();
         format!(
@@ -126,8 +126,8 @@ async fn who_hangs_up_while_waiting_to_be_hashed_for_gives_the_place_back() {
             text.len()
         )
     };
-    // One on the thread, fifteen in the queue, whose last five places are kept for who is known: fourteen of thirty are
-    // refused, and the rest wait.
+    // One is on the thread and fifteen are in the queue, whose last five places are kept for known devices and networks:
+    // fourteen of thirty are refused, and the rest wait.
     let mut crowd = JoinSet::new();
     for n in 0..30 {
         let mut stream = TcpStream::connect(&server.address).await.expect("connected");
@@ -144,7 +144,7 @@ async fn who_hangs_up_while_waiting_to_be_hashed_for_gives_the_place_back() {
         assert_eq!(&line, b"HTTP/1.1 503", "refused {n}");
     }
     println!("a hash takes {one_hash:?}; fourteen were refused after {:?}", begun.elapsed());
-    // All others hang up.
+    // All others close their connections.
     crowd.shutdown().await;
     let begun = Instant::now();
     let answer = loop {

@@ -1,4 +1,4 @@
-//! What nobody but its owner may see: not in logs, errors, processes, command output or data files.
+//! Secrets must not appear in logs, errors, process lists, command output or data files.
 
 use crate::support::{Actor, Answer, PASSWORD, Server, doorward, run, send};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use std::{
 const ACCESS_SECRET: &str = "canary-access-secret-0123456789abcdef";
 const REFRESH_SECRET: &str = "canary-refresh-secret-0123456789abcdef";
 
-/// Every secret there was, by name.
+/// Every secret that was used or issued, by name.
 #[derive(Default)]
 struct Secrets(BTreeMap<String, String>);
 
@@ -24,8 +24,8 @@ impl Secrets {
         self.0.insert(format!("{name} {}", self.0.len()), secret.to_owned());
     }
 
-    /// Takes what an answer hands out, and looks for secrets where an answer must have none.
-    fn hear(&mut self, answer: Answer) -> Answer {
+    /// Adds the secrets that an answer issues, and checks that an error shows none.
+    fn collect(&mut self, answer: Answer) -> Answer {
         if answer.status >= 400 {
             self.absent_from("an error", answer.text.as_bytes());
         }
@@ -52,13 +52,13 @@ impl Secrets {
     }
 }
 
-/// Every file below a directory.
+/// All files below a directory.
 fn files(path: &Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(path).expect("a directory").map(|entry| entry.expect("an entry").path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).filter(|path| path.is_file()).collect()
 }
 
-/// Goes every way through the service, right and wrong.
+/// Uses every route, with valid and with invalid requests.
 async fn walk(server: &Server, secrets: &mut Secrets) {
     let new_password = "canary-new-password-77";
     let wrong_password = "canary-wrong-password-78";
@@ -68,34 +68,34 @@ async fn walk(server: &Server, secrets: &mut Secrets) {
     }
     let setup = json!({ "token": server.setup_token(), "email": "root@example.org", "password": admin_password, "tokenTransport": "body" });
     let mut admin = Actor::at(server);
-    let answer = secrets.hear(send(admin.request("POST", "/api/auth/setup").json(&setup)).await.expect(201));
+    let answer = secrets.collect(send(admin.request("POST", "/api/auth/setup").json(&setup)).await.expect(201));
     admin.take(&answer);
-    secrets.hear(send(admin.request("POST", "/api/auth/setup").json(&setup)).await.expect(401));
+    secrets.collect(send(admin.request("POST", "/api/auth/setup").json(&setup)).await.expect(401));
     let mut ada = Actor::at(server).as_browser();
-    secrets.hear(ada.register("ada@example.org", "cookie").await.expect(201));
-    secrets.hear(ada.register("ada@example.org", "cookie").await.expect(409));
+    secrets.collect(ada.register("ada@example.org", "cookie").await.expect(201));
+    secrets.collect(ada.register("ada@example.org", "cookie").await.expect(409));
     let old = ada.clone();
-    secrets.hear(ada.refresh().await.expect(200));
-    secrets.hear(send(ada.with_cookies("GET", "/api/auth/csrf")).await);
-    secrets.hear(send(ada.with_cookies("POST", "/api/auth/refresh")).await.expect(403));
+    secrets.collect(ada.refresh().await.expect(200));
+    secrets.collect(send(ada.with_cookies("GET", "/api/auth/csrf")).await);
+    secrets.collect(send(ada.with_cookies("POST", "/api/auth/refresh")).await.expect(403));
     let mut bob = Actor::at(server);
-    secrets.hear(bob.register("bob@example.org", "body").await.expect(201));
-    secrets.hear(bob.login("bob@example.org", wrong_password, "body").await.expect(401));
-    secrets.hear(bob.change_password(wrong_password, new_password).await.expect(401));
-    let changed = secrets.hear(bob.change_password(PASSWORD, new_password).await.expect(200));
+    secrets.collect(bob.register("bob@example.org", "body").await.expect(201));
+    secrets.collect(bob.login("bob@example.org", wrong_password, "body").await.expect(401));
+    secrets.collect(bob.change_password(wrong_password, new_password).await.expect(401));
+    let changed = secrets.collect(bob.change_password(PASSWORD, new_password).await.expect(200));
     bob.take(&changed);
-    secrets.hear(admin.set_role(&bob.id, "editor").await.expect(200));
-    let invite = secrets.hear(admin.post("/api/invites", &json!({})).await.expect(201));
+    secrets.collect(admin.set_role(&bob.id, "editor").await.expect(200));
+    let invite = secrets.collect(admin.post("/api/invites", &json!({})).await.expect(201));
     let invited = json!({ "email": "eve@example.org", "password": PASSWORD, "invite": invite.body["code"], "tokenTransport": "body" });
-    secrets.hear(send(bob.request("POST", "/api/auth/register").json(&invited)).await);
+    secrets.collect(send(bob.request("POST", "/api/auth/register").json(&invited)).await);
     for path in ["/api/auth/sessions", "/api/auth/verify", "/api/users/me", "/api/users"] {
-        secrets.hear(bob.get(path).await);
-        secrets.hear(admin.get(path).await);
+        secrets.collect(bob.get(path).await);
+        secrets.collect(admin.get(path).await);
     }
-    // Secrets where they do not belong.
+    // Secrets in parts of a request where they do not belong.
     let token = admin.access.clone().expect("a token");
     for path in [format!("/api/users/me?access_token={token}"), format!("/api/users/{token}"), format!("/{token}")] {
-        secrets.hear(send(bob.request("GET", &path)).await);
+        secrets.collect(send(bob.request("GET", &path)).await);
     }
     let bodies = [
         format!("{{\"email\":\"{new_password}\",\"password\":\"{wrong_password}\""),
@@ -106,20 +106,20 @@ async fn walk(server: &Server, secrets: &mut Secrets) {
     for body in bodies {
         for path in ["/api/auth/login", "/api/auth/register", "/api/auth/refresh"] {
             let request = bob.request("POST", path).header("content-type", "application/json").body(body.clone());
-            secrets.hear(send(request).await);
+            secrets.collect(send(request).await);
         }
     }
     for bearer in [format!("{token}x"), format!("Bearer {token}"), secrets.0.values().next().expect("one").clone()] {
-        secrets.hear(send(bob.request("GET", "/api/users/me").header("authorization", format!("Bearer {bearer}"))).await);
+        secrets.collect(send(bob.request("GET", "/api/users/me").header("authorization", format!("Bearer {bearer}"))).await);
     }
-    // A reused token, and what it takes with it.
+    // A reused refresh token, which revokes the sessions of its user.
     let mut thief = old;
     server.advance(std::time::Duration::from_secs(10));
-    secrets.hear(thief.refresh().await.expect(401));
-    secrets.hear(ada.refresh().await);
-    secrets.hear(bob.logout().await.expect(200));
-    secrets.hear(admin.delete(&format!("/api/users/{}", bob.id)).await.expect(204));
-    secrets.hear(admin.post("/api/auth/logout-all", &json!({})).await);
+    secrets.collect(thief.refresh().await.expect(401));
+    secrets.collect(ada.refresh().await);
+    secrets.collect(bob.logout().await.expect(200));
+    secrets.collect(admin.delete(&format!("/api/users/{}", bob.id)).await.expect(204));
+    secrets.collect(admin.post("/api/auth/logout-all", &json!({})).await);
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn log_1_no_secret_is_seen_anywhere_but_by_its_owner() {
         }
         let added = server.command(&["user", "add", "cli@example.org"], PASSWORD);
         secrets.absent_from("user add", &[added.stdout, added.stderr].concat());
-        // The set-up link is the one secret that is logged: on purpose, and it was used up.
+        // The set-up link is the only secret that is logged. That is on purpose, and this one has been used.
         let log = server.log();
         assert!(log.contains("#setup=") && log.lines().count() > 20, "the log is there to be searched");
         secrets.absent_from("the log", log.as_bytes());
@@ -180,7 +180,7 @@ async fn log_2_no_client_writes_a_line_of_its_own() {
             for path in ["/api/auth/register", "/api/auth/login"] {
                 send(anyone.request("POST", path).json(&body)).await;
             }
-            // What HTTP lets through in a header, and in a path.
+            // The bytes that HTTP allows in a header; below, those that it allows in a path.
             let header: Vec<u8> = evil.bytes().filter(|b| !matches!(b, b'\r' | b'\n' | 0x1b)).collect();
             for name in ["user-agent", "x-request-id", "x-forwarded-for", "referer"] {
                 send(anyone.request("GET", "/api/users/me").header(name, &header[..])).await;
@@ -230,8 +230,8 @@ async fn log_4_a_log_that_cannot_be_written_stops_nobody() {
 
 #[tokio::test]
 async fn ops_4_nothing_of_its_memory_reaches_a_core_file() {
-    // Whatever the tests run under, the server is offered core files, and so is all that other tests start from now on:
-    // other servers decline too, and nothing else ends by a signal that leaves one.
+    // Raises the limit on core files, whatever it was, for this server and for everything that other tests start from now
+    // on. That is harmless: servers lower it again, and no other process ends by a signal that leaves a core file.
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     rustix::process::setrlimit(rustix::process::Resource::Core, unlimited).expect("core files may be offered: this test needs root");
     let mut server = Server::start();

@@ -1,4 +1,4 @@
-//! What the time of an answer tells about an account: nothing (AUT-2).
+//! The time of an answer must tell nothing about an account (AUT-2).
 
 use crate::support::{Actor, PASSWORD, Server, TURN};
 use serde_json::json;
@@ -61,26 +61,26 @@ async fn aut_2_the_time_of_a_failed_sign_in_says_nothing_about_the_account() {
         ("over-long address", &long_email, "not this one"),
         ("over-long password", "known@example.org", &long_password),
     ];
-    // The machine has other work: what shows twice is no accident.
-    let mut told = differences(&server, &kinds).await;
-    if !told.is_empty() {
+    // Other load on the machine can cause a difference once; only one that shows twice counts.
+    let mut different = differences(&server, &kinds).await;
+    if !different.is_empty() {
         let again = differences(&server, &kinds).await;
-        told.retain(|kind| again.contains(kind));
+        different.retain(|kind| again.contains(kind));
     }
-    assert!(told.is_empty(), "told apart from a wrong password: {told:?}");
+    assert!(different.is_empty(), "told apart from a wrong password: {different:?}");
 }
 
-/// The kinds that can be told from the first by the time of their answers.
+/// The kinds whose answer times differ significantly from those of the first.
 async fn differences(server: &Server, kinds: &[(&'static str, &str, &str)]) -> Vec<&'static str> {
     let client = Actor::at(server);
     let mut times = vec![Vec::with_capacity(SAMPLES); kinds.len()];
     for round in 0..SAMPLES + 5 {
-        // Each takes every place in the order, so that none profits from its neighbour.
-        for place in 0..kinds.len() {
-            let which = (round * 7 + place * (1 + 4 * (round % 2))) % kinds.len();
+        // The order changes from round to round, so that no kind always follows the same one.
+        for position in 0..kinds.len() {
+            let which = (round * 7 + position * (1 + 4 * (round % 2))) % kinds.len();
             let (_, email, password) = kinds[which];
-            // From everywhere: no limit on an address counts along.
-            let from = format!("198.{}.{}.{place}", 18 + round / 250, round % 250);
+            // Each request has an address of its own, so that no limit per address applies.
+            let from = format!("198.{}.{}.{position}", 18 + round / 250, round % 250);
             let request = client
                 .request("POST", "/api/auth/login")
                 .header("x-forwarded-for", from)
@@ -92,21 +92,21 @@ async fn differences(server: &Server, kinds: &[(&'static str, &str, &str)]) -> V
             let took = begun.elapsed();
             assert_eq!(response.status(), 401);
             response.bytes().await.expect("a body");
-            // The first ones warm up.
+            // The first rounds are a warm-up and are not counted.
             if round >= 5 {
                 times[which].push(took);
             }
         }
     }
     let usual = median(&times[0]);
-    let mut told = Vec::new();
+    let mut different = Vec::new();
     for (samples, (kind, ..)) in times.iter().zip(kinds).skip(1) {
         let (p, median) = (rank_test(&times[0], samples), median(samples));
         let apart = median.abs_diff(usual);
         println!("{kind}: {} samples, median {median:?} against {usual:?}, p = {p:.3}", samples.len());
         if p <= 0.01 || apart * 20 >= usual {
-            told.push(*kind);
+            different.push(*kind);
         }
     }
-    told
+    different
 }

@@ -1,4 +1,4 @@
-//! What the server asks of the kernel, watched by strace: the order of writing, syncing, answering.
+//! The server's system calls, traced by strace: the order of writing, syncing and answering.
 
 use crate::support::{Actor, Server};
 use std::{
@@ -6,14 +6,14 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// strace on a running server.
+/// strace, attached to a running server.
 struct Trace {
     strace: Child,
     file: std::path::PathBuf,
 }
 
 impl Trace {
-    /// Attaches to every thread; returns once it has.
+    /// Attaches to every thread of the server, and returns once it is attached.
     fn of(server: &Server, calls: &str) -> Self {
         let file = server.dir.path().join("trace");
         let mut strace = Command::new("strace")
@@ -35,7 +35,7 @@ impl Trace {
         Self { strace, file }
     }
 
-    /// Detaches, and every line of the trace.
+    /// Detaches and returns every line of the trace.
     fn end(mut self) -> Vec<String> {
         let pid = rustix::process::Pid::from_child(&self.strace);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("signalled");
@@ -51,18 +51,18 @@ fn every_thread_is_traced(pid: u32) -> bool {
         .all(|thread| std::fs::read_to_string(thread.path().join("status")).is_ok_and(|status| !status.contains("TracerPid:\t0\n")))
 }
 
-/// A line of the trace that matters here.
+/// A system call that matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
     Write,
-    /// `fdatasync` of the database has come back.
+    /// `fdatasync` of the database has returned.
     Synced,
-    /// A success begins to leave for the client.
+    /// The server begins to send a success to the client.
     Answer,
 }
 
-/// The events of a trace in order. strace splits a call during which others ran into a line where it
-/// begins, which names the file, and a line of the same thread where it ends.
+/// The events of a trace in order. If other calls run during a call, strace splits it into a line at its
+/// beginning, which names the file, and a line of the same thread at its end.
 fn events(lines: &[String]) -> Vec<Event> {
     let mut syncing = std::collections::BTreeSet::new();
     let mut events = Vec::new();
@@ -86,7 +86,7 @@ fn events(lines: &[String]) -> Vec<Event> {
     events
 }
 
-/// How many changes were answered, or the first that was not durable when it was.
+/// The number of answers, or the index of the first one that was sent before its change was durable.
 fn durable_answers(events: &[Event]) -> Result<usize, usize> {
     let answers = events.split(|event| *event == Event::Answer);
     let count = events.iter().filter(|event| **event == Event::Answer).count();

@@ -1,7 +1,7 @@
-//! Access tokens forged with the real key, and tokens taken apart: none is accepted (SECURITY §3).
+//! Access tokens forged with the real key, and tokens put together in other ways: none is accepted.
 //!
-//! The cases of the second test are those of Wycheproof's JSON web signature vectors for HMAC, made
-//! from a token this server accepts: one whose claims would let it in if a check were missing.
+//! The cases of the second test are those of Wycheproof's JSON web signature vectors for HMAC, made from a
+//! token that this server accepts, so that a missing check would let the changed token pass.
 
 use crate::support::{Actor, Server, send};
 use data_encoding::{BASE64, BASE64URL, BASE64URL_NOPAD, HEXLOWER};
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 
 const SECRET: &str = "the access secret of this test, 32 bytes and more";
 
-/// A server whose key is known here, and a token of it taken apart.
+/// A server whose key the test knows, and the parts of a token that it issued.
 struct Forge {
     server: Server,
     ada: Actor,
@@ -135,7 +135,7 @@ async fn tok_1_2_3_10_no_other_header_is_taken_over_the_wire() {
         header["alg"] = json!(alg);
         forge.refused(alg, &forge.with(&header, &forge.claims)).await;
     }
-    // Signed with what the header says: the key decides, not the token.
+    // Signed with the algorithm that the header names: the key decides on the algorithm, not the token.
     for alg in ["HS384", "HS512"] {
         let mut header = forge.header.clone();
         header["alg"] = json!(alg);

@@ -1,5 +1,5 @@
-//! The wire itself: heads and bodies that come slowly, twice, too long or broken, and connections
-//! without end. The share of one address prefix is held in `server/slots.rs`: all of loopback is exempt.
+//! The HTTP connection itself: heads and bodies that are slow, repeated, too long or broken, and connections
+//! that never end. The limit per address prefix is tested in `server/limits.rs`, because loopback is exempt here.
 
 use crate::support::{Actor, PASSWORD, Server, send};
 use std::time::{Duration, Instant};
@@ -16,23 +16,23 @@ pub async fn connect(server: &Server) -> TcpStream {
     TcpStream::connect(&server.address).await.expect("connected")
 }
 
-/// What arrives until the server closes, which it must in this time.
-pub async fn rest(stream: &mut TcpStream, patience: Duration) -> String {
+/// Reads until the server closes the connection, which it must do within this time.
+pub async fn rest(stream: &mut TcpStream, within: Duration) -> String {
     let mut bytes = Vec::new();
-    // A reset closes as well as an end.
-    let _ = timeout(patience, stream.read_to_end(&mut bytes)).await.unwrap_or_else(|_| panic!("still open after {patience:?}"));
+    // A reset counts as closing, like an orderly end.
+    let _ = timeout(within, stream.read_to_end(&mut bytes)).await.unwrap_or_else(|_| panic!("still open after {within:?}"));
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Sends bytes as they are and reads until the server closes.
+/// Sends bytes as they are and reads until the server closes the connection.
 pub async fn raw(server: &Server, bytes: &[u8]) -> String {
     let mut stream = connect(server).await;
-    // The server may close before it has read all.
+    // The server may close the connection before it has read everything.
     let _ = stream.write_all(bytes).await;
     rest(&mut stream, 10 * SECOND).await
 }
 
-/// One answer of a connection that stays open.
+/// Reads one answer on a connection that stays open.
 pub async fn answer(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let whole = |bytes: &[u8]| {
@@ -58,12 +58,12 @@ pub fn get_health(server: &Server) -> Vec<u8> {
     format!("GET /health HTTP/1.1\r\nHost: {}\r\n\r\n", server.address).into_bytes()
 }
 
-/// The head of a sign-in, with these lines more.
+/// The head of a login request, with these additional header lines.
 pub fn post(server: &Server, lines: &str) -> String {
     format!("POST /api/auth/login HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{lines}\r\n", server.address)
 }
 
-/// Sends a byte every half second until the server closes: what it said, and when.
+/// Sends a byte every half second until the server closes the connection. Returns what the server sent, and after what time.
 pub async fn drip(server: &Server, first: &str) -> (String, Duration) {
     let mut stream = connect(server).await;
     stream.write_all(first.as_bytes()).await.expect("sent");
@@ -75,7 +75,7 @@ pub async fn drip(server: &Server, first: &str) -> (String, Duration) {
             tokio::time::sleep(SECOND / 2).await;
         }
     };
-    // Reading ends when the server closes; dripping into a closed socket ends too, then or a byte later.
+    // Both end when the server closes the connection: reading at once, writing with the same or the next byte.
     let reading = timeout(30 * SECOND, reader.read_to_end(&mut said));
     tokio::pin!(dripping, reading);
     tokio::select! {
@@ -136,7 +136,7 @@ async fn http_1_a_head_is_of_limited_size_and_of_http_1() {
         let answer = raw(&server, head(&lines).as_bytes()).await;
         assert_eq!(status(&answer), expected, "{answer:.200}");
     }
-    // HTTP/2 without asking (RFC 9113 §3.3), and a first line without end.
+    // HTTP/2 with prior knowledge (RFC 9113 §3.3), and a first line that never ends.
     let preface = raw(&server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
     assert!(preface.is_empty() || status(&preface) == 400, "{preface}");
     let endless = raw(&server, format!("GET /{}", "x".repeat(64 * 1024)).as_bytes()).await;
@@ -145,15 +145,15 @@ async fn http_1_a_head_is_of_limited_size_and_of_http_1() {
     assert_eq!(status(&upgrade), 200, "an upgrade is ignored: {upgrade}");
 }
 
-/// A fresh, honest client's answer, in time.
-pub async fn is_well(server: &Server, patience: Duration) {
+/// Checks that a new client gets an answer from `/health` within this time.
+pub async fn is_well(server: &Server, within: Duration) {
     let begun = Instant::now();
-    let health = timeout(patience, send(Actor::at(server).request("GET", "/health"))).await.expect("an answer in time");
+    let health = timeout(within, send(Actor::at(server).request("GET", "/health"))).await.expect("an answer in time");
     assert_eq!(health.status, 200);
     println!("/health after {:?}", begun.elapsed());
 }
 
-/// Resident memory now, in KiB.
+/// The resident memory of the server, in KiB.
 fn resident(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
@@ -180,14 +180,14 @@ async fn http_2_chunks_without_end_are_refused_and_take_no_memory() {
         };
         let (sent, _) = timeout(20 * SECOND, async { tokio::join!(sending, reader.read_to_end(&mut said)) }).await.expect("closed");
         assert!(sent < 16 << 20, "{sent} bytes were taken");
-        // The reset that ends the flood may overtake the answer.
+        // The reset that ends the flood may arrive before the answer, which is then lost.
         let said = String::from_utf8_lossy(&said);
         assert!(said.is_empty() || (status(&said) == 413 && said.contains("PAYLOAD_TOO_LARGE")), "{said}");
     }
     let after = resident(&server);
     println!("resident before {before} KiB, after {after} KiB");
     assert!(after < before + 16 * 1024, "from {before} to {after} KiB");
-    // Without a flood behind it the answer arrives.
+    // Without a flood behind it, the answer arrives.
     let mut stream = connect(&server).await;
     let head = post(&server, "Transfer-Encoding: chunked\r\n");
     stream.write_all(format!("{head}2801\r\n{}\r\n", " ".repeat(0x2801)).as_bytes()).await.expect("sent");
@@ -225,7 +225,7 @@ async fn http_3_a_body_of_unclear_length_is_refused_and_nothing_behind_it_is_rea
         let answers = raw(&server, request.as_bytes()).await;
         assert_eq!((status(&answers), answers.matches("HTTP/1.1 ").count()), (400, 1), "{lines:?}: {answers}");
         assert!(!answers.contains("VALIDATION_FAILED"), "{lines:?}: its body was read: {answers}");
-        // Behind another request in the same packet, and behind a body that arrives on its own.
+        // The same behind another request in the same packet, and behind a body that arrives in a packet of its own.
         let answers = raw(&server, format!("{first}{request}").as_bytes()).await;
         let (_, second) = answers.split_once("}HTTP/1.1 ").unwrap_or_else(|| panic!("{lines:?}: {answers}"));
         assert!(second.starts_with("400 ") && !second.contains("HTTP/1.1 "), "{lines:?} behind another: {answers}");
@@ -240,7 +240,7 @@ async fn http_3_a_body_of_unclear_length_is_refused_and_nothing_behind_it_is_rea
         assert_eq!((status(&answers), answers.matches("HTTP/1.1 ").count()), (400, 1), "{lines:?} behind a body: {answers}");
         assert!(!answers.contains("VALIDATION_FAILED"), "{lines:?} behind a body: its body was read: {answers}");
     }
-    // One clear length is fine wherever it stands. Behind a chunked body the connection ends.
+    // A request with one clear length is accepted anywhere on the connection. After a chunked body the server closes it.
     let counted = post(&server, "Content-Length: 2\r\n");
     let answers =
         raw(&server, format!("{first}{counted}{{}}{}{chunked}{smuggled}", post(&server, "Transfer-Encoding: chunked\r\n")).as_bytes())

@@ -1,11 +1,11 @@
-//! Registering and signing in.
+//! Registration and login.
 
 use crate::support::{Actor, Answer, PASSWORD, Server, send};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::Barrier, task::JoinSet};
 
-/// An answer's status, body and headers, less what differs by nature.
+/// The status, body and headers of an answer, without those that differ in every answer.
 fn shape(answer: &Answer) -> (u16, String, BTreeMap<String, String>) {
     let headers = answer.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().expect("ASCII").to_owned()));
     (answer.status, answer.text_without_id(), headers.filter(|(name, _)| !matches!(name.as_str(), "date" | "x-request-id")).collect())
@@ -58,7 +58,7 @@ async fn aut_3_of_parallel_registrations_of_one_address_exactly_one_counts() {
         let answers = tasks.join_all().await;
         let made = answers.iter().filter(|answer| answer.status == 201).count();
         assert_eq!(made, 1);
-        // No more than a few wait for one account at once.
+        // Only a few requests may wait for one account; the others get 503.
         assert!(answers.iter().all(|answer| matches!(answer.outcome(), (201, "") | (409, "EMAIL_TAKEN") | (503, "OVERLOADED"))));
         assert!(answers.iter().any(|answer| answer.status == 409), "some were too late");
     }
@@ -158,7 +158,7 @@ async fn aut_11_the_set_up_link_makes_one_admin_once() {
     for wrong in ["", "x", "dws1.", &token[..token.len() - 1], &format!("{token}A")] {
         assert_eq!(set_up(&nobody, wrong, "root@example.org").await.outcome(), (401, "INVALID_SETUP_TOKEN"), "{wrong}");
     }
-    // What is wrong with the account leaves the link good.
+    // A refused registration does not use up the link.
     assert_eq!(set_up(&nobody, &token, "no address").await.outcome(), (400, "VALIDATION_FAILED"));
     Actor::registered(&server, "taken@example.org").await;
     assert_eq!(set_up(&nobody, &token, "taken@example.org").await.outcome(), (409, "EMAIL_TAKEN"));

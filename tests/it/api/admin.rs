@@ -1,4 +1,4 @@
-//! What admins do with others.
+//! Administration of other users.
 
 use crate::support::{Actor, PASSWORD, Server, claims, send};
 use serde_json::{Value, json};

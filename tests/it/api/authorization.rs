@@ -1,4 +1,4 @@
-//! Who may do what, and how fast that changes.
+//! Roles and permissions, and how fast changes take effect.
 
 use crate::support::{Actor, Server};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ async fn az_2_after_a_demotion_is_answered_not_one_request_succeeds() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn az_3_two_admins_who_demote_each_other_leave_one() {
-    let server = Server::lifting(&[("limits.hashes_per_minute", "a sign-in for each of a hundred rounds")], &[]);
+    let server = Server::lifting(&[("limits.hashes_per_minute", "a login for each of a hundred rounds")], &[]);
     let mut one = Actor::with_role(&server, "one@example.org", "admin").await;
     let mut two = Actor::with_role(&server, "two@example.org", "admin").await;
     let remove = |round: usize, by: Actor, whom: String, barrier: Arc<Barrier>| async move {
@@ -85,7 +85,7 @@ async fn az_3_two_admins_who_demote_each_other_leave_one() {
 async fn az_3_the_last_admin_stays_whoever_asks() {
     let server = Server::start();
     let admin = Actor::with_role(&server, "admin@example.org", "admin").await;
-    // A disabled one does not count.
+    // A disabled admin does not count.
     let spare = Actor::with_role(&server, "spare@example.org", "admin").await;
     admin.patch(&format!("/api/users/{}", spare.id), &json!({ "disabled": true })).await.expect(200);
     let path = format!("/api/users/{}", admin.id);
@@ -230,7 +230,7 @@ async fn roles_changed_by_configuration_hold_for_tokens_in_circulation() {
     assert_eq!(answer.header("x-auth-permissions"), Some("articles:write"));
     assert_eq!(alice.get("/api/auth/verify?permission=users:read").await.status, 403);
     assert_eq!(asked, [403]);
-    // A role that is gone permits nothing.
+    // A role that is no longer configured has no permissions.
     server.kill();
     std::fs::write(
         server.dir.path().join("config.toml"),
@@ -243,7 +243,7 @@ async fn roles_changed_by_configuration_hold_for_tokens_in_circulation() {
     assert_eq!(alice.me().await.expect(200).body["permissions"], Value::Array(vec![]));
 }
 
-/// A question with a typo must not let everybody in.
+/// A query with a typo must not let everybody in.
 #[tokio::test]
 async fn az_5_a_question_that_is_not_understood_lets_nobody_in_and_is_told_to_the_operator() {
     let server = Server::with(&["roles.author=[\"news:*\"]"]);
@@ -274,12 +274,12 @@ async fn az_5_a_question_that_is_not_understood_lets_nobody_in_and_is_told_to_th
         assert_eq!(viewer.get(&format!("/api/auth/verify?{query}")).await.status, status, "{query}");
     }
     let log = server.log();
-    let told: Vec<_> = log.lines().filter(|line| line.contains("verify_mistaken")).collect();
-    assert_eq!(told.len(), 1, "once a minute: {told:?}");
-    assert!(told[0].contains("/api/auth/verify?roles") && told[0].contains("WARN"), "{}", told[0]);
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("verify_mistaken")).collect();
+    assert_eq!(lines.len(), 1, "once a minute: {lines:?}");
+    assert!(lines[0].contains("/api/auth/verify?roles") && lines[0].contains("WARN"), "{}", lines[0]);
 }
 
-/// Each of these alone is told of: it is what is easily mistyped in a proxy's configuration.
+/// Each of these mistakes, which are easily made in a proxy's configuration, is logged.
 #[tokio::test]
 async fn az_5_every_mistaken_question_is_told() {
     for query in ["role=Admin", "role=", "permission=articles", "permission=Articles:read", "role=viewer&role=editor"] {
@@ -290,7 +290,7 @@ async fn az_5_every_mistaken_question_is_told() {
     }
 }
 
-/// A role that was taken out of the configuration is nobody's any more.
+/// A role that was removed from the configuration no longer passes a check, even for users who have it.
 #[tokio::test]
 async fn az_5_a_role_that_is_no_longer_configured_passes_no_question() {
     let mut server = Server::with(&["roles.vip=[\"club:enter\"]"]);

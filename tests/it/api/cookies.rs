@@ -1,13 +1,13 @@
-//! The two cookies, to the letter.
+//! The cookies and their exact attributes.
 
 use crate::support::{Actor, PASSWORD, Server, launch, send};
 use serde_json::json;
 
 const HTTPS: &str = "server.public_url=https://login.example.org";
-/// Which would need an invitation there.
+/// With a public address, registration would otherwise need an invitation.
 const OPEN: &str = "registration.mode=open";
 
-/// What follows `name=value; ` in the `Set-Cookie` of this name.
+/// The attributes in the `Set-Cookie` of this name: what follows `name=value; `.
 fn attributes(cookies: &[&str], name: &str) -> String {
     let ours: Vec<_> = cookies.iter().filter(|cookie| cookie.starts_with(&format!("{name}="))).collect();
     assert_eq!(ours.len(), 1, "{name} in {cookies:?}");
@@ -21,10 +21,10 @@ async fn cok_1_on_loopback_the_attributes_are_exact() {
     let server = Server::start();
     let mut alice = Actor::at(&server);
     let registered = alice.register("alice@example.org", "cookie").await.expect(201);
-    let signed_in = alice.clone().login("alice@example.org", PASSWORD, "cookie").await.expect(200);
-    alice.take(&signed_in);
+    let logged_in = alice.clone().login("alice@example.org", PASSWORD, "cookie").await.expect(200);
+    alice.take(&logged_in);
     let refreshed = alice.refresh().await.expect(200);
-    for (answer, count) in [(&registered, 3), (&signed_in, 3), (&refreshed, 2)] {
+    for (answer, count) in [(&registered, 3), (&logged_in, 3), (&refreshed, 2)] {
         let cookies = answer.set_cookies();
         assert_eq!(cookies.len(), count, "{cookies:?}");
         if count == 3 {
@@ -51,7 +51,7 @@ async fn cok_1_behind_https_they_are_secure_and_prefixed() {
     assert_eq!(answer.header("strict-transport-security"), Some("max-age=31536000; includeSubDomains"), "HDR-4");
     alice.refresh().await.expect(200);
 
-    // A browser on the page, through a proxy that speaks TLS.
+    // A browser on the server's own page, behind a proxy that terminates TLS.
     let browser = |csrf: Option<&String>| {
         let request = alice.with_cookies("POST", "/api/auth/refresh").header("origin", "https://login.example.org");
         let request = request.header("sec-fetch-site", "same-origin");
@@ -121,7 +121,7 @@ async fn cok_4_a_cookie_that_is_there_twice_is_refused_and_nothing_is_rotated() 
         }
         let answer = send(request).await;
         assert_eq!(answer.outcome(), (400, "INVALID_REQUEST"), "{lines:?}");
-        // No other host can plant one here, but another port's program at another path.
+        // Other hosts cannot plant a cookie here, but a program on another port can, with another path.
         let deleted = answer.set_cookies();
         assert!(!deleted.is_empty() && deleted.iter().all(|cookie| cookie.contains("Max-Age=0") && !cookie.contains("Domain=")));
         assert!(!deleted.iter().any(|cookie| cookie.contains("Path=/api/auth;")), "ours stays: {deleted:?}");
@@ -130,7 +130,7 @@ async fn cok_4_a_cookie_that_is_there_twice_is_refused_and_nothing_is_rotated() 
     mallory.try_refresh().await.expect(200);
 }
 
-/// A neighbour on the domain, or another program on this host, must keep nobody out.
+/// A cookie planted by a sibling domain or by another program on this host must lock nobody out.
 #[tokio::test]
 async fn cok_4_planted_cookies_stop_neither_registering_nor_signing_in() {
     for settings in [&[][..], &[HTTPS, OPEN]] {
@@ -148,7 +148,7 @@ async fn cok_4_planted_cookies_stop_neither_registering_nor_signing_in() {
         let answer = send(nobody.request("POST", "/api/auth/refresh").header("cookie", &twice)).await;
         assert_eq!(answer.outcome(), (400, "INVALID_REQUEST"));
         let deleted = answer.set_cookies().iter().filter(|cookie| cookie.contains("Domain=example.org")).count();
-        // From every path that reaches a refresh.
+        // One deletion for each path from which the cookie would be sent with a refresh.
         assert_eq!(deleted, if settings.is_empty() { 0 } else { 7 }, "a neighbour's is deleted: {:?}", answer.set_cookies());
     }
 }
@@ -203,6 +203,6 @@ async fn aut_16_signing_in_over_somebody_elses_cookie_switches_cleanly() {
     let body = json!({ "email": "bob@example.org", "password": "not this one" });
     let mut bob = shared.clone();
     let refused = send(shared.with_cookies("POST", "/api/auth/login").json(&body)).await;
-    assert_eq!((refused.status, refused.set_cookies().len()), (401, 0), "a failed sign-in ends nothing");
+    assert_eq!((refused.status, refused.set_cookies().len()), (401, 0), "a failed login ends nothing");
     bob.refresh().await.expect(200);
 }

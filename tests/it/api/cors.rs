@@ -1,4 +1,4 @@
-//! Pages of other origins (COK-12).
+//! Cross-origin requests from pages of other origins (COK-12).
 
 use crate::support::{Actor, Answer, Server, send};
 use serde_json::json;
@@ -45,7 +45,7 @@ async fn cok_12_a_listed_origin_is_let_in_and_no_look_alike() {
     assert!(answer.header("access-control-expose-headers").is_some_and(|names| names.contains("X-Token-Expires-In")));
     assert!(answer.header("vary").is_some_and(|names| names.contains("Origin")), "HDR-7");
 
-    // What instrumentation adds, too: a listed page is trusted with more than that already.
+    // Headers that instrumentation adds are allowed too: a listed page is already trusted with more than that.
     let asked = "authorization,baggage,sentry-trace,x-requested-with";
     let request = Actor::at(&server).request("OPTIONS", "/api/auth/refresh").header("origin", APP);
     let request = request.header("access-control-request-method", "POST").header("access-control-request-headers", asked);
@@ -97,7 +97,7 @@ async fn cok_6_an_app_with_a_scheme_of_its_own_signs_in_with_tokens_in_bodies_on
     app.refresh().await.expect(200);
     let unlisted = Server::start();
     assert_eq!(as_app(&unlisted).register("alice@example.org", "body").await.outcome(), (403, "CSRF_FAILED"));
-    // Whoever has to mend it is told what to write where.
+    // The log tells the operator which setting to change, and to what.
     let log = unlisted.log();
     let line = log.lines().find(|line| line.contains("csrf_failed")).expect("an event");
     for word in [CAPACITOR, &format!("http://{}", unlisted.address), "server.public_url", "cors.allowed_origins"] {

@@ -1,4 +1,4 @@
-//! Requests that another site makes a browser send.
+//! Cross-site request forgery: requests that another site makes a browser send.
 
 use crate::support::{Actor, Answer, PASSWORD, Server, send};
 use serde_json::json;
@@ -12,7 +12,7 @@ async fn refresh_with(actor: &Actor, lines: &[(&str, &str)]) -> Answer {
     send(request).await
 }
 
-/// What a browser may say of a request that no page of ours made.
+/// Headers that browsers send with requests from pages of other origins.
 fn foreign(own: &str) -> Vec<Vec<(&'static str, String)>> {
     let port_up = own.replace("http://", "https://");
     vec![
@@ -59,7 +59,7 @@ async fn cok_7_a_browser_needs_the_token_of_this_very_session() {
     let mut again = Actor::at(&server);
     again.login("alice@example.org", PASSWORD, "cookie").await.expect(200);
     let own = alice.token("csrf").clone();
-    // Not sent, or sent without its cookie, or the two differ.
+    // The header is missing, its cookie is missing, or the two differ.
     for path in ["/api/auth/refresh", "/api/auth/logout"] {
         let answer = send(alice.with_cookies("POST", path)).await;
         assert_eq!(answer.outcome(), (403, "CSRF_FAILED"), "{path} without");
@@ -70,7 +70,7 @@ async fn cok_7_a_browser_needs_the_token_of_this_very_session() {
         let answer = send(alice.with_cookies("POST", path).header("x-csrf-token", &mallory.token("csrf"))).await;
         assert_eq!(answer.outcome(), (403, "CSRF_FAILED"), "{path} other than the cookie");
     }
-    // Both halves agree, and it is not this session's: another user's, another sign-in's, made up, cut.
+    // Header and cookie agree, but the token is not this session's: of another user or session, made up, or cut.
     let cut = &own[..own.len() - 1];
     for token in [&mallory.token("csrf"), &again.token("csrf"), "x", "", cut] {
         let mut forger = alice.clone();
@@ -162,7 +162,7 @@ async fn a_page_that_lost_its_token_asks_for_another() {
     alice.refresh().await.expect(200);
 
     let ask = |actor: &Actor| send(actor.with_cookies("GET", "/api/auth/csrf"));
-    // COK-7: a session that somebody planted in this browser is of a user who never signed in here.
+    // COK-7: a browser with a planted session has no device token of its user, who never logged in here.
     let mallory = Actor::registered(&server, "mallory@example.org").await;
     let mut victim = Actor::at(&server).as_browser();
     victim.plant("refresh", &mallory.refresh_token());

@@ -1,4 +1,4 @@
-//! What the log says of what happened: who did it, and to whom (LOG-3).
+//! The events in the log: who did what, and to whom (LOG-3).
 
 use crate::support::{Actor, PASSWORD, Server, send};
 use doorward::{
@@ -10,39 +10,39 @@ use std::collections::BTreeSet;
 
 const JSON: &str = "log.format=json";
 
-/// The events logged so far, in their order.
+/// The events logged so far, in order.
 fn events(server: &Server) -> Vec<Value> {
     let lines = server.log();
     let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines.filter(|line| line["event"].is_string()).collect()
 }
 
-/// What a deed left in the log, and who is expected to have done it to whom.
-struct Deed<'a> {
+/// The event that a request must leave in the log, with its actor and target.
+struct ExpectedEvent<'a> {
     route: (&'a str, &'a str),
     event: &'a str,
     actor: &'a str,
     target: Option<&'a str>,
 }
 
-/// Every route that changes something leaves a line that names actor and target: a route that is added
-/// without one is missed here.
+/// Every route that changes something logs an event with actor and target. If a route without one is added, this
+/// test fails.
 #[tokio::test]
 async fn log_3_whatever_changes_something_says_who_did_it_and_to_whom() {
     let server = Server::with(&[JSON]);
-    let mut told: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let mut logged: BTreeSet<(&str, &str)> = BTreeSet::new();
     let mut seen = 0;
-    let mut check = |deed: Deed<'_>| {
+    let mut check = |expected: ExpectedEvent<'_>| {
         let all = events(&server);
-        let line = all[seen..].iter().rfind(|line| line["event"] == deed.event);
-        let line = line.unwrap_or_else(|| panic!("{:?}: no {} among {:?}", deed.route, deed.event, &all[seen..]));
-        assert_eq!(line["actor"], deed.actor, "{line}");
-        assert_eq!(line["target"].as_str(), deed.target, "{line}");
+        let line = all[seen..].iter().rfind(|line| line["event"] == expected.event);
+        let line = line.unwrap_or_else(|| panic!("{:?}: no {} among {:?}", expected.route, expected.event, &all[seen..]));
+        assert_eq!(line["actor"], expected.actor, "{line}");
+        assert_eq!(line["target"].as_str(), expected.target, "{line}");
         let span = &line["span"]["id"];
         assert!(span.is_string(), "the request is named: {line}");
         seen = all.len();
-        let route = ROUTES.iter().find(|route| (route.method, route.path) == deed.route).expect("a route of the table");
-        told.insert((route.method, route.path));
+        let route = ROUTES.iter().find(|route| (route.method, route.path) == expected.route).expect("a route of the table");
+        logged.insert((route.method, route.path));
     };
 
     let setup = json!({ "token": server.setup_token(), "email": "first@example.org", "password": PASSWORD, "tokenTransport": "body" });
@@ -50,31 +50,31 @@ async fn log_3_whatever_changes_something_says_who_did_it_and_to_whom() {
     let answer = send(first.request("POST", "/api/auth/setup").json(&setup)).await.expect(201);
     first.take(&answer);
     let admin = first.id.clone();
-    check(Deed { route: ("POST", "/api/auth/setup"), event: "setup", actor: &admin, target: Some(&admin) });
+    check(ExpectedEvent { route: ("POST", "/api/auth/setup"), event: "setup", actor: &admin, target: Some(&admin) });
 
     let mut ada = Actor::registered_with_tokens(&server, "ada@example.org").await;
     let id = ada.id.clone();
-    check(Deed { route: ("POST", "/api/auth/register"), event: "register", actor: &id, target: Some(&id) });
+    check(ExpectedEvent { route: ("POST", "/api/auth/register"), event: "register", actor: &id, target: Some(&id) });
     ada.login("ada@example.org", PASSWORD, "body").await.expect(200);
-    check(Deed { route: ("POST", "/api/auth/login"), event: "login_ok", actor: &id, target: Some(&id) });
+    check(ExpectedEvent { route: ("POST", "/api/auth/login"), event: "login_ok", actor: &id, target: Some(&id) });
     let spent = ada.clone();
     ada.refresh().await.expect(200);
-    // Refreshes that go well are too many to tell; one that does not is told.
+    // Successful refreshes are too many to log; reuse is logged.
     assert_eq!(spent.try_refresh().await.status, 401);
-    check(Deed { route: ("POST", "/api/auth/refresh"), event: "refresh_reuse", actor: "anyone", target: Some(&id) });
+    check(ExpectedEvent { route: ("POST", "/api/auth/refresh"), event: "refresh_reuse", actor: "anyone", target: Some(&id) });
     ada.login("ada@example.org", PASSWORD, "body").await.expect(200);
     ada.logout().await.expect(200);
-    check(Deed { route: ("POST", "/api/auth/logout"), event: "logout", actor: &id, target: Some(&id) });
+    check(ExpectedEvent { route: ("POST", "/api/auth/logout"), event: "logout", actor: &id, target: Some(&id) });
     ada.login("ada@example.org", PASSWORD, "body").await.expect(200);
     ada.post("/api/auth/logout-all", &json!({})).await.expect(200);
-    check(Deed { route: ("POST", "/api/auth/logout-all"), event: "sessions_revoked", actor: &id, target: Some(&id) });
+    check(ExpectedEvent { route: ("POST", "/api/auth/logout-all"), event: "sessions_revoked", actor: &id, target: Some(&id) });
     ada.login("ada@example.org", PASSWORD, "body").await.expect(200);
     let answer = ada.change_password(PASSWORD, "another horse battery").await.expect(200);
     ada.take(&answer);
-    check(Deed { route: ("POST", "/api/auth/password"), event: "password_changed", actor: &id, target: Some(&id) });
+    check(ExpectedEvent { route: ("POST", "/api/auth/password"), event: "password_changed", actor: &id, target: Some(&id) });
     let session = ada.get("/api/auth/sessions").await.expect(200).body["sessions"][0]["id"].as_str().expect("an id").to_owned();
     ada.delete(&format!("/api/auth/sessions/{session}")).await.expect(204);
-    check(Deed { route: ("DELETE", "/api/auth/sessions/SessionId"), event: "session_revoked", actor: &id, target: Some(&id) });
+    check(ExpectedEvent { route: ("DELETE", "/api/auth/sessions/SessionId"), event: "session_revoked", actor: &id, target: Some(&id) });
 
     let user = format!("/api/users/{id}");
     for (change, event) in [
@@ -84,26 +84,31 @@ async fn log_3_whatever_changes_something_says_who_did_it_and_to_whom() {
         (json!({ "emailVerified": false }), "email_unverified"),
     ] {
         first.patch(&user, &change).await.expect(200);
-        check(Deed { route: ("PATCH", "/api/users/UserId"), event, actor: &admin, target: Some(&id) });
+        check(ExpectedEvent { route: ("PATCH", "/api/users/UserId"), event, actor: &admin, target: Some(&id) });
     }
     first.set_role(&id, "editor").await.expect(200);
-    check(Deed { route: ("PATCH", "/api/users/UserId/role"), event: "role_changed", actor: &admin, target: Some(&id) });
+    check(ExpectedEvent { route: ("PATCH", "/api/users/UserId/role"), event: "role_changed", actor: &admin, target: Some(&id) });
     ada.login("ada@example.org", "another horse battery", "body").await.expect(200);
     let session = first.get(&format!("{user}/sessions")).await.expect(200).body["sessions"][0]["id"].as_str().expect("an id").to_owned();
     first.delete(&format!("{user}/sessions/{session}")).await.expect(204);
-    check(Deed { route: ("DELETE", "/api/users/UserId/sessions/SessionId"), event: "session_revoked", actor: &admin, target: Some(&id) });
+    check(ExpectedEvent {
+        route: ("DELETE", "/api/users/UserId/sessions/SessionId"),
+        event: "session_revoked",
+        actor: &admin,
+        target: Some(&id),
+    });
     first.delete(&format!("{user}/sessions")).await.expect(204);
-    check(Deed { route: ("DELETE", "/api/users/UserId/sessions"), event: "sessions_revoked", actor: &admin, target: Some(&id) });
+    check(ExpectedEvent { route: ("DELETE", "/api/users/UserId/sessions"), event: "sessions_revoked", actor: &admin, target: Some(&id) });
     first.delete(&user).await.expect(204);
-    check(Deed { route: ("DELETE", "/api/users/UserId"), event: "user_deleted", actor: &admin, target: Some(&id) });
+    check(ExpectedEvent { route: ("DELETE", "/api/users/UserId"), event: "user_deleted", actor: &admin, target: Some(&id) });
 
     let invite = first.post("/api/invites", &json!({})).await.expect(201).text_of("id");
-    check(Deed { route: ("POST", "/api/invites"), event: "invite_created", actor: &admin, target: None });
+    check(ExpectedEvent { route: ("POST", "/api/invites"), event: "invite_created", actor: &admin, target: None });
     first.delete(&format!("/api/invites/{invite}")).await.expect(204);
-    check(Deed { route: ("DELETE", "/api/invites/InviteId"), event: "invite_withdrawn", actor: &admin, target: None });
+    check(ExpectedEvent { route: ("DELETE", "/api/invites/InviteId"), event: "invite_withdrawn", actor: &admin, target: None });
 
     let changing: BTreeSet<_> = ROUTES.iter().filter(|route| route.method != "GET").map(|route| (route.method, route.path)).collect();
-    assert_eq!(told, changing, "a route that changes something and of which nothing is told");
+    assert_eq!(logged, changing, "a route that changes something and logs no event");
     assert!(ROUTES.iter().any(|route| route.access == Access::Anyone));
 }
 
@@ -146,7 +151,7 @@ async fn log_3_a_failed_sign_in_tells_which_account_was_tried_without_naming_it(
         assert_eq!(ada.change_password("not this one", "another horse battery").await.status, 401);
     }
     let guessed = events(&server).iter().filter(|line| line["event"] == "password_change_failed" && line["actor"] == id).count();
-    assert_eq!(guessed, 3, "who holds a stolen bearer and guesses is told of");
+    assert_eq!(guessed, 3, "password guesses with a stolen access token are logged");
     Actor::at(&server).register("ada@example.org", "body").await.expect(409);
     assert_eq!(events(&server).last().expect("an event")["event"], "register_refused");
 }
@@ -179,7 +184,7 @@ async fn log_3_races_without_end_are_a_few_lines() {
     assert!((1..=2).contains(&lines), "{lines} lines");
 }
 
-/// `docs/events.md` is for those who read the log: it has every event there is, and no other.
+/// `docs/events.md` lists every event that exists, and no other.
 #[test]
 fn log_3_the_page_of_events_is_complete() {
     let page = include_str!("../../../docs/events.md");

@@ -1,4 +1,4 @@
-//! The protocol beneath: bodies, methods, paths, headers.
+//! The HTTP layer: bodies, methods, paths, headers.
 
 use crate::support::{Actor, PASSWORD, Server, send};
 use doorward::http::routes::ROUTES;
@@ -9,10 +9,10 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Sends bytes as they are and reads until the server closes.
+/// Sends bytes as they are and reads until the server closes the connection.
 async fn raw(server: &Server, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(&server.address).await.expect("connected");
-    // The server may close before it has read all.
+    // The server may close the connection before it has read everything.
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
@@ -23,7 +23,7 @@ fn status(answer: &str) -> u16 {
     answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("no status in {answer:?}"))
 }
 
-/// A path of the route table with an id in place of each parameter's type.
+/// A path of the route table with an id for each parameter.
 fn concrete(path: &str) -> String {
     path.replace("UserId", &"0".repeat(32)).replace("SessionId", &"0".repeat(32)).replace("InviteId", &"0".repeat(32))
 }
@@ -151,7 +151,7 @@ async fn http_7_a_path_has_one_spelling() {
         "/api/users/me#x",
         "/api/users/me?x#y",
     ] {
-        // Clients tidy addresses up; a socket does not.
+        // HTTP clients normalise paths, so the request is written to a socket.
         let token = alice.access.as_deref().expect("a token");
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n", server.address);
@@ -180,7 +180,7 @@ async fn http_8_9_what_is_no_json_object_is_malformed() {
         let answer = send(nobody.request("POST", "/api/auth/login").header("content-type", "application/json").body(body.clone())).await;
         assert_eq!(answer.outcome(), (400, "MALFORMED_JSON"), "{:.80}", String::from_utf8_lossy(&body));
     }
-    // JSON, but no object.
+    // Valid JSON, but not an object.
     for body in ["", "[]", "null", "\"x\"", "5"] {
         let answer = send(nobody.request("POST", "/api/auth/login").header("content-type", "application/json").body(body)).await;
         assert_eq!(
@@ -191,7 +191,7 @@ async fn http_8_9_what_is_no_json_object_is_malformed() {
     }
     let answer = send(nobody.request("POST", "/api/auth/login").header("content-type", "application/json").body(deep)).await;
     assert_eq!(answer.status, 400, "{}", answer.text);
-    // By its grammar JSON (RFC 8259 §8.2), but no text.
+    // Valid JSON by its grammar, but the string is not valid Unicode (RFC 8259 §8.2).
     let lone = r#"{"email":"a@x.org","password":"\ud800 lone"}"#;
     let answer = send(nobody.request("POST", "/api/auth/login").header("content-type", "application/json").body(lone)).await;
     assert_eq!((answer.outcome(), &answer.body["fields"][0]["field"]), ((400, "VALIDATION_FAILED"), &json!("password")));
@@ -210,7 +210,7 @@ async fn http_11_requests_on_one_connection_know_nothing_of_each_other() {
         format!("GET /api/users/me HTTP/1.1\r\nHost: {}\r\nConnection: {connection}\r\n{bearer}\r\n", server.address)
     };
     let (first, second) = (alice.access.as_deref(), bob.access.as_deref());
-    // All at once, before any is answered.
+    // All requests are sent at once, before any is answered.
     let pipelined = [get(first, "keep-alive"), get(None, "keep-alive"), get(second, "keep-alive"), get(None, "close")].concat();
     let answers = raw(&server, pipelined.as_bytes()).await;
     let answers: Vec<_> = answers.split("HTTP/1.1 ").skip(1).collect();
@@ -263,7 +263,7 @@ async fn http_5_a_request_names_its_host_once() {
         ("GET /health HTTP/1.1\r\n".to_owned(), 400),
         (format!("GET http://{host}/health HTTP/1.1\r\nHost: evil.example\r\n"), 400),
         (format!("GET http://{host}/health HTTP/1.1\r\nHost: {host}\r\n"), 200),
-        // Empty it says that there is none, as health checkers do; what cannot be one is refused.
+        // Health checkers send an empty `Host`, which counts as none; a value that is no host is refused.
         ("GET /health HTTP/1.1\r\nHost:\r\n".to_owned(), 200),
         (format!("GET http://{host}/health HTTP/1.1\r\nHost:\r\n"), 400),
         ("GET /health HTTP/1.1\r\nHost: a b\r\n".to_owned(), 400),
@@ -336,7 +336,7 @@ async fn hdr_5_a_request_has_an_id_of_ours_or_of_a_trusted_proxy_and_what_a_clie
     assert_eq!((answer.header("x-request-id"), answer.text_of("requestId")), (Some("abc-123"), "abc-123".into()));
 }
 
-/// Clients send what says nothing in many forms: all are the same.
+/// Clients send an empty body in many forms; all are treated the same.
 #[tokio::test]
 async fn a_body_that_says_nothing_is_none_whatever_it_looks_like() {
     let server = Server::start();
@@ -362,7 +362,7 @@ async fn a_body_that_says_nothing_is_none_whatever_it_looks_like() {
         let request = admin.bearer("POST", "/api/invites").header("content-type", json).body(body);
         assert_eq!(send(request).await.expect(201).body["role"], "viewer", "{body}");
     }
-    // What is there keeps its type and its rules.
+    // A body with content still needs the right type and valid fields.
     for (content_type, body, outcome) in [
         (form, "a=b", (415, "UNSUPPORTED_MEDIA_TYPE")),
         ("application/json; charset=latin1", "{}", (415, "UNSUPPORTED_MEDIA_TYPE")),

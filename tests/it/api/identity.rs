@@ -1,4 +1,4 @@
-//! What is believed of a bearer, and what of their address.
+//! Which claims of an access token are believed, and when an address counts as verified.
 
 use crate::support::{Actor, Server, claims, send};
 use data_encoding::BASE64URL_NOPAD;
@@ -8,7 +8,7 @@ use sha2::Sha256;
 
 const SECRET: &str = "q3vYp0mXz7Rk1tW9sB5nH2dL8fJ4gC6aE0uT";
 
-/// A bearer's own claims, changed, and signed by somebody who was given the secret to verify tokens with.
+/// A token with changed claims, signed by somebody who knows the secret because they verify tokens with it.
 fn forged(token: &str, change: impl Fn(&mut Value)) -> String {
     let header = token.split('.').next().expect("a header");
     let mut claims = claims(token);
@@ -63,7 +63,7 @@ async fn an_address_leaves_for_who_was_vouched_for_alone() {
         assert_eq!(admin.patch(&path, &body).await.outcome(), (400, "VALIDATION_FAILED"), "{body}");
     }
     assert_eq!(alone.patch(&path, &json!({ "emailVerified": true })).await.outcome(), (403, "FORBIDDEN"));
-    // The link for the first admin comes from an operator too.
+    // An operator gives out the set-up link, so the address of the first admin counts as verified.
     let server = Server::start();
     let body = json!({ "token": server.setup_token(), "email": "first@example.org", "password": crate::support::PASSWORD });
     let first = Actor::at(&server).post("/api/auth/setup", &body).await.expect(201);

@@ -127,7 +127,7 @@ async fn az_4_nobody_invites_somebody_above_themselves() {
     }
 }
 
-/// What an admin handed out is worth no more than they are when it is used.
+/// An invitation is valid only while its maker still has the authority to give it.
 #[tokio::test]
 async fn az_4_an_invitation_dies_with_the_authority_of_its_maker() {
     let (server, _) = server_and_admin().await;

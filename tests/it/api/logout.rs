@@ -1,14 +1,14 @@
-//! Signing out, by whatever is at hand.
+//! Logging out, with any of the credentials of a session.
 
 use crate::support::{Actor, Answer, PASSWORD, Server, send};
 use serde_json::json;
 use std::time::Duration;
 
 #[track_caller]
-fn signed_out(answer: Answer) {
+fn assert_logged_out(answer: Answer) {
     let answer = answer.expect(200);
     assert_eq!(answer.body, json!({ "message": "Logged out successfully" }));
-    // It would empty what other apps on the origin keep, and end the worker that carries this answer.
+    // `Clear-Site-Data` would delete data of other apps on the origin, and end a service worker that handles this answer.
     assert_eq!(answer.header("clear-site-data"), None, "HDR-6");
     let cookies = answer.set_cookies();
     let is_cleared = |cookie: &str, kind: &str, path: &str| {
@@ -36,17 +36,17 @@ async fn rev_1_either_token_ends_the_session_and_both_are_dead() {
             "access token" => alice.bearer("POST", path),
             _ => alice.bearer("POST", path).json(&body),
         };
-        signed_out(send(request).await);
+        assert_logged_out(send(request).await);
         is_over(&alice).await;
-        signed_out(alice.logout().await);
+        assert_logged_out(alice.logout().await);
     }
     let mut browser = Actor::at(&server);
     browser.login("alice@example.org", PASSWORD, "cookie").await.expect(200);
     let held = browser.clone();
-    signed_out(send(browser.with_cookies("POST", path)).await);
+    assert_logged_out(send(browser.with_cookies("POST", path)).await);
     is_over(&held).await;
     browser.login("alice@example.org", PASSWORD, "cookie").await.expect(200);
-    signed_out(browser.logout().await);
+    assert_logged_out(browser.logout().await);
     assert_eq!(browser.cookies.keys().collect::<Vec<_>>(), [&browser.cookie_name("device")], "the device stays known");
 }
 
@@ -55,10 +55,10 @@ async fn signing_out_says_the_same_to_anyone() {
     let server = Server::start();
     let alice = Actor::registered_with_tokens(&server, "alice@example.org").await;
     let nobody = Actor::at(&server);
-    signed_out(send(nobody.request("POST", "/api/auth/logout")).await);
-    signed_out(send(nobody.request("POST", "/api/auth/logout").json(&json!({ "refreshToken": "garbage" }))).await);
-    signed_out(send(nobody.request("POST", "/api/auth/logout").bearer_auth("garbage")).await);
-    signed_out(
+    assert_logged_out(send(nobody.request("POST", "/api/auth/logout")).await);
+    assert_logged_out(send(nobody.request("POST", "/api/auth/logout").json(&json!({ "refreshToken": "garbage" }))).await);
+    assert_logged_out(send(nobody.request("POST", "/api/auth/logout").bearer_auth("garbage")).await);
+    assert_logged_out(
         send(nobody.request("POST", "/api/auth/logout").header("cookie", format!("{}=garbage", nobody.cookie_name("refresh")))).await,
     );
     alice.me().await.expect(200);
@@ -74,10 +74,10 @@ async fn ref_1_a_spent_token_is_evidence_at_sign_out_and_at_sign_in_too() {
         phone.login(&email, PASSWORD, "body").await.expect(200);
         let mut thief = alice.clone();
         alice.refresh().await.expect(200);
-        // Past the window in which it could be a parallel tab's.
+        // After the conflict window, in which it could be a parallel tab.
         server.advance(Duration::from_secs(5));
         match at {
-            "logout" => signed_out(send(thief.with_cookies("POST", "/api/auth/logout")).await),
+            "logout" => assert_logged_out(send(thief.with_cookies("POST", "/api/auth/logout")).await),
             _ => drop(thief.login(&email, PASSWORD, "cookie").await.expect(200)),
         }
         is_over(&alice).await;
@@ -100,16 +100,16 @@ async fn rev_1_a_bearer_that_is_over_or_comes_with_any_body_ends_its_session() {
         alice.login("alice@example.org", PASSWORD, "body").await.expect(200);
         server.advance(Duration::from_secs(901));
         assert_eq!(alice.me().await.outcome(), (401, "TOKEN_EXPIRED"));
-        signed_out(send(alice.bearer("POST", path).header("content-type", "application/json").body(body)).await);
+        assert_logged_out(send(alice.bearer("POST", path).header("content-type", "application/json").body(body)).await);
         assert_eq!(alice.try_refresh().await.outcome(), (401, "TOKEN_REVOKED"), "{body}");
     }
-    // Void for another reason, it still proves its session.
+    // An access token that was voided for another reason still proves which session to end.
     let mut bob = Actor::registered_with_tokens(&server, "bob@example.org").await;
     server.json(&["user", "role", "bob@example.org", "editor"], "");
     assert_eq!(bob.me().await.outcome(), (401, "TOKEN_REVOKED"));
-    signed_out(send(bob.bearer("POST", path)).await);
+    assert_logged_out(send(bob.bearer("POST", path)).await);
     assert_eq!(bob.refresh().await.outcome(), (401, "TOKEN_REVOKED"));
-    // Two are none, and are told so.
+    // A request with two access tokens is refused.
     let mut carol = Actor::registered_with_tokens(&server, "carol@example.org").await;
     let twice = send(carol.bearer("POST", path).header("authorization", "Bearer x")).await;
     assert_eq!(twice.outcome(), (400, "INVALID_REQUEST"), "TOK-7");
@@ -126,10 +126,10 @@ async fn cok_4_planted_cookies_stop_nobody_from_signing_out() {
     let own = format!("{}={}; {}={}", names[0], alice.refresh_token(), names[1], alice.token("csrf"));
     let post = |csrf: &str| alice.bearer("POST", "/api/auth/logout").header("x-csrf-token", csrf.to_owned());
     let request = post("x").header("cookie", format!("{planted}; {own}"));
-    signed_out(send(request).await);
+    assert_logged_out(send(request).await);
     is_over(&alice.clone()).await;
     mallory.try_refresh().await.expect(200);
-    // Without a bearer the cookie is all there is, and needs its proof.
+    // Without an access token, only the cookie names the session, and it needs a CSRF token.
     alice.login("alice@example.org", PASSWORD, "cookie").await.expect(200);
     let answer = send(alice.with_cookies("POST", "/api/auth/logout").header("x-csrf-token", "x")).await;
     assert_eq!(answer.outcome(), (403, "CSRF_FAILED"));
@@ -143,7 +143,7 @@ async fn signing_out_ends_one_session_and_signing_out_everywhere_ends_all() {
     let mut there = Actor::at(&server);
     there.login("alice@example.org", PASSWORD, "body").await.expect(200);
     let held = here.clone();
-    signed_out(here.logout().await);
+    assert_logged_out(here.logout().await);
     is_over(&held).await;
     there.refresh().await.expect(200);
     there.me().await.expect(200);

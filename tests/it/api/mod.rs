@@ -1,4 +1,4 @@
-//! The API from outside: the real binary, by the contract alone.
+//! The HTTP API, tested from outside on the real binary.
 
 mod accounts;
 mod admin;

@@ -1,4 +1,4 @@
-//! What a password may be, and how it is changed.
+//! Rules for passwords, and how a password is changed.
 
 use crate::support::{Actor, Answer, PASSWORD, Server};
 use serde_json::json;
@@ -55,7 +55,7 @@ async fn aut_7_every_character_counts() {
     }
     register(&server, "nfc@example.org", "caf\u{e9} au lait").await.expect(201);
     Actor::at(&server).login("nfc@example.org", "cafe\u{301} au lait", "body").await.expect(200);
-    // No rules of composition.
+    // No rules about which kinds of characters a password must have.
     for (i, plain) in ["onlylowercase", "        \t       ", "73915028463"].into_iter().enumerate() {
         register(&server, &format!("plain{i}@example.org"), plain).await.expect(201);
     }

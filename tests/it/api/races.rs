@@ -1,4 +1,4 @@
-//! Refreshes at the same moment: one wins, nobody is punished for losing.
+//! Refreshes at the same moment: one wins, and the others are not treated as reuse.
 
 use crate::support::{Actor, Answer, PASSWORD, Server};
 use serde_json::json;
@@ -8,7 +8,7 @@ use tokio::{sync::Barrier, task::JoinSet};
 const THREADS: usize = 50;
 const ROUNDS: usize = 20;
 
-/// Everyone refreshes with the same token at once.
+/// Fifty tasks refresh with the same token at once.
 async fn stampede(actor: &Actor) -> Vec<Answer> {
     let (barrier, mut tasks) = (Arc::new(Barrier::new(THREADS)), JoinSet::new());
     for _ in 0..THREADS {
@@ -21,7 +21,7 @@ async fn stampede(actor: &Actor) -> Vec<Answer> {
     tasks.join_all().await
 }
 
-/// Fifty that hold the current token are charged before one of them wins.
+/// All fifty present the current token, so each is counted by the limit before one of them wins.
 const STAMPEDE: (&str, &str) = ("limits.refresh_per_minute", "fifty at once, many times over");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -50,13 +50,13 @@ async fn ref_3_of_parallel_refreshes_exactly_one_wins() {
         let child = alice.refresh_with(children.iter().next().expect("one")).await;
         assert_eq!(child.status, if caught { 401 } else { 200 }, "round {round}: caught {caught}, {}", child.text);
     }
-    // Of a thousand some arrived before the winner's commit: no thieves, browsers or not.
+    // Of a thousand requests, some arrived before the winner's commit and were answered 409, though no browser sent them.
     assert!(lost_races > 0, "nobody ever just lost a race");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ref_3_the_tabs_of_a_browser_lose_races_and_nothing_else() {
-    // Long enough for any machine.
+    // The window is long enough even for a slow machine.
     let server = Server::lifting(&[STAMPEDE], &["sessions.conflict_window=30s"]);
     let mut alice = Actor::registered(&server, "alice@example.org").await.as_browser();
     for round in 0..ROUNDS {
@@ -123,7 +123,7 @@ async fn ref_4_within_its_grace_the_predecessor_gets_the_same_child() {
         alice.register(&format!("{transport}@example.org"), transport).await.expect(201);
         let before = alice.clone();
         alice.refresh().await.expect(200);
-        // The answer got lost, as often as three times.
+        // The answer is lost, three times in a row.
         for _ in 0..3 {
             let mut again = before.clone();
             again.refresh().await.expect(200);
@@ -132,7 +132,7 @@ async fn ref_4_within_its_grace_the_predecessor_gets_the_same_child() {
         }
         assert_eq!(before.try_refresh().await.outcome(), (409, "REFRESH_CONFLICT"), "{transport}: once too often is no theft");
         alice.refresh().await.expect(200);
-        // Once the child was used, it is one.
+        // Once the new token has been used, the old one counts as reuse.
         assert_eq!(before.try_refresh().await.outcome(), (401, "TOKEN_REUSE_DETECTED"), "{transport}");
         assert_eq!(alice.try_refresh().await.outcome(), (401, "TOKEN_REVOKED"));
     }
@@ -170,7 +170,7 @@ async fn ref_4_in_a_stampede_grace_never_makes_a_second_child() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ref_7_no_refresh_slips_past_a_sign_out() {
-    let server = Server::lifting(&[("limits.hashes_per_minute", "a sign-in for each of two hundred rounds")], &[]);
+    let server = Server::lifting(&[("limits.hashes_per_minute", "a login for each of two hundred rounds")], &[]);
     Actor::registered_with_tokens(&server, "alice@example.org").await;
     for round in 0..200 {
         let mut alice = Actor::at(&server);
@@ -183,7 +183,7 @@ async fn ref_7_no_refresh_slips_past_a_sign_out() {
         });
         barrier.wait().await;
         let refreshed = refreshing.try_refresh().await;
-        left.await.expect("signed out");
+        left.await.expect("logged out");
         assert!(matches!(refreshed.status, 200 | 401), "round {round}: {}", refreshed.text);
         alice.take(&refreshed);
         assert_eq!(alice.me().await.outcome(), (401, "TOKEN_REVOKED"), "round {round}");
@@ -193,9 +193,9 @@ async fn ref_7_no_refresh_slips_past_a_sign_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aut_14_no_sign_in_slips_past_being_disabled() {
-    // A hash slow enough that disabling happens while it is computed.
-    let losers = ("limits.login_failures", "who was disabled meanwhile has not failed, but is told so");
-    let server = Server::lifting(&[losers, ("limits.hashes_per_minute", "a sign-in for every round")], &["passwords.scrypt_log_n=13"]);
+    // The hash is slow enough that the user is disabled while it is computed.
+    let failures = ("limits.login_failures", "a login of a disabled user counts as a failure");
+    let server = Server::lifting(&[failures, ("limits.hashes_per_minute", "a login for every round")], &["passwords.scrypt_log_n=13"]);
     let admin = Actor::with_role(&server, "admin@example.org", "admin").await;
     let alice = Actor::registered_with_tokens(&server, "alice@example.org").await;
     let path = format!("/api/users/{}", alice.id);
@@ -208,12 +208,12 @@ async fn aut_14_no_sign_in_slips_past_being_disabled() {
             (arriving, answer)
         });
         barrier.wait().await;
-        // Now before, now during, now after the password is verified.
+        // Disables before, during or after the verification of the password, depending on the round.
         tokio::time::sleep(Duration::from_millis(2 * (round % 15))).await;
         admin.patch(&path, &json!({ "disabled": true })).await.expect(200);
         let (arrived, answer) = arrived.await.expect("answered");
         assert!(matches!(answer.outcome(), (200, "") | (401, "INVALID_CREDENTIALS")), "round {round}: {}", answer.text);
-        // While disabled, or enabled again: dead all the same.
+        // The session must be void while the user is disabled, and after the user is enabled again.
         if round % 2 == 0 {
             admin.patch(&path, &json!({ "disabled": false })).await.expect(200);
         }
@@ -229,7 +229,7 @@ async fn aut_14_no_sign_in_slips_past_being_disabled() {
 async fn ref_11_of_parallel_password_changes_exactly_one_counts() {
     let server = Server::lifting(&[("limits.login_failures", "four at once of which three are wrong by then")], &[]);
     let alice = Actor::registered_with_tokens(&server, "alice@example.org").await;
-    // As many as may wait for one account.
+    // As many requests as may wait for one account.
     let (barrier, mut tasks) = (Arc::new(Barrier::new(4)), JoinSet::new());
     for i in 0..4 {
         let (alice, barrier) = (alice.clone(), Arc::clone(&barrier));

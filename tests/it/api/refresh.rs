@@ -1,9 +1,9 @@
-//! Rotation and reuse: every token works once, and a second use gives the thief away.
+//! Rotation and reuse: every refresh token works once, and a second use reveals a theft.
 
 use crate::support::{Actor, PASSWORD, Server, send};
 use serde_json::json;
 
-/// Alice with three refresh tokens, two of them used, and another session of hers.
+/// Alice after two rotations, with her two used refresh tokens and another session of hers.
 async fn alice_after_two_rotations(server: &Server) -> (Actor, [String; 2], Actor) {
     let mut alice = Actor::registered_with_tokens(server, "alice@example.org").await;
     let mut elsewhere = Actor::at(server);
@@ -36,7 +36,7 @@ async fn ref_1_any_older_token_revokes_everything_of_its_user() {
         }
         bystander.me().await.expect(200);
         bystander.try_refresh().await.expect(200);
-        // Whoever knows the password goes on.
+        // The owner can log in again.
         Actor::at(&server).login("alice@example.org", PASSWORD, "body").await.expect(200);
     }
 }
@@ -198,7 +198,7 @@ async fn ref_12_a_token_travels_one_way() {
     assert!(answer.body.get("csrfToken").is_none());
     assert_eq!(app.refresh().await.expect(200).set_cookies().len(), 0);
 
-    // Not the other way, which costs nothing.
+    // A token sent by the wrong transport is refused, and nothing is revoked.
     assert_eq!(app.refresh_with(&browser.refresh_token()).await.outcome(), (401, "INVALID_REFRESH_TOKEN"));
     let mut swapped = Actor::at(&server);
     swapped.plant("refresh", &app.refresh_token());
@@ -238,7 +238,7 @@ async fn ref_14_the_session_used_longest_ago_makes_room_for_the_twenty_first() {
         actor.login("alice@example.org", PASSWORD, "body").await.expect(200);
         sessions.push(actor);
     }
-    // The first to begin is in use: a script that signs in each time does not push a person out.
+    // The oldest session is in use and must stay: a script that logs in each time must not end the session of a person.
     sessions[0].refresh().await.expect(200);
     for session in &sessions {
         session.me().await.expect(200);
@@ -253,7 +253,7 @@ async fn ref_14_the_session_used_longest_ago_makes_room_for_the_twenty_first() {
     assert_eq!(listed.body["sessions"].as_array().map(Vec::len), Some(20));
 }
 
-/// The files of a directory, to be put back later.
+/// The files of a directory and their contents, to restore them later.
 fn files(dir: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let entries = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry"));
     let mut found = Vec::new();

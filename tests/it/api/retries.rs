@@ -1,4 +1,4 @@
-//! A retry is not a replay: a refresh whose answer was lost, told from a theft by its `Idempotency-Key`.
+//! A retry after a lost answer is not reuse: its `Idempotency-Key` distinguishes it from a theft.
 
 use crate::support::{Actor, Answer, PASSWORD, Server, send};
 use serde_json::json;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 
-/// A refresh by whatever `actor` holds, with this key; it keeps nothing.
+/// Refreshes with the actor's token and this key; the actor does not keep the new tokens.
 async fn refresh(actor: &Actor, key: &str) -> Answer {
     let request = match &actor.refresh {
         Some(token) => actor.request("POST", "/api/auth/refresh").json(&json!({ "refreshToken": token })),
@@ -21,7 +21,7 @@ async fn ref_4_a_retry_with_its_key_gets_the_same_child_for_as_long_as_that_is_u
     for transport in ["cookie", "body"] {
         let mut alice = Actor::at(&server);
         alice.register(&format!("{transport}@example.org"), transport).await.expect(201);
-        // Its answer is lost; much later, and after a crash, it is asked for again, as often as it takes.
+        // The answer is lost. Much later, and after a crash, the client retries several times.
         refresh(&alice, KEY).await.expect(200);
         server.advance(Duration::from_secs(3 * 24 * 3600));
         server.crash();
@@ -57,7 +57,7 @@ async fn ref_1_a_thief_without_the_key_is_caught_at_once() {
         assert_eq!(stolen.outcome(), (401, "TOKEN_REUSE_DETECTED"), "{key:?}");
         assert_eq!(alice.me().await.outcome(), (401, "TOKEN_REVOKED"));
     }
-    // A refresh that was sent without a key has none that fits.
+    // A refresh that was sent without a key cannot be retried with one.
     let mut bob = Actor::registered_with_tokens(&server, "bob@example.org").await;
     let thief = bob.clone();
     bob.refresh().await.expect(200);
@@ -74,7 +74,7 @@ async fn ref_1_a_thief_with_the_key_is_caught_at_the_next_rotation() {
     let answer = refresh(&thief, KEY).await.expect(200);
     thief.take(&answer);
     assert_eq!(thief.refresh_token(), alice.refresh_token(), "one child, whoever asks");
-    // Whoever comes second with it shows that there are two.
+    // Alice and the thief hold the same token now: the second to use it reveals the theft.
     let answer = refresh(&alice, "the-next-key").await.expect(200);
     alice.take(&answer);
     assert_eq!(refresh(&thief, KEY).await.outcome(), (401, "TOKEN_REUSE_DETECTED"));
@@ -99,7 +99,7 @@ async fn ref_4_a_key_excuses_its_own_refresh_alone_and_by_the_same_transport() {
     assert_eq!(refresh(&swapped, KEY).await.outcome(), (401, "TOKEN_REUSE_DETECTED"));
 }
 
-/// Whoever lost an answer may sign out, sign in or ask for a CSRF token next: with the key that is no theft either.
+/// A client that lost an answer may log out, log in or ask for a CSRF token next. With the key, that is no reuse either.
 #[tokio::test]
 async fn ref_4_a_lost_answer_is_no_theft_whatever_its_client_asks_for_next() {
     let server = Server::start();
@@ -141,8 +141,7 @@ async fn a_key_that_is_none_is_refused_and_costs_nothing() {
     alice.refresh().await.expect(200);
 }
 
-/// At the limits as they are shipped: a thief who keeps the limit used up is no safer for it.
-/// What is wrong with the request beside it excuses no token that was used before.
+/// Reuse is detected even if the request is invalid for another reason.
 #[tokio::test]
 async fn ref_1_a_malformed_request_is_no_excuse() {
     for wrong in ["a key that is none", "a token in the cookie and one in the body"] {
@@ -163,7 +162,8 @@ async fn ref_1_a_malformed_request_is_no_excuse() {
     }
 }
 
-/// A page's own GET says in some browsers not that they are one; the device cookie tells them from thieves.
+/// Some browsers send neither `Origin` nor `Sec-Fetch-Site` with a page's own GET; the device cookie shows that it is no
+/// thief.
 #[tokio::test]
 async fn ref_3_a_tab_that_asks_for_a_proof_while_another_refreshes_is_no_thief() {
     for thief in [false, true] {
@@ -181,7 +181,7 @@ async fn ref_3_a_tab_that_asks_for_a_proof_while_another_refreshes_is_no_thief()
     }
 }
 
-/// A neighbour's cookie beside it makes a race no theft.
+/// A lost race stays a lost race if another program has planted a cookie in the browser.
 #[tokio::test]
 async fn ref_3_a_tab_that_loses_a_race_with_a_planted_cookie_beside_is_no_thief() {
     let server = Server::start();
@@ -196,7 +196,7 @@ async fn ref_3_a_tab_that_loses_a_race_with_a_planted_cookie_beside_is_no_thief(
     assert!(!server.log().contains("refresh_reuse"), "{}", server.log());
 }
 
-/// The window is for browsers, whose tabs share a jar: a token in a body has one holder.
+/// The conflict window is for browsers, whose tabs share cookies. A token that travels in bodies has one holder.
 #[tokio::test]
 async fn ref_1_a_token_that_was_just_spent_is_evidence_at_a_sign_out_too() {
     let server = Server::start();
@@ -208,6 +208,7 @@ async fn ref_1_a_token_that_was_just_spent_is_evidence_at_a_sign_out_too() {
     assert_eq!(alice.try_refresh().await.outcome(), (401, "TOKEN_REVOKED"));
 }
 
+/// Runs at the default limits: reuse is detected even if a thief keeps the rate limit of the session used up.
 #[tokio::test]
 async fn ref_1_no_limit_stands_before_evidence() {
     let server = Server::start();

@@ -1,9 +1,9 @@
-//! What is revoked is revoked everywhere, at once and for good.
+//! Revocation takes effect on every route, at once and permanently.
 
 use crate::support::{Actor, PASSWORD, Server, send};
 use doorward::http::routes::{Access, ROUTES};
 
-/// A path of the route table with an id in place of each parameter's type.
+/// A path of the route table with an id for each parameter.
 fn concrete(path: &str) -> String {
     path.replace("UserId", &"0".repeat(32)).replace("SessionId", &"0".repeat(32)).replace("InviteId", &"0".repeat(32))
 }
@@ -24,7 +24,7 @@ async fn rev_2_every_protected_route_refuses_a_revoked_bearer() {
         assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"invalid_token\", error_description=\"revoked\""));
         let answer = send(revoked.request(route.method, &path)).await;
         assert_eq!(answer.outcome(), (401, "MISSING_TOKEN"), "{} {path}", route.method);
-        // Otherwise the route lets in the same user: it is the revocation that refused.
+        // The route accepts a valid token of the same user, so it was the revocation that refused.
         if route.method == "GET" {
             assert_ne!(send(admin.bearer(route.method, &path)).await.status, 401, "{} {path}", route.method);
         }
@@ -87,7 +87,7 @@ async fn rev_7_a_deleted_user_stays_deleted() {
     assert_eq!(successor.moved_to(&server).me().await.expect(200).text_of("id"), successor_id(&server));
 }
 
-/// The id the operator sees behind the address.
+/// The id of the user with this address, as the operator sees it.
 fn successor_id(server: &Server) -> String {
     let shown = server.json(&["user", "show", "alice@example.org"], "");
     shown["id"].as_str().or_else(|| shown["user"]["id"].as_str()).expect("an id").to_owned()

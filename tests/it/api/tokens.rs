@@ -1,4 +1,4 @@
-//! Access tokens as a client meets them.
+//! Access tokens as clients receive and send them.
 
 use crate::support::{Actor, Answer, PASSWORD, Server, claims, send};
 use data_encoding::BASE64URL_NOPAD;
@@ -8,7 +8,7 @@ use sha2::Sha256;
 
 const SECRET: &str = "Zq7-vWm2.kT9_xLb4!rNc8+dHs3=gPf6";
 
-/// A token with any header and claims under an operator's secret.
+/// A token with this header and these claims, signed with this secret.
 fn forge(header: &Value, claims: &Value, secret: &str) -> String {
     let input =
         format!("{}.{}", BASE64URL_NOPAD.encode(header.to_string().as_bytes()), BASE64URL_NOPAD.encode(claims.to_string().as_bytes()));
@@ -48,7 +48,7 @@ async fn tok_1_to_5_only_what_we_sign_as_we_sign_it_is_taken() {
     let alice = Actor::registered_with_tokens(&server, "alice@example.org").await;
     let token = alice.access.clone().expect("a token");
     let (head, body) = (header(&token), claims(&token));
-    // The twin of our own is taken: those below fail for what they change.
+    // An identical token is accepted, so those below are refused because of what they change.
     me_with(&alice, &forge(&head, &body, SECRET)).await.expect(200);
 
     let changed = |value: &Value, name: &str, to: Value| {
@@ -107,7 +107,7 @@ async fn tok_1_to_5_only_what_we_sign_as_we_sign_it_is_taken() {
         assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
         assert_eq!(answer.header("x-token-expires-in"), None);
     }
-    // REV-4: the version must be equal, not merely as high.
+    // REV-4: the token version must be equal to that of the user, neither lower nor higher.
     for (name, to, code) in
         [("ver", json!(0), "TOKEN_REVOKED"), ("ver", json!(2), "INVALID_TOKEN"), ("sub", json!("f".repeat(32)), "TOKEN_REVOKED")]
     {
@@ -249,7 +249,7 @@ async fn tok_13_no_kind_of_token_passes_for_another() {
             let body = json!({ "email": "new@example.org", "password": PASSWORD, "invite": token });
             assert_eq!(nobody.post("/api/auth/register", &body).await.outcome(), (403, "REGISTRATION_CLOSED"), "{kind} as invite");
         }
-        // The real one is void too: somebody administers already.
+        // Even the real set-up token is void: there is an admin already.
         let body = json!({ "token": token, "email": "new@example.org", "password": PASSWORD });
         assert_eq!(nobody.post("/api/auth/setup", &body).await.outcome(), (401, "INVALID_SETUP_TOKEN"), "{kind} as set-up token");
     }

@@ -1,4 +1,4 @@
-//! The main road: register, who am I, refresh, sign out.
+//! The usual sequence: register, own user, refresh, logout.
 
 use crate::support::{Actor, Server};
 

@@ -1,18 +1,18 @@
-//! Which file names which: the source's imports as a graph, read from its text.
+//! The dependencies between source files as a graph, read from their text.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The source files, by path from `src/`, as code without comments and tests.
+/// The source files: path from `src/`, and code without comments and tests.
 pub type Sources = BTreeMap<String, String>;
 
-/// For each file, the files it names.
-pub type Arrows = BTreeMap<String, BTreeSet<String>>;
+/// For each file, the files that it names.
+pub type Dependencies = BTreeMap<String, BTreeSet<String>>;
 
-/// Reads the arrows between files. A re-export (`pub use`) is none: it names a file for others to reach.
-pub fn arrows(sources: &Sources) -> Arrows {
+/// Reads the dependencies between files. A re-export (`pub use`) is not counted as one.
+pub fn dependencies(sources: &Sources) -> Dependencies {
     let modules: BTreeMap<Vec<String>, String> = sources.keys().map(|file| (module_of(file), file.clone())).collect();
     let exports: BTreeMap<_, _> = sources.iter().map(|(file, code)| (module_of(file), exports_of(code))).collect();
-    let mut arrows = Arrows::new();
+    let mut dependencies = Dependencies::new();
     for (file, code) in sources {
         let own = module_of(file);
         let mut named = BTreeSet::new();
@@ -22,29 +22,29 @@ pub fn arrows(sources: &Sources) -> Arrows {
             }
         }
         named.remove(file);
-        arrows.insert(file.clone(), named);
+        dependencies.insert(file.clone(), named);
     }
-    arrows
+    dependencies
 }
 
-/// The files that reach themselves through others, each with those it is in a circle with.
-pub fn circles(arrows: &Arrows) -> Vec<BTreeSet<String>> {
-    let reaches: BTreeMap<_, _> = arrows.keys().map(|file| (file, reachable(file, arrows))).collect();
-    let mut circles = Vec::new();
+/// The cycles: sets of files that depend on each other.
+pub fn cycles(dependencies: &Dependencies) -> Vec<BTreeSet<String>> {
+    let reaches: BTreeMap<_, _> = dependencies.keys().map(|file| (file, reachable(file, dependencies))).collect();
+    let mut cycles = Vec::new();
     for (file, reached) in &reaches {
         let circle: BTreeSet<_> =
             reached.iter().filter(|other| reaches.get(other).is_some_and(|back| back.contains(*file))).cloned().collect();
-        if circle.len() > 1 && !circles.contains(&circle) {
-            circles.push(circle);
+        if circle.len() > 1 && !cycles.contains(&circle) {
+            cycles.push(circle);
         }
     }
-    circles
+    cycles
 }
 
-fn reachable(file: &str, arrows: &Arrows) -> BTreeSet<String> {
+fn reachable(file: &str, dependencies: &Dependencies) -> BTreeSet<String> {
     let (mut reached, mut open) = (BTreeSet::new(), vec![file.to_owned()]);
     while let Some(file) = open.pop() {
-        for next in arrows.get(&file).into_iter().flatten() {
+        for next in dependencies.get(&file).into_iter().flatten() {
             if reached.insert(next.clone()) {
                 open.push(next.clone());
             }
@@ -59,7 +59,7 @@ fn module_of(file: &str) -> Vec<String> {
     if path == "lib" { Vec::new() } else { path.split('/').map(str::to_owned).collect() }
 }
 
-/// Every path that code names: those of `use`, spelt out, and those that stand in the code itself.
+/// All paths that code names: those of `use`, expanded, and those in the code itself.
 fn paths(code: &str) -> Vec<Vec<String>> {
     let (mut paths, mut rest) = (Vec::new(), String::with_capacity(code.len()));
     let mut lines = code.lines();
@@ -87,7 +87,7 @@ fn paths(code: &str) -> Vec<Vec<String>> {
     paths
 }
 
-/// Names that a file re-exports, with the path of each.
+/// The names that a file re-exports, with the path of each.
 fn exports_of(code: &str) -> BTreeMap<String, Vec<String>> {
     let mut exports = BTreeMap::new();
     let mut lines = code.lines();
@@ -110,7 +110,7 @@ fn exports_of(code: &str) -> BTreeMap<String, Vec<String>> {
     exports
 }
 
-/// The paths of a use tree.
+/// The paths of a `use` tree.
 fn expand(tree: &str, before: &[String], paths: &mut Vec<Vec<String>>) {
     let tree = tree.trim();
     let Some(open) = tree.find('{') else {
@@ -138,7 +138,7 @@ fn expand(tree: &str, before: &[String], paths: &mut Vec<Vec<String>>) {
     }
 }
 
-/// A path from the crate's root, if it leads into the crate: by `crate`, by `super`, or to a child module.
+/// The path from the crate's root, if it leads into the crate: by `crate`, by `super`, or to a child module.
 fn absolute(own: &[String], path: &[String], modules: &BTreeMap<Vec<String>, String>) -> Option<Vec<String>> {
     match path.first()?.as_str() {
         "crate" => Some(path[1..].to_vec()),
@@ -155,7 +155,7 @@ fn absolute(own: &[String], path: &[String], modules: &BTreeMap<Vec<String>, Str
     }
 }
 
-/// The file in which what a path names is defined, through re-exports.
+/// The file that defines the item a path names, found through re-exports.
 fn resolve(
     path: &[String],
     modules: &BTreeMap<Vec<String>, String>,
@@ -182,7 +182,7 @@ fn resolve(
 fn i8_a_circle_is_found_also_inside_a_folder_and_through_a_re_export() {
     let circles_of = |files: &[(&str, &str)]| {
         let sources: Sources = files.iter().map(|(file, code)| ((*file).to_owned(), (*code).to_owned())).collect();
-        circles(&arrows(&sources)).into_iter().map(|circle| circle.into_iter().collect::<Vec<_>>()).collect::<Vec<_>>()
+        cycles(&dependencies(&sources)).into_iter().map(|circle| circle.into_iter().collect::<Vec<_>>()).collect::<Vec<_>>()
     };
     let two = [
         ("store/a.rs", "use super::b::B;"),

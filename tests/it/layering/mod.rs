@@ -1,5 +1,5 @@
-//! The architecture's invariants (`src/lib.rs`), held against the source as text. Each rule is also
-//! shown a text that breaks it: a rule that cannot fail holds nothing.
+//! Checks the architecture's invariants (`src/lib.rs`) on the text of the source. Each rule is also tested
+//! with a text that breaks it, so that a rule which cannot fail is noticed.
 
 mod graph;
 
@@ -19,9 +19,8 @@ const HOMES: [(&str, &[&str]); 7] = [
     ("warp", &["src/http/"]),
 ];
 
-/// I8: what each module may know of the others. A module knows only such as stand above it here, so
-/// no arrow points up and none goes round.
-const ARROWS: [(&str, &[&str]); 13] = [
+/// I8: the modules that each module may use. A module may use only those above it in this list, so there are no cycles.
+const DEPENDENCIES: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     ("failure", &[]),
     ("store", &["domain"]),
@@ -37,23 +36,23 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("cli", &["app", "config", "data", "domain", "failure", "http", "jobs", "server", "service", "telemetry"]),
 ];
 
-/// I2: statuses that are no errors; every other is chosen in `http/error.rs`.
+/// I2: statuses of successes; every other status is chosen in `http/error.rs`.
 const SUCCESSES: [&str; 4] = ["OK", "CREATED", "NO_CONTENT", "NOT_MODIFIED"];
-/// Answers that carry state rather than an error envelope.
+/// The exception: `/health` answers 503 with its state and not with an error body.
 const HEALTH: (&str, &str) = ("src/http/health.rs", "SERVICE_UNAVAILABLE");
 
-/// Lines of a file, and of a function that is no test.
-const LONGEST: usize = 400;
-const LONGEST_FUNCTION: usize = 40;
+/// The most lines of a file, and of a function outside tests.
+const MAX_FILE_LINES: usize = 400;
+const MAX_FUNCTION_LINES: usize = 40;
 const NAMELESS: [&str; 5] = ["utils", "util", "helpers", "common", "manager"];
 
-/// What is wrong with a source file.
+/// The rules that a source file breaks.
 fn faults(path: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let mut fault = |what: String| faults.push(format!("{path}: {what}"));
     let lines = text.lines().count();
-    if lines > LONGEST {
-        fault(format!("{lines} lines, allowed: {LONGEST}"));
+    if lines > MAX_FILE_LINES {
+        fault(format!("{lines} lines, allowed: {MAX_FILE_LINES}"));
     }
     if path.trim_end_matches(".rs").split('/').any(|part| NAMELESS.contains(&part)) {
         fault("a name that says nothing".into());
@@ -69,8 +68,8 @@ fn faults(path: &str, text: &str) -> Vec<String> {
     if code.contains("unsafe_code") {
         fault("an exception from unsafe_code".into());
     }
-    for (name, lines) in functions(&code).into_iter().filter(|(_, lines)| *lines > LONGEST_FUNCTION) {
-        fault(format!("the function {name} has {lines} lines, allowed: {LONGEST_FUNCTION}"));
+    for (name, lines) in functions(&code).into_iter().filter(|(_, lines)| *lines > MAX_FUNCTION_LINES) {
+        fault(format!("the function {name} has {lines} lines, allowed: {MAX_FUNCTION_LINES}"));
     }
     if code.contains(concat!(".unwrap", "()")) {
         fault("unwrap outside tests (I6)".into());
@@ -88,7 +87,7 @@ fn faults(path: &str, text: &str) -> Vec<String> {
         }
     }
     let module = word(inner);
-    let allowed = ARROWS.iter().find(|(name, _)| *name == module).map(|(_, allowed)| *allowed);
+    let allowed = DEPENDENCIES.iter().find(|(name, _)| *name == module).map(|(_, allowed)| *allowed);
     match allowed {
         Some(allowed) => {
             for known in modules_named(inner, &code) {
@@ -98,9 +97,9 @@ fn faults(path: &str, text: &str) -> Vec<String> {
             }
         }
         None if matches!(module, "lib" | "main") => {}
-        None => fault("a module the table of arrows does not have".into()),
+        None => fault("a module the table of dependencies does not have".into()),
     }
-    // The engine is beneath the store: of it, it knows the error alone.
+    // An engine lies below the store and may use only its error type.
     if path.starts_with("src/store/engine/") {
         for (at, _) in code.match_indices("crate::") {
             if !code[at..].starts_with("crate::store::Error") {
@@ -111,13 +110,13 @@ fn faults(path: &str, text: &str) -> Vec<String> {
     faults
 }
 
-/// Text without comments, string contents left as they are, and without the tests at its end.
+/// The text without comments and without the tests at its end. The contents of strings stay.
 fn code(text: &str) -> String {
     let text = text.find("#[cfg(test)]\nmod tests {").map_or(text, |at| &text[..at]);
     text.lines().map(|line| if line.trim_start().starts_with("//") { "" } else { line }).collect::<Vec<_>>().join("\n")
 }
 
-/// The functions of a text and how many lines each has: rustfmt ends one with a brace below its `fn`.
+/// The functions of a text with their numbers of lines. rustfmt puts the closing brace in the column of its `fn`.
 fn functions(code: &str) -> Vec<(&str, usize)> {
     let lines: Vec<_> = code.lines().collect();
     let mut functions = Vec::new();
@@ -138,7 +137,7 @@ fn is_function(line: &str) -> bool {
     !line.trim_end().ends_with(';') && !line.trim_end().ends_with('}') && before.split_whitespace().all(is_qualifier)
 }
 
-/// The identifier a text begins with.
+/// The identifier at the beginning of a text.
 fn word(text: &str) -> &str {
     let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
     &text[..end]
@@ -156,7 +155,7 @@ fn names_crate(code: &str, name: &str) -> bool {
     })
 }
 
-/// The top-level modules a file names, by `crate::` or by climbing up with `super::`.
+/// The top-level modules that a file names, by `crate::` or through `super::`.
 fn modules_named(inner: &str, code: &str) -> Vec<String> {
     let depth = inner.trim_end_matches("/mod.rs").trim_end_matches(".rs").split('/').count();
     let climb = "super::".repeat(depth);
@@ -173,7 +172,7 @@ fn modules_named(inner: &str, code: &str) -> Vec<String> {
     modules
 }
 
-/// The first words of a use group's members, up to its closing brace.
+/// The first path segments of the members of a `use` group, up to its closing brace.
 fn members(group: &str) -> Vec<&str> {
     let (mut depth, mut begun, mut members) = (0, 0, Vec::new());
     for (at, c) in group.char_indices() {
@@ -194,7 +193,7 @@ fn members(group: &str) -> Vec<&str> {
     members
 }
 
-/// Every Rust file of ours, as its path from the top and its text.
+/// All Rust files of the repository: path from the top, and text.
 fn sources() -> Vec<(String, String)> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut open: Vec<PathBuf> = ["src", "tests", "benches"].iter().map(|dir| top.join(dir)).filter(|dir| dir.exists()).collect();
@@ -225,14 +224,14 @@ fn i8_no_file_reaches_itself_through_others() {
         .into_iter()
         .filter_map(|(path, text)| Some((path.strip_prefix("src/").filter(|path| production(path))?.to_owned(), code(&text))))
         .collect();
-    let arrows = graph::arrows(&sources);
-    assert!(arrows.values().map(std::collections::BTreeSet::len).sum::<usize>() > 300, "hardly any arrow was read");
-    assert_eq!(graph::circles(&arrows), Vec::new());
+    let dependencies = graph::dependencies(&sources);
+    assert!(dependencies.values().map(std::collections::BTreeSet::len).sum::<usize>() > 300, "hardly any arrow was read");
+    assert_eq!(graph::cycles(&dependencies), Vec::new());
 }
 
 #[test]
 fn i1_every_dependency_is_named_in_its_home() {
-    // A crate nobody names any more would make its rule hold by itself.
+    // If a crate is no longer used, its rule checks nothing and should be removed.
     let sources = sources();
     for (name, homes) in HOMES {
         let named = sources.iter().any(|(path, text)| homes.iter().any(|home| path.starts_with(home)) && names_crate(&code(text), name));
@@ -242,18 +241,18 @@ fn i1_every_dependency_is_named_in_its_home() {
 
 #[test]
 fn i8_the_table_of_arrows_points_one_way() {
-    for (at, (module, allowed)) in ARROWS.iter().enumerate() {
+    for (at, (module, allowed)) in DEPENDENCIES.iter().enumerate() {
         for known in *allowed {
-            assert!(ARROWS[..at].iter().any(|(above, _)| above == known), "{module} may know {known}, which does not stand above it");
+            assert!(DEPENDENCIES[..at].iter().any(|(above, _)| above == known), "{module} may know {known}, which does not stand above it");
         }
     }
 }
 
 #[test]
 fn a_planted_violation_is_found() {
-    let long = "\n".repeat(LONGEST + 1);
+    let long = "\n".repeat(MAX_FILE_LINES + 1);
     let long_function =
-        format!("impl X {{\n    pub async fn login(\n        &self) {{\n{}    }}\n}}\n", "        x();\n".repeat(LONGEST_FUNCTION - 2));
+        format!("impl X {{\n    pub async fn login(\n        &self) {{\n{}    }}\n}}\n", "        x();\n".repeat(MAX_FUNCTION_LINES - 2));
     for (path, text, fault) in [
         ("src/service/accounts.rs", "use sled::Db;", "names sled (I1)"),
         ("src/service/accounts.rs", "let db: ::sled::Db = x;", "names sled (I1)"),
@@ -269,7 +268,7 @@ fn a_planted_violation_is_found() {
         ("src/keyring.rs", "use super::http::Web;", "knows http (I8)"),
         ("src/store/engine/sled/mod.rs", "use crate::domain::User;", "an engine that knows more than bytes (I8)"),
         ("src/http/mod.rs", "#[allow(unsafe_code)]", "an exception from unsafe_code"),
-        ("src/queue.rs", "", "a module the table of arrows does not have"),
+        ("src/queue.rs", "", "a module the table of dependencies does not have"),
         ("src/http/utils.rs", "", "a name that says nothing"),
         ("tests/common/mod.rs", "", "a name that says nothing"),
         ("tests/x.rs", concat!("#[", "ignore = \"slow\"]"), "an ignored test"),

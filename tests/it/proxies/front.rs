@@ -1,4 +1,4 @@
-//! Real nginx and real Caddy with a block of the README, and servers that note what they receive.
+//! Real nginx and real Caddy with a block of the README, and servers that record what they receive.
 
 use std::{
     ffi::OsStr,
@@ -13,11 +13,11 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// What the blocks call Doorward and the service behind.
+/// The addresses of Doorward and of the service in the blocks of the README.
 pub const DOORWARD: &str = "127.0.0.1:3000";
 const SERVICE: &str = "127.0.0.1:8080";
 
-/// A head and what follows it, as it came in.
+/// Reads one message, head and body, as it was sent.
 fn receive(stream: &mut TcpStream) -> String {
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out");
     let mut text = String::new();
@@ -39,7 +39,7 @@ fn receive(stream: &mut TcpStream) -> String {
     }
 }
 
-/// A server that notes each request and gives each the same answer.
+/// A server that records each request and gives each the same answer.
 pub struct Echo {
     pub address: String,
     noted: Arc<Mutex<Vec<String>>>,
@@ -57,7 +57,7 @@ impl Echo {
                 thread::spawn(move || {
                     let mut stream = stream.expect("a connection");
                     let request = receive(&mut stream);
-                    // Connections that a proxy opens and does not use say nothing.
+                    // A proxy may open a connection and not use it.
                     if !request.is_empty() {
                         log.lock().expect("a lock").push(request);
                         let _ = stream.write_all(answer.as_bytes());
@@ -72,8 +72,8 @@ impl Echo {
         Self::answering("HTTP/1.1 200 OK")
     }
 
-    /// What came since it was last asked.
-    pub fn took(&self) -> Vec<String> {
+    /// The requests received since the last call.
+    pub fn take_requests(&self) -> Vec<String> {
         std::mem::take(&mut self.noted.lock().expect("a lock"))
     }
 }
@@ -87,12 +87,12 @@ pub enum Kind {
 pub const BOTH: [Kind; 2] = [Kind::Nginx, Kind::Caddy];
 
 impl Kind {
-    /// The block that the README prints for it.
+    /// The block for this proxy from the README.
     pub fn block(self) -> &'static str {
         super::printed(if self == Self::Nginx { "nginx" } else { "caddy" })
     }
 
-    /// Its program, which a missing one is told of: nothing here is skipped.
+    /// The path of the program. Panics if it is not installed: no test here is skipped.
     fn program(self) -> PathBuf {
         let name = if self == Self::Nginx { "nginx" } else { "caddy" };
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -101,7 +101,7 @@ impl Kind {
         found.unwrap_or_else(|| panic!("{name} is missing: tests/run installs it on Debian, as root"))
     }
 
-    /// The command that runs it on this port with this block, everything of its own below `dir`.
+    /// The command that runs the proxy on this port with this block; all its files are below `dir`.
     fn command(self, dir: &Path, port: u16, block: &str) -> Command {
         let mut command = Command::new(self.program());
         let at = dir.display();
@@ -128,7 +128,7 @@ impl Kind {
     }
 }
 
-/// A path that this proxy answers by itself, and no other that got its port.
+/// A path that only this proxy answers itself. It tells whether another program got the port.
 fn up(dir: &Path) -> String {
     format!("/up/{}", dir.file_name().expect("a name").display())
 }
@@ -149,7 +149,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// The printed block between a Doorward and a service.
+    /// Starts a proxy with the README's block between Doorward and a service.
     pub fn between(kind: Kind, doorward: &str, service: &Echo) -> Self {
         Self::with(kind, kind.block(), doorward, service)
     }
@@ -158,7 +158,7 @@ impl Proxy {
         assert!(block.contains(DOORWARD), "{block}");
         let block = block.replace(DOORWARD, doorward).replace(SERVICE, &service.address);
         let mut last = String::new();
-        // A free port may be somebody else's a moment later: then it ends, and another is tried.
+        // Another program may take the free port meanwhile. The proxy then ends, and the next port is tried.
         for _ in 0..5 {
             let dir = tempfile::tempdir().expect("a directory");
             let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
@@ -172,7 +172,7 @@ impl Proxy {
         panic!("{kind:?} does not start: {last}");
     }
 
-    /// Waits until it answers; otherwise what it logged.
+    /// Waits until the proxy answers. The error is its log.
     fn came_up(&mut self) -> Result<(), String> {
         let (begun, dir) = (Instant::now(), self.dir.path());
         let question = format!("GET {} HTTP/1.1\r\nHost: up\r\nConnection: close\r\n\r\n", up(dir));
@@ -185,22 +185,22 @@ impl Proxy {
         Err(fs::read_to_string(dir.join("log")).expect("a log"))
     }
 
-    /// Sends these bytes and reads the answer; nothing if nobody listens.
+    /// Sends these bytes and reads the answer; empty if nobody listens.
     fn exchange(&self, request: &str) -> String {
         let Ok(mut stream) = TcpStream::connect(self.address) else { return String::new() };
-        // Who refuses a request may have closed before all of it was written.
+        // A proxy that refuses a request may close the connection before all of it was written.
         let _ = stream.write_all(request.as_bytes());
         receive(&mut stream)
     }
 
-    /// Sends these bytes and reads the status of the answer.
+    /// Sends these bytes and returns the status of the answer.
     pub fn ask(&self, request: &str) -> u16 {
         let answer = self.exchange(request);
         let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
         status.unwrap_or_else(|| panic!("{:?} to {request}: {answer:?}", self.kind))
     }
 
-    /// A `GET` with these header lines, each with its `\r\n`.
+    /// Sends a `GET` with these header lines, each ending in `\r\n`.
     pub fn get(&self, lines: &str) -> u16 {
         self.ask(&format!("GET /articles/1 HTTP/1.1\r\nHost: articles\r\n{lines}Connection: close\r\n\r\n"))
     }

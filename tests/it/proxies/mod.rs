@@ -1,5 +1,5 @@
-//! The README's section on proxies, run as printed but for addresses: real nginx and real Caddy between
-//! hostile clients and a service that notes all it receives. What arrives there is Doorward's word alone.
+//! The README's section on proxies, run as printed except for addresses: real nginx and real Caddy between
+//! hostile clients and a service that records its requests. The service must receive only the identity that Doorward gave.
 
 mod front;
 
@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 const README: &str = include_str!("../../../README.md");
 
-/// The block of this language in the README's section on proxies.
+/// The code block in this language from the README's section on proxies.
 fn printed(language: &str) -> &'static str {
     let (_, rest) = README.split_once("\n## Behind a proxy\n").expect("the section");
     let (section, _) = rest.split_once("\n## ").expect("a section after it");
@@ -18,7 +18,7 @@ fn printed(language: &str) -> &'static str {
     block.split_once("\n```").expect("the end of a block").0
 }
 
-/// What Doorward says of a bearer: user, email, role, permissions.
+/// The identity that Doorward returns for an access token: user, email, role, permissions.
 type Identity = [String; 4];
 
 const NAMES: [&str; 4] = ["x-auth-user", "x-auth-email", "x-auth-role", "x-auth-permissions"];
@@ -28,7 +28,7 @@ async fn identity(actor: &Actor) -> Identity {
     NAMES.map(|name| answer.header(name).unwrap_or_else(|| panic!("no {name}")).to_owned())
 }
 
-/// Holds one request that the service received against whom Doorward said it is from.
+/// Checks that a request which the service received carries exactly the identity that Doorward gave.
 #[track_caller]
 fn assert_is_from(identity: &Identity, request: &str, what: &str) {
     let (head, body) = request.split_once("\r\n\r\n").expect("a head");
@@ -39,7 +39,7 @@ fn assert_is_from(identity: &Identity, request: &str, what: &str) {
         if let Some(at) = NAMES.iter().position(|known| *known == name) {
             assert_eq!(seen[at].replace(value), None, "{what}: {name} twice in\n{head}");
         } else {
-            // Whatever stands between the letters, a service might fold it: X_Auth_Role, X.Auth.Role.
+            // A service might treat other separators like `-`: X_Auth_Role, X.Auth.Role.
             assert!(!name.contains("auth"), "{what}: {line:?} reached the service");
         }
         let obeyed = matches!(&*name, "connection" | "upgrade") && value != "close";
@@ -49,8 +49,7 @@ fn assert_is_from(identity: &Identity, request: &str, what: &str) {
     assert!(!body.to_ascii_lowercase().contains("auth"), "{what}: in a trailer: {body:?}");
 }
 
-/// Header lines by which a client says that it is somebody else, and others by which it says so in
-/// ways that a proxy may as well refuse.
+/// Header lines by which a client claims another identity.
 const HOSTILE: [&str; 12] = [
     "X-Auth-User: evil\r\nX-Auth-Email: boss@example.org\r\nX-Auth-Role: admin\r\nX-Auth-Permissions: *\r\n",
     "x-auth-user: evil\r\nx-auth-email: boss@example.org\r\nx-auth-role: admin\r\nx-auth-permissions: *\r\n",
@@ -66,7 +65,7 @@ const HOSTILE: [&str; 12] = [
     "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
 ];
 
-/// Such as may be refused, or pass as something harmless.
+/// Malformed ones, which a proxy may refuse or pass on in a harmless form.
 const MALFORMED: [&str; 6] = [
     "X-Folded: a\r\n X-Auth-Role: admin\r\n",
     "X-Folded: a\r\n\tb\r\nX-Auth-Role: admin\r\n",
@@ -97,17 +96,17 @@ async fn the_service_receives_doorwards_word_and_nothing_a_client_says_of_itself
                 for lines in [format!("{lines}{token}"), format!("{token}{lines}")] {
                     let what = format!("{kind:?} {lines:?}");
                     assert_eq!(proxy.get(&lines), 200, "{what}");
-                    let [request] = &service.took()[..] else { panic!("{what}: not once") };
+                    let [request] = &service.take_requests()[..] else { panic!("{what}: not once") };
                     assert_is_from(&identity, request, &what);
-                    // HTTP/1.0, without Host.
+                    // The same in HTTP/1.0, without `Host`.
                     assert_eq!(proxy.ask(&format!("GET /articles/1 HTTP/1.0\r\n{lines}\r\n")), 200, "{what}");
-                    let [request] = &service.took()[..] else { panic!("{what}: not once") };
+                    let [request] = &service.take_requests()[..] else { panic!("{what}: not once") };
                     assert_is_from(&identity, request, &what);
                 }
             }
             for lines in MALFORMED {
                 let (what, status) = (format!("{kind:?} {lines:?}"), proxy.get(&format!("{token}{lines}")));
-                match &service.took()[..] {
+                match &service.take_requests()[..] {
                     [] => assert!(matches!(status, 400 | 401), "{what}: {status}"),
                     [request] => assert_is_from(&identity, request, &what),
                     more => panic!("{what}: {more:?}"),
@@ -134,7 +133,7 @@ async fn bodies_and_queries_pass_and_are_no_part_of_the_question() {
             let target = "/articles/1?permission=users:write&role=admin";
             let request = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n{token}{lines}Connection: close\r\n\r\n{body}");
             assert_eq!(proxy.ask(&request), 200, "{kind:?} {method}");
-            let [request] = &service.took()[..] else { panic!("{kind:?} {method}: not once") };
+            let [request] = &service.take_requests()[..] else { panic!("{kind:?} {method}: not once") };
             assert!(request.starts_with(&format!("{method} {target} HTTP/1.")), "{request}");
             assert_eq!(request.contains("abc"), !body.is_empty(), "{request}");
             assert_is_from(&identity, request, method);
@@ -180,16 +179,16 @@ async fn without_a_good_token_and_the_permission_nothing_reaches_the_service() {
             let status = proxy.ask(&format!("GET /articles/1 HTTP/1.0\r\n{lines}\r\n"));
             assert!(statuses.contains(&status), "{what}: {status}");
             assert_eq!(proxy.ask(&format!("OPTIONS /articles/1 HTTP/1.0\r\n{lines}\r\n")), status, "{what}");
-            assert_eq!(service.took(), Vec::<String>::new(), "{what}");
+            assert_eq!(service.take_requests(), Vec::<String>::new(), "{what}");
         }
         assert_eq!(proxy.get(&good), 200);
-        assert_eq!(service.took().len(), 1);
+        assert_eq!(service.take_requests().len(), 1);
     }
     server.kill();
     for (proxy, service) in &proxies {
         let status = proxy.get(&good);
         assert!((500..600).contains(&status), "{:?}: {status}", proxy.kind);
-        assert_eq!(service.took(), Vec::<String>::new(), "{:?}", proxy.kind);
+        assert_eq!(service.take_requests(), Vec::<String>::new(), "{:?}", proxy.kind);
     }
 }
 
@@ -202,21 +201,21 @@ fn whatever_else_doorward_answers_lets_nobody_in_and_what_it_leaves_empty_stays_
                 (Echo::answering(&format!("HTTP/1.1 {status} No\r\nX-Auth-User: u\r\nX-Auth-Role: admin")), Echo::service());
             let answered = Proxy::between(kind, &doorward.address, &service).get(token);
             assert!(answered >= 300, "{kind:?} {status}: {answered}");
-            assert_eq!((doorward.took().len(), service.took().len()), (1, 0), "{kind:?} {status}");
+            assert_eq!((doorward.take_requests().len(), service.take_requests().len()), (1, 0), "{kind:?} {status}");
         }
-        // An address that nobody vouched for.
+        // A user whose address is not verified: the header is empty.
         let said = "HTTP/1.1 200 OK\r\nX-Auth-User: u\r\nX-Auth-Email:\r\nX-Auth-Role: viewer\r\nX-Auth-Permissions: articles:read";
         let (doorward, service) = (Echo::answering(said), Echo::service());
         let proxy = Proxy::between(kind, &doorward.address, &service);
         assert_eq!(proxy.get(&format!("{}{token}", HOSTILE[0])), 200, "{kind:?}");
-        let [question] = &doorward.took()[..] else { panic!("{kind:?}: not one question") };
+        let [question] = &doorward.take_requests()[..] else { panic!("{kind:?}: not one question") };
         assert!(question.starts_with("GET /api/auth/verify?permission=articles:read HTTP/1."), "{question}");
-        let [request] = &service.took()[..] else { panic!("{kind:?}: not once") };
+        let [request] = &service.take_requests()[..] else { panic!("{kind:?}: not once") };
         assert_is_from(&["u", "", "viewer", "articles:read"].map(str::to_owned), request, &format!("{kind:?}"));
     }
 }
 
-/// The lines about preflights, uncommented.
+/// The README's commented lines about preflights, enabled.
 #[tokio::test]
 async fn preflights_pass_once_the_owner_wants_it_and_are_nobodys() {
     let server = Server::start();
@@ -232,15 +231,15 @@ async fn preflights_pass_once_the_owner_wants_it_and_are_nobodys() {
             let preflight =
                 format!("OPTIONS /articles/1 HTTP/1.1\r\nHost: x\r\nOrigin: https://a.example\r\n{lines}Connection: close\r\n\r\n");
             assert_eq!(proxy.ask(&preflight), 200, "{kind:?} {lines:?}");
-            let [request] = &service.took()[..] else { panic!("{kind:?} {lines:?}: not once") };
+            let [request] = &service.take_requests()[..] else { panic!("{kind:?} {lines:?}: not once") };
             assert_is_from(&Identity::default(), request, &format!("{kind:?} {lines:?}"));
             assert_eq!(proxy.get(lines), if lines == token { 200 } else { 401 }, "{kind:?} {lines:?}");
-            service.took();
+            service.take_requests();
         }
     }
 }
 
-/// What a block of settings in the README says, as arguments.
+/// The settings in the nth `[server]` block of the section, as arguments.
 fn settings(nth: usize) -> Vec<String> {
     let (_, rest) = README.split_once("\n## Behind a proxy\n").expect("the section");
     let block = rest.split("\n```toml\n[server]\n").nth(nth).and_then(|rest| rest.split_once("\n```")).expect("a block of settings").0;
@@ -253,7 +252,7 @@ async fn behind_the_tls_proxy_its_address_is_the_site_and_clients_keep_their_own
     let [public, trusted] = &settings[..] else { panic!("two settings: {settings:?}") };
     let server = Server::with(&[public, trusted]);
     server.json(&["user", "add", "ada@example.org", "--role", "viewer"], PASSWORD);
-    // Without TLS, and with the one line that the README names.
+    // The proxy runs without TLS here, with the one line that the README names.
     let front = "proxy_set_header X-Forwarded-For $remote_addr;";
     assert!(README.contains(front));
     for kind in BOTH {
@@ -262,7 +261,7 @@ async fn behind_the_tls_proxy_its_address_is_the_site_and_clients_keep_their_own
             Kind::Caddy => format!("reverse_proxy {DOORWARD}"),
         };
         let proxy = Proxy::with(kind, &block, &server.address, &Echo::service());
-        // From an address that is no proxy's.
+        // The client's address is not that of a trusted proxy.
         let client = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 0, 2])).build().expect("a client");
         let url = |path: &str| format!("http://{}{path}", proxy.address);
         let mut token = String::new();

@@ -1,10 +1,10 @@
-//! Those who talk to a server.
+//! The clients of a server.
 
 use super::{Answer, PASSWORD, Server, send};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Who talks to a server: nobody in particular, a browser-like holder of cookies, or a holder of tokens.
+/// A client of a server: without credentials, with cookies like a browser, or with tokens like an app.
 #[derive(Clone)]
 pub struct Actor {
     http: reqwest::Client,
@@ -12,7 +12,7 @@ pub struct Actor {
     /// The cookie jar: name to value.
     pub cookies: BTreeMap<String, String>,
     pub access: Option<String>,
-    /// A refresh token that travels in bodies.
+    /// The refresh token, if it travels in bodies.
     pub refresh: Option<String>,
     /// Sent with every request.
     pub headers: Vec<(String, String)>,
@@ -21,12 +21,12 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// Nobody yet.
+    /// A client without credentials.
     pub fn at(server: &Server) -> Self {
         Self::at_address(&server.address)
     }
 
-    /// Nobody yet, at a server that was started in another way.
+    /// A client without credentials, of a server that was started in another way.
     pub fn at_address(address: &str) -> Self {
         Self {
             http: reqwest::Client::new(),
@@ -40,33 +40,33 @@ impl Actor {
         }
     }
 
-    /// The same one, talking to a server that was started again.
+    /// The same client after a restart of its server, which then has another port.
     pub fn moved_to(mut self, server: &Server) -> Self {
         let port = |base: &str| base.rsplit_once(':').expect("a port").1.to_owned();
         let before = port(&self.base);
         self.base = format!("http://{}", server.address);
         self.http = reqwest::Client::new();
-        // Its cookies are named for the port, as if the server had kept it.
+        // Cookie names contain the port, so they are renamed as if the server had kept its port.
         let renamed = |name: String| name.strip_suffix(&before).map(|name| format!("{name}{}", port(&self.base))).unwrap_or(name);
         self.cookies = std::mem::take(&mut self.cookies).into_iter().map(|(name, value)| (renamed(name), value)).collect();
         self
     }
 
-    /// A registered user whose refresh token is in the cookie.
+    /// A newly registered user whose refresh token is in the cookie.
     pub async fn registered(server: &Server, email: &str) -> Self {
         let mut actor = Self::at(server);
         actor.register(email, "cookie").await.expect(201);
         actor
     }
 
-    /// A registered user whose refresh token travels in bodies.
+    /// A newly registered user whose refresh token travels in bodies.
     pub async fn registered_with_tokens(server: &Server, email: &str) -> Self {
         let mut actor = Self::at(server);
         actor.register(email, "body").await.expect(201);
         actor
     }
 
-    /// A user of this role, made by an operator and signed in with tokens in bodies.
+    /// A user with this role, created by the operator and logged in with tokens in bodies.
     pub async fn with_role(server: &Server, email: &str, role: &str) -> Self {
         server.json(&["user", "add", email, "--role", role], PASSWORD);
         let mut actor = Self::at(server);
@@ -74,14 +74,14 @@ impl Actor {
         actor
     }
 
-    /// A browser on the server's own page: says so, and sends its CSRF cookie as a header too.
+    /// Makes this a browser on the server's own page: it sends `Origin`, `Sec-Fetch-Site` and its CSRF token.
     #[allow(clippy::wrong_self_convention, reason = "it reads as what it becomes")]
     pub fn as_browser(mut self) -> Self {
         self.headers = vec![("origin".into(), self.base.clone()), ("sec-fetch-site".into(), "same-origin".into())];
         self
     }
 
-    /// One of a crowd, each with an address of its own, behind a proxy at a server that trusts it.
+    /// Gives this client an address of its own, the nth, behind a proxy that the server trusts.
     #[allow(clippy::wrong_self_convention, reason = "it reads as where it is from")]
     pub fn from_address(mut self, n: usize) -> Self {
         self.headers.push(("x-forwarded-for".into(), format!("198.18.{}.{}", n / 250, n % 250)));
@@ -92,27 +92,27 @@ impl Actor {
         self.cookie("csrf").map(|token| ("x-csrf-token", token))
     }
 
-    /// What our cookie of this kind is called in its jar (`refresh`, `csrf`, `device`); as on http with this
-    /// server's port when it is not there.
+    /// The name of the cookie of this kind (`refresh`, `csrf`, `device`): as in the jar, or else as on http with this
+    /// server's port.
     pub fn cookie_name(&self, kind: &str) -> String {
         let of = format!("doorward-{kind}");
         let held = self.cookies.keys().find(|name| name.contains(&of));
         held.cloned().unwrap_or_else(|| format!("{of}-{}", self.base.rsplit_once(':').expect("a port").1))
     }
 
-    /// The value of our cookie of this kind, which it must hold.
+    /// The value of the cookie of this kind; panics if there is none.
     #[track_caller]
     pub fn token(&self, kind: &str) -> String {
         self.cookie(kind).unwrap_or_else(|| panic!("no {kind} among {:?}", self.cookies))
     }
 
-    /// Puts a cookie of ours into its jar, wherever it is from.
+    /// Puts a cookie of this kind with this value into the jar.
     pub fn plant(&mut self, kind: &str, value: &str) {
         let name = self.cookie_name(kind);
         self.cookies.insert(name, value.to_owned());
     }
 
-    /// Our cookie of this kind, if it holds one.
+    /// The value of the cookie of this kind, if there is one.
     pub fn cookie(&self, kind: &str) -> Option<String> {
         self.cookies.get(&self.cookie_name(kind)).cloned()
     }
@@ -142,7 +142,7 @@ impl Actor {
         }
     }
 
-    /// Takes over cookies and tokens from an answer, as a browser or an app would.
+    /// Keeps the cookies and tokens of an answer, as a browser or an app would.
     pub fn take(&mut self, answer: &Answer) {
         for line in answer.set_cookies() {
             let (pair, attributes) = line.split_once(';').expect("attributes");
@@ -181,14 +181,14 @@ impl Actor {
         answer
     }
 
-    /// Refreshes the way its token travels, and keeps what it gets.
+    /// Refreshes by cookie or body, and keeps the new tokens.
     pub async fn refresh(&mut self) -> Answer {
         let answer = self.try_refresh().await;
         self.take(&answer);
         answer
     }
 
-    /// Refreshes and keeps nothing: what a parallel tab or a thief does.
+    /// Refreshes without keeping the new tokens, like a parallel tab or a thief.
     pub async fn try_refresh(&self) -> Answer {
         let request = if let Some(token) = &self.refresh {
             self.request("POST", "/api/auth/refresh").json(&json!({ "refreshToken": token }))
@@ -202,17 +202,17 @@ impl Actor {
         send(request).await
     }
 
-    /// Presents this refresh token in a body, whoever's it is, and keeps nothing.
+    /// Refreshes with this token in the body, without keeping the new tokens.
     pub async fn refresh_with(&self, token: &str) -> Answer {
         send(self.request("POST", "/api/auth/refresh").json(&json!({ "refreshToken": token }))).await
     }
 
-    /// The refresh token it holds, however that travels.
+    /// The refresh token, from cookie or body; panics if there is none.
     pub fn refresh_token(&self) -> String {
         self.refresh.clone().unwrap_or_else(|| self.token("refresh"))
     }
 
-    /// Signs out by whatever it holds.
+    /// Logs out with the credentials it has.
     pub async fn logout(&mut self) -> Answer {
         let request = if let Some(token) = &self.refresh {
             self.bearer("POST", "/api/auth/logout").json(&json!({ "refreshToken": token }))

@@ -1,4 +1,4 @@
-//! The real binary on a free port, with its data in a temporary directory, and those who talk to it.
+//! The real binary on a free port, with its data in a temporary directory, and its clients.
 
 mod actor;
 
@@ -17,13 +17,13 @@ use std::{
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
-/// One at a time: tests that take the whole machine, and such as compare times on it, hold this.
+/// Held by tests that use the whole machine or compare times, so that only one of them runs at a time.
 pub static TURN: Mutex<()> = Mutex::const_new(());
 
 pub const PASSWORD: &str = "correct horse battery";
 
-/// Cheap hashing and a movable clock: what a test of anything else wants. The limits are those that are
-/// shipped; a test that needs more room names the limit and says why ([`Server::lifting`]).
+/// Settings of all tests: cheap hashing and a movable clock. Limits have their defaults; a test that needs
+/// higher ones names them and says why ([`Server::lifting`]).
 const DEV: [&str; 4] = ["insecure_dev=true", "passwords.scrypt_log_n=4", "passwords.scrypt_p=1", "log.level=debug"];
 
 /// A running server. Dropping it kills it.
@@ -40,18 +40,18 @@ impl Server {
         Self::with(&[])
     }
 
-    /// With these settings (`section.key=value`) over the tests' own.
+    /// Starts with these settings (`section.key=value`) on top of those of all tests.
     pub fn with(settings: &[&str]) -> Self {
         Self::with_environment(settings, &[])
     }
 
-    /// Without these limits, each of which the test cannot do with, and says why.
+    /// Starts with these limits raised; each comes with the reason why the test needs it.
     pub fn lifting(limits: &[(&str, &str)], settings: &[&str]) -> Self {
         let lifted: Vec<_> = limits
             .iter()
             .map(|(limit, why)| {
                 assert!(limit.starts_with("limits.") && why.len() > 10, "{limit}: {why}");
-                // As high as the setting goes.
+                // The highest value that the setting allows.
                 format!("{limit}={}", if *limit == "limits.login_failures" { 100 } else { 100_000 })
             })
             .collect();
@@ -78,39 +78,39 @@ impl Server {
         self.child.id()
     }
 
-    /// Everything it has logged since the directory was made.
+    /// Everything the server has logged, over all its starts.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).expect("a log")
     }
 
-    /// The token of the set-up link it logged last.
+    /// The token of the set-up link that was logged last.
     pub fn setup_token(&self) -> String {
         let log = self.log();
         let (_, rest) = log.rsplit_once("#setup=").expect("a set-up link in the log");
         rest.split_whitespace().next().expect("a token").to_owned()
     }
 
-    /// SIGKILL.
+    /// Kills the server with SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("waited");
     }
 
-    /// SIGTERM, and the exit status.
+    /// Stops the server with SIGTERM. Returns its exit status.
     pub fn stop(&mut self) -> ExitStatus {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
         self.wait(Duration::from_secs(20))
     }
 
-    /// Waits for it to end by itself.
-    pub fn wait(&mut self, patience: Duration) -> ExitStatus {
+    /// Waits until the server has ended by itself.
+    pub fn wait(&mut self, within: Duration) -> ExitStatus {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("waited") {
                 return status;
             }
-            assert!(begun.elapsed() < patience, "it did not end in {patience:?}");
+            assert!(begun.elapsed() < within, "it did not end in {within:?}");
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -121,31 +121,31 @@ impl Server {
             launch(self.dir.path(), &self.settings, &self.environment).unwrap_or_else(|log| panic!("no start: {log}"));
     }
 
-    /// Drops what was set of this setting, for the next start.
+    /// Removes a setting, for the next start.
     pub fn unset(&mut self, setting: &str) {
         self.settings.retain(|assignment| !assignment.starts_with(&format!("{setting}=")));
     }
 
-    /// SIGKILL and start again.
+    /// Kills the server with SIGKILL and starts it again.
     pub fn crash(&mut self) {
         self.kill();
         self.start_again();
     }
 
-    /// Runs a command on its data, with this on stdin.
+    /// Runs a command on its data directory, with this text on stdin.
     pub fn command(&self, arguments: &[&str], stdin: &str) -> Output {
         let mut command = doorward(self.dir.path(), &self.settings, &self.environment);
         run(command.args(arguments), stdin)
     }
 
-    /// Runs a command that must succeed, and its JSON.
+    /// Runs a command that must succeed, and returns its JSON output.
     pub fn json(&self, arguments: &[&str], stdin: &str) -> Value {
         let output = self.command(&[arguments, &["--json"]].concat(), stdin);
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
 
-    /// Moves its clock.
+    /// Moves the clock of the server forwards.
     pub fn advance(&self, span: Duration) {
         let output = self.command(&["clock", &span.as_secs().to_string()], "");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -159,7 +159,7 @@ impl Drop for Server {
     }
 }
 
-/// A command on the data below `dir`, in an environment without anything of ours.
+/// A command on the data below `dir`, with no other environment variables than these.
 pub fn doorward(dir: &Path, settings: &[String], environment: &[(String, String)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
     command.current_dir(dir).arg("--listen").arg("127.0.0.1:0").env_clear().envs(environment.iter().cloned());
@@ -169,17 +169,17 @@ pub fn doorward(dir: &Path, settings: &[String], environment: &[(String, String)
     command
 }
 
-/// Runs a command to its end with this on stdin.
+/// Runs a command to its end, with this text on stdin.
 pub fn run(command: &mut Command, stdin: &str) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("spawned");
-    // A command that refuses before it reads has closed its end.
+    // Fails if the command ended before it read stdin.
     let _ = child.stdin.take().expect("piped").write_all(stdin.as_bytes());
     child.wait_with_output().expect("ended")
 }
 
-/// All tests are one process, and some open thousands of connections: it takes all the files that it may have open, once.
-/// Servers do the same for themselves, so that they inherit this changes nothing.
-fn allow_files() {
+/// Raises the limit on open files of this process once, because some tests open thousands of connections. Servers inherit
+/// the limit, which changes nothing: they raise it themselves.
+fn raise_fd_limit() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let limit = getrlimit(Resource::Nofile);
@@ -187,9 +187,9 @@ fn allow_files() {
     });
 }
 
-/// Starts a server below `dir`; it is up when its one line is there. Otherwise what it logged.
+/// Starts a server below `dir` and waits until it prints that it listens. The error is its log.
 pub fn launch(dir: &Path, settings: &[String], environment: &[(String, String)]) -> Result<(Child, String), String> {
-    allow_files();
+    raise_fd_limit();
     let log = File::options().create(true).append(true).open(dir.join("log")).expect("a log file");
     let mut child = doorward(dir, settings, environment).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("spawned");
     let mut line = String::new();
@@ -202,7 +202,7 @@ pub fn launch(dir: &Path, settings: &[String], environment: &[(String, String)])
     }
 }
 
-/// An answer, already held against what every answer must be.
+/// An answer that has passed the checks for all answers.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -217,7 +217,7 @@ impl Answer {
         self.body["error"].as_str().unwrap_or_default()
     }
 
-    /// Status and `error` at once.
+    /// Status and `error` together.
     pub fn outcome(&self) -> (u16, &str) {
         (self.status, self.error())
     }
@@ -230,26 +230,26 @@ impl Answer {
         self.headers.get_all("set-cookie").iter().map(|value| value.to_str().expect("ASCII")).collect()
     }
 
-    /// A success, or a panic that shows it.
+    /// The answer, if it has this status; otherwise panics and shows it.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text);
         self
     }
 
-    /// The body without what no two answers have in common.
+    /// The body without the request id, which differs in every answer.
     pub fn text_without_id(&self) -> String {
         self.text.replace(self.header("x-request-id").expect("an id"), "")
     }
 
-    /// A string member.
+    /// A string member of the body.
     #[track_caller]
     pub fn text_of(&self, member: &str) -> String {
         self.body[member].as_str().unwrap_or_else(|| panic!("no {member} in {}", self.text)).to_owned()
     }
 }
 
-/// Headers an answer may have; anything else leaks or was forgotten here.
+/// The headers that an answer may have. Any other is a leak, or is missing in this list.
 const HEADERS: [&str; 27] = [
     "content-type",
     "content-length",
@@ -280,7 +280,7 @@ const HEADERS: [&str; 27] = [
     "access-control-allow-origin",
 ];
 
-/// Sends a request and checks what holds for every answer (HDR-1, HDR-3, HDR-5).
+/// Sends a request and checks the rules for all answers (HDR-1, HDR-3, HDR-5).
 pub async fn send(request: reqwest::RequestBuilder) -> Answer {
     let (client, request) = request.build_split();
     let request = request.expect("a request");
@@ -320,7 +320,7 @@ pub async fn send(request: reqwest::RequestBuilder) -> Answer {
     Answer { status, headers, text, body }
 }
 
-/// What an access token claims, unverified.
+/// The claims of an access token, without verification.
 pub fn claims(token: &str) -> Value {
     let part = token.split('.').nth(1).expect("three parts");
     serde_json::from_slice(&data_encoding::BASE64URL_NOPAD.decode(part.as_bytes()).expect("base64url")).expect("JSON")
