@@ -1,9 +1,10 @@
 //! Users and invitations as the services see them.
 
 use super::{Email, InviteId, Role, Timestamp, UserId};
+use std::fmt;
 
 /// A person with an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct User {
     /// Never changes and is never given to another user.
     pub id: UserId,
@@ -24,6 +25,16 @@ pub struct User {
     pub epoch: u32,
     /// When the account was made.
     pub created_at: Timestamp,
+}
+
+/// Prints neither the password's hash nor the address (I5).
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut printed = f.debug_struct("User");
+        printed.field("id", &self.id).field("role", &self.role).field("disabled", &self.disabled);
+        printed.field("token_version", &self.token_version).field("epoch", &self.epoch).field("password_hash", &"[REDACTED]");
+        printed.finish_non_exhaustive()
+    }
 }
 
 impl User {

@@ -53,10 +53,16 @@ impl Drop for AwaitedBody<'_> {
 }
 
 /// One request and its answer. Filters get at it as a request extension; clones share it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RequestContext(Arc<Inner>);
 
-#[derive(Debug)]
+/// Prints which request it is and nothing of its headers: tokens and cookies are among them (I5).
+impl fmt::Debug for RequestContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestContext").field("request_id", &self.0.request_id).field("headers", &"[REDACTED]").finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     request_id: String,
     /// The request id that the client sent.
@@ -230,6 +236,15 @@ mod tests {
             headers.append(*name, HeaderValue::from_str(value).expect("a value"));
         }
         headers
+    }
+
+    #[test]
+    fn i5_a_request_is_printed_without_its_headers() {
+        let lines = [("authorization", "Bearer secret-1"), ("cookie", "doorward-refresh-3000=secret-2"), ("x-csrf-token", "secret-3")];
+        let context = RequestContext::new([127, 0, 0, 1].into(), headers(&lines), Uri::default());
+        let printed = format!("{context:?}");
+        assert!(!printed.contains("secret") && printed.contains("[REDACTED]"), "{printed}");
+        assert!(printed.contains(context.request_id()));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::{
 };
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use secrecy::{ExposeSecret, SecretString};
+use std::fmt;
 use subtle::ConstantTimeEq;
 
 const REFRESH_PREFIX: &str = "dwr1.";
@@ -28,7 +29,7 @@ pub struct RefreshTokens {
 }
 
 /// A refresh token whose tag is genuine: we issued it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct VerifiedRefreshToken {
     /// Its session.
     pub session: SessionId,
@@ -37,6 +38,14 @@ pub struct VerifiedRefreshToken {
     /// When it expires, or has expired.
     pub expires_at: Timestamp,
     bytes: [u8; TOKEN_LEN],
+}
+
+/// Prints what the token says and not the token (I5).
+impl fmt::Debug for VerifiedRefreshToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut printed = f.debug_struct("VerifiedRefreshToken");
+        printed.field("session", &self.session).field("generation", &self.generation).field("bytes", &"[REDACTED]").finish_non_exhaustive()
+    }
 }
 
 /// A keyed hash and the key it is under.

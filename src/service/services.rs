@@ -75,3 +75,34 @@ impl Services {
         self.refusals.log_counts();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{Session, Timestamp, User},
+        store::engine::memory::Memory,
+    };
+    use secrecy::ExposeSecret;
+
+    async fn services() -> Services {
+        let (keyring, denylist, memory) = (Keyring::generate(), Arc::new(DenyList::default()), Memory::default());
+        Store::initialise(&memory, keyring.instance, Timestamp::default()).await.expect("empty");
+        let store = Arc::new(Store::open(Box::new(memory), keyring.instance, vec![denylist.clone()]).await.expect("just made"));
+        Services::start(&Settings::default(), &keyring, store, denylist, Clock::default()).expect("threads")
+    }
+
+    #[tokio::test]
+    async fn i5_what_carries_tokens_is_printed_without_them() {
+        let services = services().await;
+        let client = Session::example().client;
+        let session = services.sessions.new_session(User::example().id, crate::domain::Transport::Body, client);
+        let tokens = services.sessions.issue_first_tokens(User::example(), session).expect("its key is there");
+        let printed = format!("{tokens:?} {:?}", services.sessions.verify_refresh_token(&tokens.refresh_token).expect("ours"));
+        assert!(printed.contains("REDACTED"), "{printed}");
+        for secret in [&tokens.access.token, &tokens.refresh_token, &tokens.csrf_token] {
+            assert!(!printed.contains(secret.expose_secret()), "{printed}");
+        }
+        assert!(!printed.contains("$scrypt$"), "{printed}");
+    }
+}

@@ -43,7 +43,7 @@ static DECOY_SESSION: LazyLock<(SessionId, Vec<u8>)> = LazyLock::new(|| {
 });
 
 /// A login whose password was verified.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Login {
     /// The hash the password was verified against. If the user's hash has changed since, the login is refused.
     pub verified_hash: String,
@@ -71,7 +71,7 @@ pub enum LoggedIn {
 }
 
 /// A request of a user to replace their own password.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PasswordChange {
     /// The session the request came in.
     pub session: SessionId,

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use std::time::{Duration, Instant};
 
 /// The CSRF token of a request, which proves that it comes from an allowed page (COK-7).
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum CsrfProof<'a> {
     /// None is required: no browser made the request, and the settings require one of browsers only.
     NotRequired,
@@ -26,7 +26,7 @@ pub enum CsrfProof<'a> {
 }
 
 /// A request's `Idempotency-Key`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum RetryKey<'a> {
     /// There is none.
     Absent,
@@ -37,7 +37,6 @@ pub enum RetryKey<'a> {
 }
 
 /// The refresh tokens of a request, and what the decision on them depends on.
-#[derive(Debug)]
 pub struct RequestTokens<'a> {
     /// The refresh tokens in cookies. If there are two, a site on a neighbouring domain has planted one.
     pub cookies: Vec<SecretString>,
