@@ -56,7 +56,7 @@ pub fn none() -> impl Filter<Extract = (), Error = std::convert::Infallible> + C
 type BodyBytes = Result<Option<Bytes>, ApiError>;
 type Bytes = Zeroizing<Vec<u8>>;
 
-fn body_bytes() -> impl Filter<Extract = (Sent,), Error = Rejection> + Clone + use<> {
+fn body_bytes() -> impl Filter<Extract = (BodyBytes,), Error = Rejection> + Clone + use<> {
     warp::ext::get::<RequestContext>()
         .and(warp::body::stream())
         .then(|context: RequestContext, body| async move { read(&context, body).await })
