@@ -25,7 +25,9 @@ async function articles(authorization) {
 const server = createServer(async (request, response) => {
   const found = request.method === 'GET' && request.url === '/articles';
   const unavailable = [503, '{"error":"UNAVAILABLE"}'];
-  const [status, body, challenge] = found ? await articles(request.headers.authorization).catch(() => unavailable) : [404, '{}'];
+  const [status, body, challenge] = found
+    ? await articles(request.headers.authorization).catch(() => unavailable)
+    : [404, '{}'];
   response.writeHead(status, {
     'Content-Type': 'application/json',
     'Cache-Control': 'no-store',

@@ -9,7 +9,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`domain`] | the words of the trade as types: parsed once, then trusted; no I/O |
-//! | [`store`] | what is remembered, as verbs, each one atomic and durable transition; `store/rotation.rs` is the heart |
+//! | [`store`] | what is remembered, as operations, each one atomic and durable transition; `store/rotation.rs` is the heart |
 //! | [`store::engine`] | the boundary beneath: ordered bytes; sled behind it, with one writer thread |
 //! | [`service`] | the use cases, a file each: login, registration, password change, refresh, users, invites; no HTTP |
 //! | [`service::denylist`] | which access tokens are void although they have not expired |
@@ -32,7 +32,7 @@
 //! `POST /api/auth/login`, the body filter parses it, `http/auth.rs` checks where it comes from and asks
 //! [`service::accounts::Accounts::login`]. That charges the throttle, compares the password on the
 //! hashing threads (the same work whether the user exists or not), and asks the store to begin a
-//! session. The store's verb is queued to the writer, which runs it with others as one group, flushes,
+//! session. The store's transaction is queued to the writer, which runs it with others as one group, flushes,
 //! syncs, tells memory, writes the log's line, and answers. Then tokens are issued and cookies set.
 //!
 //! # The way of a refresh
@@ -69,10 +69,10 @@
 //! | keyring | the file with the keys, made at the first start: one for each purpose |
 //! | set-up link | by which the first admin is made: good once, for an hour |
 //! | engine, storage | what keeps ordered bytes; where they are kept and how that is opened |
-//! | verb, work | one atomic and durable change, as the store and as the engine know it |
+//! | transaction, work | one atomic and durable change, as the store and as the engine know it |
 //! | group | the works that are made durable with one sync |
 //! | view | a look at what is committed; in `http/`, what a client is shown of a record (`SessionView`) |
-//! | event, record | what a verb tells memory once it is durable; what it writes into the log |
+//! | event, record | what a transaction tells memory once it is durable; what it writes into the log |
 //! | marker | a number that only grows, in the database and beside it: by it a rollback is noticed |
 //!
 //! # Invariants
@@ -81,11 +81,11 @@
 //!   `service/throttle/bucket.rs`, rust-embed `http/assets.rs`, warp `http/`.
 //! * **I2** Only `http/error.rs` chooses the status of a refusal.
 //! * **I3** Domain types are neither what is sent nor what is stored: each edge has its own serde types.
-//! * **I4** A verb changes nothing but its transaction. Time, ids, randomness and what memory knows are its
+//! * **I4** A transaction's code changes nothing but the transaction. Time, ids, randomness and what memory knows are its
 //!   arguments: an engine may run it twice.
 //! * **I5** A secret lives in a type that prints as `[REDACTED]` and is wiped when dropped.
 //! * **I6** No `unwrap` outside tests; an `expect` states why it cannot fail.
-//! * **I7** What a store verb returns is durable: there is no way to hold the value earlier.
+//! * **I7** What an operation of the store returns is durable: there is no way to hold the value earlier.
 //! * **I8** No arrow points up, and no file reaches itself through others.
 //!
 //! `tests/it/layering` holds what of this a text can show. Rule ids in comments and tests (`REF-3`,

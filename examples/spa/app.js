@@ -10,7 +10,8 @@ async function show(user, reason) {
   at('inside').hidden = !user;
   at('sessions').replaceChildren();
   if (user === undefined) return say('Doorward cannot be reached.');
-  if (user === null) return say(reason && reason !== 'signed-out' ? `Please sign in again (${reason}).` : 'Nobody is signed in.');
+  if (user === null)
+    return say(reason && reason !== 'signed-out' ? `Please sign in again (${reason}).` : 'Nobody is signed in.');
   say(`Hello ${user.email}, you are ${user.role}.`);
   const { sessions } = await auth.call('GET', '/api/auth/sessions');
   const line = ({ createdAt, current, userAgent }) => `${createdAt}${current ? ', this one' : ''}: ${userAgent}`;
