@@ -97,7 +97,7 @@ impl Passwords {
     /// Hashes a new password.
     ///
     /// # Errors
-    /// [`Overloaded`].
+    /// `Overloaded`.
     pub async fn hash(&self, caller: Caller, password: Password) -> Result<String, Overloaded> {
         let hasher = self.hasher.clone();
         self.pool.run(caller, move || hasher.hash(&password)).await
@@ -107,7 +107,7 @@ impl Passwords {
     /// does the same work and answers [`PasswordMatch::No`] (AUT-2).
     ///
     /// # Errors
-    /// [`Overloaded`].
+    /// `Overloaded`.
     pub async fn verify(&self, caller: Caller, password: Option<Password>, stored: Option<String>) -> Result<PasswordMatch, Overloaded> {
         let hasher = self.hasher.clone();
         self.pool.run(caller, move || hasher.verify(password.as_ref(), stored.as_deref())).await

@@ -1,7 +1,7 @@
 //! What Doorward remembers. Each operation of [`Store`] is one atomic transaction, durable when it returns (I7).
 //!
 //! Beneath [`Store`] lies [`engine::Engine`], the only thing that touches a disk. An operation that writes is a
-//! closure over a [`transaction::Transaction`]: the engine runs it and makes it durable; only then are the
+//! closure over a `Transaction`: the engine runs it and makes it durable; only then are the
 //! observers told ([`Observer`]) and the caller answered. One that only reads is a closure over [`engine::Reads`].
 //! An engine may run either more than once: one on a network first finds out which rows to fetch.
 
