@@ -289,22 +289,31 @@ export function createDoorward({
   async function rotate() {
     const before = epoch;
     const [key = crypto.getRandomValues(new Uint32Array(4)).join('-'), proof] = loadPending();
+    /** @type {Tokens} */
+    let tokens;
     try {
-      const tokens = await post('/api/auth/refresh', { key, proof, member: 'accessToken' });
-      if (epoch !== before) return savePending();
-      acceptTokens(tokens);
-      const { sub, role, permissions } = decodeTokenPart(tokens.accessToken.split('.')[1]);
-      if (user?.id !== sub) {
-        const next = await request('/api/users/me', { bearer: token }).then(readJson('id'));
-        if (epoch === before) setUser(next, 'signed-in');
-      } else if (user && (user.role !== role || `${user.permissions}` !== `${permissions}`)) {
-        setUser({ ...user, role, permissions }, 'changed');
-      }
+      tokens = await post('/api/auth/refresh', { key, proof, member: 'accessToken' });
     } catch (error) {
-      // Only the server's own word ends a session.
+      // Only the server's own word on the session ends it.
       const isRefused = error.status === 401 || (/^40[03]$/.test(error.status) && !secondsLeft());
       if (error.code === 'UNEXPECTED' || !isRefused) throw error;
       if (epoch === before) endSession(error.code);
+      return;
+    }
+    if (epoch !== before) return savePending();
+    acceptTokens(tokens);
+    const { sub, role, permissions } = decodeTokenPart(tokens.accessToken.split('.')[1]);
+    if (user?.id !== sub) {
+      // A refusal here says nothing of the session: the token may have expired on the way, in a machine's sleep.
+      const me = request('/api/users/me', { bearer: token }).then(readJson('id'));
+      const next = await me.catch((error) => {
+        // Nor is this token used while nobody knows whose it is.
+        if (epoch === before) token = null;
+        throw error;
+      });
+      if (epoch === before) setUser(next, 'signed-in');
+    } else if (user && (user.role !== role || `${user.permissions}` !== `${permissions}`)) {
+      setUser({ ...user, role, permissions }, 'changed');
     }
   }
 

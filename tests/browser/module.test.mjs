@@ -169,6 +169,30 @@ for (const [what, answer, expected] of [
   });
 }
 
+test('a new token that is refused when it is first used is no sign-out: it may have expired on the way', async () => {
+  const refused = refusal(401, 'TOKEN_EXPIRED');
+  const { auth, changes, latest } = await stage(signedIn({ '/api/users/me': [refused, ok(BOB)] }));
+  assert.deepEqual(changes, [[undefined, 'TOKEN_EXPIRED']]);
+  latest().act();
+  assert.ok(await auth.token());
+  assert.equal(auth.user.email, 'bob@example.org');
+});
+
+test('a token of somebody who could not be asked for is not used in the name of who was signed in before', async () => {
+  const { auth, to } = await stage(
+    signedIn({
+      '/api/auth/refresh': [tokens(), () => tokens({}, { sub: 'u2' })],
+      '/api/users/me': [ok(BOB), new TypeError('x'), ok({ ...BOB, id: 'u2', email: 'eve@example.org' })],
+      '/api/x': ({ headers }) => ok({ bearer: headers.get('authorization') }),
+    }),
+  );
+  assert.equal(await code(auth.refresh()), 'NETWORK');
+  assert.equal(auth.expiresIn, 0);
+  await auth.call('GET', '/api/x');
+  assert.equal(to('/api/users/me').length, 3, 'asked who it is before the token was used');
+  assert.equal(auth.user.email, 'eve@example.org');
+});
+
 test('a server that cannot be reached at load leaves it open who is signed in, and is asked again', async () => {
   const { auth, changes, latest } = await stage(signedIn({ '/api/auth/refresh': [new TypeError('x'), tokens()] }));
   assert.equal(auth.user, undefined);
