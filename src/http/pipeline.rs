@@ -30,7 +30,7 @@ use std::{
 use tracing::{Instrument, Level, Span};
 use warp::{
     Filter,
-    http::{Method, Request, request::Parts},
+    http::{HeaderMap, Method, Request, request::Parts},
     reply::Response,
 };
 
@@ -50,18 +50,7 @@ pub fn service(
         let begun = tracing::enabled!(Level::DEBUG).then(Instant::now);
         let (mut parts, body) = request.into_parts();
         let headers = std::mem::take(&mut parts.headers);
-        let trusted = &web.site.trusted_proxies;
-        let is_proxied = trusted.iter().any(|net| net.contains(&peer));
-        let client = client_address(peer, &headers, trusted).unwrap_or_else(|proxy| {
-            // What reads is not limited, and whoever is on the proxy's machine may ask for `/health`.
-            if !parts.method.is_safe() {
-                warn_of_silent_proxy(proxy);
-            }
-            proxy
-        });
-        if headers.contains_key("x-forwarded-for") && !is_proxied {
-            warn_of_untrusted_proxy(peer);
-        }
+        let (client, is_proxied) = client_of(&web.site, peer, &parts.method, &headers);
         let (context, method) = (RequestContext::over(connection, is_proxied, client, headers, parts.uri.clone()), parts.method.clone());
         // What changes something is logged with its request. What reads is not logged at all, but for
         // errors, which name it: a span would cost it a tenth of its time.
@@ -87,6 +76,23 @@ pub fn service(
         };
         Box::pin(answer.instrument(span))
     }
+}
+
+/// The address of the client of a request from `peer`, and whether `peer` is a proxy that speaks for it.
+fn client_of(site: &PublicOrigin, peer: IpAddr, method: &Method, headers: &HeaderMap) -> (IpAddr, bool) {
+    let trusted = &site.trusted_proxies;
+    let is_proxied = trusted.iter().any(|net| net.contains(&peer));
+    if !is_proxied && headers.contains_key("x-forwarded-for") {
+        warn_of_untrusted_proxy(peer);
+    }
+    let client = client_address(peer, headers, trusted).unwrap_or_else(|proxy| {
+        // What reads is not limited, and whoever is on the proxy's machine may ask for `/health`.
+        if !method.is_safe() {
+            warn_of_silent_proxy(proxy);
+        }
+        proxy
+    });
+    (client, is_proxied)
 }
 
 /// Warns, at most once a minute, that the `X-Forwarded-For` of a peer is ignored. If the peer is a proxy, all its

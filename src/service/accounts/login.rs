@@ -48,8 +48,8 @@ impl Accounts {
         let from = AddressPrefix::from(context.client.ip);
         let parsed: Option<Email> = email.parse().ok();
         let name = parsed.as_ref().map_or(email, Email::as_str);
-        // A name that is no e-mail address is looked up as one that nobody can have, which takes as long.
-        let lookup = parsed.clone().unwrap_or_else(|| Email::from_canonical(ABSENT_ADDRESS.into()));
+        // A name that is no e-mail address is replaced by one that nobody can have, parsed and looked up like any other.
+        let lookup = parsed.clone().or_else(|| ABSENT_ADDRESS.parse().ok()).ok_or(Error::InvalidCredentials)?;
         let user = self.store.user_by_email(&lookup).await?.filter(|_| parsed.is_some());
         let target = user.as_ref().map(|user| user.id);
         let source = self.login_source(user.as_ref(), from, &context.devices).await?;

@@ -123,12 +123,7 @@ impl Sessions {
             Transport::Body => false,
         };
         let window = if csrf_verified { self.policy.conflict_window } else { Duration::ZERO };
-        let session = match self.load(&token).await {
-            Err(Error::SessionEnded) if self.was_just_replaced(request, &token, window) => {
-                return Err(self.log_conflict(token.session, request.client_prefix()));
-            }
-            session => session?,
-        };
+        let session = self.load_unless_replaced(request, &token, window).await?;
         if session.generation == token.generation {
             self.check_current(request, &token, &session)?;
         }
@@ -147,6 +142,21 @@ impl Sessions {
             Rotated::Expired => Err(Error::RefreshTokenExpired),
             Rotated::Ahead | Rotated::Revoked => Err(Error::SessionEnded),
             Rotated::OtherTransport => Err(Error::InvalidRefreshToken),
+        }
+    }
+
+    /// The session of a token. If another has just replaced the session, the refresh has lost a race.
+    async fn load_unless_replaced(
+        &self,
+        request: &RequestTokens<'_>,
+        token: &VerifiedRefreshToken,
+        window: Duration,
+    ) -> Result<Session, Error> {
+        match self.load(token).await {
+            Err(Error::SessionEnded) if self.was_just_replaced(request, token, window) => {
+                Err(self.log_conflict(token.session, request.client_prefix()))
+            }
+            session => session,
         }
     }
 
