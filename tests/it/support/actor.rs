@@ -2,7 +2,7 @@
 
 use super::{Answer, PASSWORD, Server, send};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// A client of a server: without credentials, with cookies like a browser, or with tokens like an app.
 #[derive(Clone)]
@@ -20,6 +20,12 @@ pub struct Actor {
     pub email: String,
 }
 
+/// An HTTP client that gives up after a minute: a test fails, it does not hang. Once in some hundred kills, a request to a
+/// server that was killed under it has got neither an answer nor an error, with no connection left.
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().timeout(Duration::from_secs(60)).build().expect("a client")
+}
+
 impl Actor {
     /// A client without credentials.
     pub fn at(server: &Server) -> Self {
@@ -29,7 +35,7 @@ impl Actor {
     /// A client without credentials, of a server that was started in another way.
     pub fn at_address(address: &str) -> Self {
         Self {
-            http: reqwest::Client::new(),
+            http: client(),
             base: format!("http://{address}"),
             cookies: BTreeMap::new(),
             access: None,
@@ -45,7 +51,7 @@ impl Actor {
         let port = |base: &str| base.rsplit_once(':').expect("a port").1.to_owned();
         let before = port(&self.base);
         self.base = format!("http://{}", server.address);
-        self.http = reqwest::Client::new();
+        self.http = client();
         // Cookie names contain the port, so they are renamed as if the server had kept its port.
         let renamed = |name: String| name.strip_suffix(&before).map(|name| format!("{name}{}", port(&self.base))).unwrap_or(name);
         self.cookies = std::mem::take(&mut self.cookies).into_iter().map(|(name, value)| (renamed(name), value)).collect();
