@@ -114,7 +114,7 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, Failure>
     let entry = fs::symlink_metadata(DEFAULT_FILE).ok().filter(|_| flags.config.is_none() && Path::new(DEFAULT_FILE).exists());
     if let Some(path) = flags.config.clone().or_else(|| entry.as_ref().map(|_| DEFAULT_FILE.into())) {
         let (settings, file) = read_file(&path)?;
-        layers.add_file(settings, &path);
+        layers.add_file(settings, &path)?;
         discovered = entry.map(|entry| DiscoveredFile { path, entry, file });
     }
     let passed_over = layers.add_environment(environment)?;
@@ -135,9 +135,13 @@ struct Layers {
 }
 
 impl Layers {
-    fn add_file(&mut self, mut settings: Table, path: &Path) {
+    fn add_file(&mut self, mut settings: Table, path: &Path) -> Result<(), Failure> {
         for (old, new) in RENAMED {
+            remove_empty_section(&mut settings, old);
             if let Some(value) = remove(&mut settings, old) {
+                if lookup(&settings, new).is_some() {
+                    return Err(twice(&Source::File(path.to_owned()), old, new));
+                }
                 insert(&mut settings, new, value);
                 self.renamed.push(format!("{}: {old} is called {new} now", path.display()));
             }
@@ -146,6 +150,7 @@ impl Layers {
             self.sources.insert(key, Source::File(path.to_owned()));
         }
         self.merged = settings;
+        Ok(())
     }
 
     /// Returns the variables that the platform set and that are not settings.
@@ -184,7 +189,12 @@ impl Layers {
         if let Some(new) = new {
             self.renamed.push(format!("{source}: {key} is called {new} now"));
         }
-        let key = new.unwrap_or(key);
+        let (named, key) = (key, new.unwrap_or(key));
+        if let (Source::Variable(_), Some(Source::Variable(_))) = (&source, self.sources.get(key)) {
+            // Each variable is there once, so this one was set by another name.
+            let old = RENAMED.into_iter().find_map(|(old, new)| (new == key).then_some(old)).unwrap_or(named);
+            return Err(twice(&source, old, key));
+        }
         let default = lookup(&self.defaults, key).ok_or_else(|| unknown(&source, key, &self.defaults))?;
         if key.starts_with("roles.") {
             // Setting one role by name changes that role and keeps the others.
@@ -304,6 +314,19 @@ fn remove(table: &mut Table, key: &str) -> Option<Value> {
         table.remove(name);
     }
     Some(value)
+}
+
+/// Removes the section that a key is in, if it is empty: after a setting has moved, its section may be left.
+fn remove_empty_section(table: &mut Table, key: &str) {
+    let section = key.split_once('.').map_or(key, |(section, _)| section);
+    if table.get(section).and_then(Value::as_table).is_some_and(Table::is_empty) {
+        table.remove(section);
+    }
+}
+
+/// The failure for a setting that is there by its old name and its new one.
+fn twice(source: &Source, old: &str, new: &str) -> Failure {
+    Failure::config(format!("{source}: found both {old} and {new}, which are one setting: remove {old}"))
 }
 
 /// Parses a text as the type of the default. A text that does not parse stays a string, so deserialising refuses it.

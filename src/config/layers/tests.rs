@@ -39,6 +39,12 @@ fn a_setting_of_an_earlier_release_is_understood_and_named() {
     }
     let failure = loaded("[demo]\ncolour = 'red'", &[], &[]).expect_err("refused");
     assert!(failure.to_string().contains("demo"), "{failure}");
+    assert!(loaded("[demo]\n[page]\nenabled = false", &[], &[]).is_ok_and(|loaded| !loaded.settings.page.enabled), "an empty section");
+    let both = [("DOORWARD_DEMO_ENABLED", "true"), ("DOORWARD_PAGE_ENABLED", "false")];
+    for contradiction in [loaded("[demo]\nenabled = true\n[page]\nenabled = false", &[], &[]), loaded("", &both, &[])] {
+        let failure = contradiction.expect_err("refused").to_string();
+        assert!(failure.ends_with("found both demo.enabled and page.enabled, which are one setting: remove demo.enabled"), "{failure}");
+    }
 }
 
 #[test]
