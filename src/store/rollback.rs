@@ -38,6 +38,8 @@ impl Store {
             self.revoke(move |t| rows::end_everything(t, user, deny)).await?;
         }
         self.engine.accept_rollback();
-        Ok(())
+        // The engine notes that before this transaction. Otherwise a kill within the next second would look like another
+        // rollback, and everybody who has logged in again would be logged out.
+        self.transact(|_| Ok(())).await
     }
 }

@@ -66,7 +66,14 @@ async fn sto_14_an_older_copy_of_the_database_revives_nothing() {
         assert_eq!(old.me().await.outcome(), (401, "TOKEN_REVOKED"));
         assert_eq!(old.refresh().await.status, 401);
     }
-    Actor::at(&server).login("ada@example.org", PASSWORD, "body").await.expect(200).text_of("accessToken");
+    // Whoever has signed in again stays signed in, however soon the server is killed.
+    let mut again = Actor::at(&server);
+    again.login("ada@example.org", PASSWORD, "body").await.expect(200);
+    server.crash();
+    again = again.moved_to(&server);
+    again.me().await.expect(200);
+    again.refresh().await.expect(200);
+    assert_eq!(server.log().matches("state_rollback").count(), 1);
     // The rollback was reported once; the database as it is now is consistent.
     assert!(server.stop().success());
     assert_eq!(server.json(&["check"], "")["violations"], serde_json::json!([]));

@@ -33,6 +33,8 @@ pub struct Marker {
     written: Instant,
     /// Whether anything was committed since the number was written.
     is_due: bool,
+    /// Whether the number in the database is below the one in the file.
+    is_behind: bool,
     /// Whether the database is older than the file says and that has not been accepted yet.
     pub rolled_back: Arc<AtomicBool>,
 }
@@ -42,9 +44,18 @@ impl Marker {
     pub fn open(db: &sled::Db, path: &Path) -> Result<Self, Error> {
         let tree = db.open_tree(TREE)?;
         let kept = tree.get(KEY)?.and_then(|bytes| Some(u64::from_le_bytes(bytes.as_ref().try_into().ok()?))).unwrap_or(0);
-        let noted = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-        let rolled_back = Arc::new(AtomicBool::new(kept < noted));
-        Ok(Self { tree, path: path.to_owned(), number: kept.max(noted), written: Instant::now(), is_due: false, rolled_back })
+        let noted: Option<u64> = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+        if noted.is_none() && kept > 0 {
+            tracing::warn!(
+                "{}: missing or unreadable, so it cannot be told whether the database is an older copy. If it is one, revoke what was \
+                 revoked since: `doorward session revoke --user`, or `doorward user disable`",
+                path.display()
+            );
+        }
+        let noted = noted.unwrap_or(0);
+        let (is_behind, number) = (kept < noted, kept.max(noted));
+        let rolled_back = Arc::new(AtomicBool::new(is_behind));
+        Ok(Self { tree, path: path.to_owned(), number, written: Instant::now(), is_due: is_behind, is_behind, rolled_back })
     }
 
     /// Notes that something was committed.
@@ -54,7 +65,7 @@ impl Marker {
 
     /// Whether the number should grow now.
     pub fn is_due(&self) -> bool {
-        self.is_due_at_the_end() && self.written.elapsed() >= INTERVAL
+        self.is_due_at_the_end() && (self.is_behind || self.written.elapsed() >= INTERVAL)
     }
 
     /// Whether the number should grow when the database is closed.
@@ -67,7 +78,7 @@ impl Marker {
     pub fn advance(&mut self) -> Result<(), Error> {
         self.number += 1;
         self.written = Instant::now();
-        self.is_due = false;
+        (self.is_due, self.is_behind) = (false, false);
         self.tree.insert(KEY, &self.number.to_le_bytes())?;
         Ok(())
     }
