@@ -57,18 +57,20 @@ impl App {
         let denylist = Arc::new(DenyList::default());
         let now = clock.now();
         let Opened { keyring, store } = data_dir.open_store(&*storage, now, vec![denylist.clone(), Arc::new(EventLog)]).await?;
-        let forget_by = now.plus(AccessTokens::max_token_lifetime(&settings.tokens));
+        let noted = store.issued().await?;
+        let issued = AccessTokens::issued_by(now, &settings.tokens, noted);
+        let (void_before, forget_by) = (issued.latest.next_second(), issued.latest.plus(issued.lifetime));
         let was_rolled_back = store.was_rolled_back();
         if was_rolled_back {
             let why = "the database is older than when it was last seen: an older copy, or damaged; its sessions were ended, later accounts are lost";
             events::write(&Event::new(Kind::StateRollback, By::Operator).why(why));
-            store.revoke_all(now.next_second(), forget_by).await?;
+            store.revoke_all(void_before, forget_by).await?;
         }
-        store.migrate(now.next_second(), forget_by).await?;
-        denylist.load(store.deny_list(now.next_second(), forget_by).await?);
+        store.migrate(void_before, forget_by).await?;
+        denylist.load(store.deny_list(void_before, forget_by).await?, issued.lifetime);
         let keyring = keyring.with_operator_secrets(secrets.access.as_ref(), secrets.refresh.as_ref());
         let store = Arc::new(store);
-        let services = Services::start(settings, &keyring, Arc::clone(&store), denylist, clock.clone())
+        let services = Services::start(settings, &keyring, Arc::clone(&store), denylist, clock.clone(), noted)
             .map_err(|error| Failure::new(format!("no thread for hashing passwords: {error}")))?;
         Ok(Self { services, store, clock, is_dev: settings.insecure_dev, was_rolled_back, _data_dir: data_dir })
     }

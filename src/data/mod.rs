@@ -188,7 +188,13 @@ impl From<Error> for Failure {
         match error {
             Error::NotOurs | Error::TooNew { .. } => Self::data(message),
             Error::InUse(_) => Self::busy(message),
-            Error::Storage(_) | Error::Corrupt(_) | Error::ReadOnly | Error::Full | Error::TimedOut | Error::Panicked => Self::io(message),
+            Error::Storage(_)
+            | Error::Corrupt(_)
+            | Error::ReadOnly
+            | Error::Full
+            | Error::TimedOut
+            | Error::AuthorityEnded
+            | Error::Panicked => Self::io(message),
         }
     }
 }

@@ -147,10 +147,11 @@ struct SteadyState {
 }
 
 impl SteadyClock {
-    /// Starts from the clock's present moment.
+    /// Starts from a moment that has surely passed, or from the clock's present one if that is earlier. If the clock is far
+    /// ahead of it, it may have been set wrong before the start.
     #[must_use]
-    pub fn new(clock: Clock) -> Self {
-        let base = (clock.now(), clock.uptime());
+    pub fn since(clock: Clock, passed: Timestamp) -> Self {
+        let base = (clock.now().min(passed), clock.uptime());
         Self { clock, state: Mutex::new(SteadyState { base, ahead_since: None }) }
     }
 
@@ -190,7 +191,7 @@ mod tests {
     #[test]
     fn ops_7_a_step_ahead_is_believed_once_it_lasts_and_the_uptime_always() {
         let clock = Clock::default();
-        let steady = SteadyClock::new(clock.clone());
+        let steady = SteadyClock::since(clock.clone(), clock.now());
         let week = 7 * 86_400_000;
         let begun = clock.now();
         clock.shift(week);

@@ -13,6 +13,7 @@ mod policy;
 pub mod random;
 mod role;
 mod session;
+mod token;
 mod user;
 
 pub use address::AddressPrefix;
@@ -24,4 +25,5 @@ pub use password::{Password, PasswordTooLong};
 pub use policy::{Algorithm, OnReuse};
 pub use role::{InvalidName, Permission, Role, RolePolicy, Roles};
 pub use session::{AuthMethod, Client, Session, Transport};
+pub use token::TokenIds;
 pub use user::{Invite, User};

@@ -115,7 +115,7 @@ pub async fn logout(req: Request, body: Result<Option<RefreshToken>, ApiError>) 
     let in_body = request.body.as_ref().and_then(|token| sessions.verify_refresh_token(token));
     let mut proven: Vec<_> = in_body.map(|token| (token, Transport::Body, false)).into_iter().collect();
     for token in request.cookies.iter().filter_map(|token| sessions.verify_refresh_token(token)) {
-        let is_bearers_session = bearer.as_ref().is_some_and(|bearer| bearer.session == token.session);
+        let is_bearers_session = bearer.as_ref().is_some_and(|bearer| bearer.ids.session == token.session);
         match sessions.check_csrf(&request, &token) {
             Err(_) if is_bearers_session => {}
             Err(error) if bearer.is_none() && proven.is_empty() => return Err(error.into()),

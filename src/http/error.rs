@@ -304,6 +304,7 @@ impl From<store::Error> for ApiError {
             store::Error::Storage(_) | store::Error::ReadOnly | store::Error::Full | store::Error::TimedOut => {
                 Self::from(Code::StorageUnavailable).retry_after(10).with_source(error)
             }
+            store::Error::AuthorityEnded => Code::TokenRevoked.into(),
             store::Error::Corrupt(_)
             | store::Error::TooNew { .. }
             | store::Error::NotOurs

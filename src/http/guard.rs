@@ -58,7 +58,7 @@ impl Request {
 
     /// The caller as an actor, whose rights the services check and whom they log.
     pub fn actor<'a>(&self, principal: &'a Principal) -> Actor<'a> {
-        Actor::User(principal.user(), self.context.from())
+        principal.actor(self.context.from())
     }
 
     fn bearer(&self) -> Result<&str, ApiError> {

@@ -67,7 +67,7 @@ pub async fn create(req: Request, principal: Principal, body: Option<NewInvite>)
         Some(Ok(lifetime)) if lifetime >= Duration::from_secs(60) && lifetime <= MAX_LIFETIME => lifetime,
         Some(_) => return Err(ApiError::field("expiresIn", "must be a duration of 1m to 90d, such as 7d")),
     };
-    let (invite, code) = req.app().accounts().invite(principal.user(), req.context.from(), role, email, lifetime).await?;
+    let (invite, code) = req.app().accounts().invite(&principal, req.context.from(), role, email, lifetime).await?;
     let mut response = json(&InviteView::new(&invite, Some(code.expose_secret())));
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)

@@ -15,18 +15,11 @@ use super::{
 };
 use crate::{
     domain::{By, Event, Kind},
-    service::events,
+    service::events::{self, OncePerMinute},
 };
 use futures_util::FutureExt;
 use hyper::{body::Incoming, service::Service};
-use parking_lot::Mutex;
-use std::{
-    convert::Infallible,
-    net::IpAddr,
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{convert::Infallible, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 use tracing::{Instrument, Level, Span};
 use warp::{
     Filter,
@@ -98,8 +91,8 @@ fn client_of(site: &PublicOrigin, peer: IpAddr, method: &Method, headers: &Heade
 /// Warns, at most once a minute, that the `X-Forwarded-For` of a peer is ignored. If the peer is a proxy, all its
 /// clients share the limits of one.
 fn warn_of_untrusted_proxy(peer: IpAddr) {
-    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
-    if is_due(&LAST) {
+    static WARNING: OncePerMinute = OncePerMinute::new();
+    if WARNING.is_due() {
         tracing::warn!(%peer, "X-Forwarded-For from a peer that is not trusted is ignored: if it is your proxy, list it in server.trusted_proxies");
     }
 }
@@ -107,20 +100,10 @@ fn warn_of_untrusted_proxy(peer: IpAddr) {
 /// Warns, at most once a minute, that a trusted proxy does not name its clients, so that all of them share the limits
 /// of one.
 fn warn_of_silent_proxy(proxy: IpAddr) {
-    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
-    if is_due(&LAST) {
+    static WARNING: OncePerMinute = OncePerMinute::new();
+    if WARNING.is_due() {
         tracing::warn!(%proxy, "a trusted proxy sent no X-Forwarded-For with an address that can be read, so its clients share its limits: let it send one");
     }
-}
-
-/// Whether a minute has passed since this was true last. If so, sets `last` to now.
-fn is_due(last: &Mutex<Option<Instant>>) -> bool {
-    let mut last = last.lock();
-    let is_due = last.is_none_or(|last| last.elapsed() >= Duration::from_secs(60));
-    if is_due {
-        *last = Some(Instant::now());
-    }
-    is_due
 }
 
 /// The answer to a request that no route sees: an error or the answer to a preflight.

@@ -4,14 +4,15 @@
 //! the wrong type as absent.
 
 use super::{
-    denylist::{DenyList, TokenIds, TokenStatus},
+    denylist::{DenyList, TokenStatus},
+    events::OncePerMinute,
     keys::{SigningKeys, is_object},
 };
 use crate::{
     config,
-    domain::{Clock, Permission, Role, Session, SessionId, Timestamp, TokenId, User, UserId},
+    domain::{Clock, Permission, Role, Session, SessionId, Timestamp, TokenId, TokenIds, User, UserId},
     keyring::Keyring,
-    store::Deny,
+    store::{Deny, Issued},
 };
 use data_encoding::BASE64URL_NOPAD;
 use secrecy::SecretString;
@@ -40,19 +41,21 @@ pub struct AccessTokens {
     /// The latest `iat` of any token issued, in seconds. After the clock was set back, deny-list entries must be kept
     /// until the tokens from before have expired too (OPS-7).
     latest_iat: AtomicU64,
+    /// The longest that any token issued so far can be accepted after its `iat`.
+    lifetime: Duration,
+    /// The latest `iat` that the database knows.
+    noted_iat: AtomicU64,
+    full_warning: OncePerMinute,
 }
+
+/// How much later than [`Issued::latest`] the last token of an earlier run may be dated: that is noted every half a minute.
+const NOTING_LAG: Duration = Duration::from_secs(45);
 
 /// The claims of a token that we issued.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedToken {
-    /// `sub`
-    pub user: UserId,
-    /// `sid`
-    pub session: SessionId,
-    /// `jti`
-    pub token: TokenId,
-    /// `ver`
-    pub version: u32,
+    /// What identifies it.
+    pub ids: TokenIds,
     /// `role`. It is only compared with the role in the user's record, which is the one that counts.
     pub role: Role,
     /// `exp`
@@ -129,13 +132,14 @@ struct PresentedClaims {
 }
 
 impl PresentedClaims {
+    const fn ids(&self) -> TokenIds {
+        TokenIds { user: self.sub, version: self.ver, session: self.sid, token: self.jti, issued_at: Timestamp::from_secs(self.iat) }
+    }
+
     /// The verified token; `now` is in seconds and gives what is left of it.
     fn into_verified(self, now: u64) -> VerifiedToken {
         VerifiedToken {
-            user: self.sub,
-            session: self.sid,
-            token: self.jti,
-            version: self.ver,
+            ids: self.ids(),
             role: self.role,
             expires_at: Timestamp::from_secs(self.exp),
             expires_in: self.exp.saturating_sub(now),
@@ -144,10 +148,40 @@ impl PresentedClaims {
 }
 
 impl AccessTokens {
-    /// Sets up the keys.
+    /// Sets up the keys. `earlier` is which tokens earlier runs may have issued.
     #[must_use]
-    pub fn new(keyring: &Keyring, settings: config::Tokens, clock: Clock, denylist: Arc<DenyList>) -> Self {
-        Self { keys: SigningKeys::new(&keyring.access, MEDIA_TYPE), settings, clock, denylist, latest_iat: AtomicU64::new(0) }
+    pub fn new(keyring: &Keyring, settings: config::Tokens, clock: Clock, denylist: Arc<DenyList>, earlier: Issued) -> Self {
+        let latest_iat = AtomicU64::new(earlier.latest.secs());
+        Self {
+            keys: SigningKeys::new(&keyring.access, MEDIA_TYPE),
+            settings,
+            clock,
+            denylist,
+            latest_iat,
+            lifetime: earlier.lifetime,
+            noted_iat: AtomicU64::new(earlier.latest.secs()),
+            full_warning: OncePerMinute::default(),
+        }
+    }
+
+    /// Which tokens there may be at a start, from what an earlier run has noted. Its clock may have been ahead, and its
+    /// tokens may have had a longer life.
+    #[must_use]
+    pub fn issued_by(now: Timestamp, settings: &config::Tokens, noted: Option<Issued>) -> Issued {
+        let lifetime = Self::max_token_lifetime(settings);
+        let Some(noted) = noted else { return Issued { latest: now, lifetime } };
+        let latest = if noted.latest > now { noted.latest.plus(NOTING_LAG) } else { now };
+        let is_over = now.since(noted.latest) > noted.lifetime + NOTING_LAG;
+        Issued { latest, lifetime: if is_over { lifetime } else { lifetime.max(noted.lifetime) } }
+    }
+
+    /// Which tokens there may be, for [`AccessTokens::issued_by`] at the next start; `None` if none was issued since the
+    /// last call.
+    #[must_use]
+    pub fn issued_since_noted(&self) -> Option<Issued> {
+        let latest = self.latest_iat.load(Relaxed);
+        let is_new = self.noted_iat.swap(latest, Relaxed) != latest;
+        is_new.then(|| Issued { latest: Timestamp::from_secs(latest), lifetime: self.lifetime })
     }
 
     /// The current time for a transaction that tokens may follow from; the caller reads it before it submits the
@@ -192,21 +226,15 @@ impl AccessTokens {
         let claims = self.decode_issued(token).ok_or(VerifyError::Invalid)?;
         let now = self.clock.now().secs();
         let leeway = self.settings.clock_tolerance.as_secs();
-        if claims.iat > now + MAX_SKEW || claims.nbf > now + leeway {
+        // A voiding of all tokens may date the new ones ahead of the clock, see [`AccessTokens::now`].
+        if claims.iat > self.now().secs() + MAX_SKEW || claims.nbf > now + leeway {
             return Err(VerifyError::Invalid);
         }
         // RFC 7519 §4.1.4: a token has expired on `exp` itself, not only after it.
         if now >= claims.exp + leeway {
             return Err(VerifyError::Expired(Timestamp::from_secs(claims.exp)));
         }
-        let ids = TokenIds {
-            user: claims.sub,
-            version: claims.ver,
-            session: claims.sid,
-            token: claims.jti,
-            issued_at: Timestamp::from_secs(claims.iat),
-        };
-        if self.denylist.check(&ids) == TokenStatus::Revoked {
+        if self.denylist.check(&claims.ids()) == TokenStatus::Revoked {
             return Err(VerifyError::Revoked);
         }
         Ok(claims.into_verified(now))
@@ -230,14 +258,15 @@ impl AccessTokens {
     /// How long the deny list must keep an entry made now: until every token issued so far has expired.
     #[must_use]
     pub fn deny(&self) -> Deny {
-        let now = self.clock.now();
         // After the clock was set back there are tokens dated later than now.
-        let latest = now.max(Timestamp::from_secs(self.latest_iat.load(Relaxed)));
+        let latest = self.clock.now().max(Timestamp::from_secs(self.latest_iat.load(Relaxed)));
         let not_before = self.denylist.is_full().then(|| {
-            tracing::warn!("the deny list is full: every access token issued so far is void, and clients refresh once");
-            now.next_second()
+            if self.full_warning.is_due() {
+                tracing::warn!("the deny list is full: every access token issued so far is void, and clients refresh once");
+            }
+            latest.next_second()
         });
-        Deny { until: latest.plus(Self::max_token_lifetime(&self.settings)), not_before }
+        Deny { until: latest.plus(self.lifetime), not_before }
     }
 
     /// The longest that a token can be accepted after it was issued.

@@ -12,7 +12,7 @@
 //! * A full list forgets nothing: it is emptied by voiding every token issued so far (REV-6).
 
 use crate::{
-    domain::{SessionId, Timestamp, TokenId, UserId},
+    domain::{SessionId, Timestamp, TokenId, TokenIds, UserId},
     store::{CommitEvent, DenyListRows, Error, ExpiredEntries, Observer, Store},
 };
 use parking_lot::{Mutex, RwLock};
@@ -49,21 +49,6 @@ pub struct DenyList {
     superseded: Mutex<ExpiredEntries>,
 }
 
-/// The claims of an access token by which it may be on the list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TokenIds {
-    /// `sub`
-    pub user: UserId,
-    /// `ver`
-    pub version: u32,
-    /// `sid`
-    pub session: SessionId,
-    /// `jti`
-    pub token: TokenId,
-    /// `iat`
-    pub issued_at: Timestamp,
-}
-
 /// Whether an access token is in force (RFC 7662 §2.2 calls it active).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenStatus {
@@ -74,13 +59,15 @@ pub enum TokenStatus {
 }
 
 impl DenyList {
-    /// Adds the entries that the database has.
-    pub fn load(&self, denied: DenyListRows) {
-        denied.users.into_iter().for_each(|(id, least, until)| self.users.add(id, least, until));
-        denied.sessions.into_iter().for_each(|(id, until)| self.sessions.add(id, (), until));
-        denied.tokens.into_iter().for_each(|(id, until)| self.tokens.add(id, (), until));
+    /// Adds the entries that the database has. Each is kept for the whole lifetime of a token from now on, whatever the
+    /// wall clock says: it may be wrong at a start, and be set right later (REV-5).
+    pub fn load(&self, denied: DenyListRows, lifetime: Duration) {
+        let loaded = |until| Until::new(until).at_least(lifetime);
+        denied.users.into_iter().for_each(|(id, least, until)| self.users.add(id, least, loaded(until)));
+        denied.sessions.into_iter().for_each(|(id, until)| self.sessions.add(id, (), loaded(until)));
+        denied.tokens.into_iter().for_each(|(id, until)| self.tokens.add(id, (), loaded(until)));
         if let Some((moment, until)) = denied.not_before {
-            self.void_all_before(moment, until);
+            self.void_all_before(moment, loaded(until));
         }
     }
 
@@ -128,13 +115,14 @@ impl DenyList {
         expired
     }
 
-    fn void_all_before(&self, moment: Timestamp, until: Timestamp) {
+    fn void_all_before(&self, moment: Timestamp, until: Until) {
         {
             let mut kept = self.not_before_until.lock();
-            *kept = Some(kept.map_or_else(|| Until::new(until), |kept| kept.max(Until::new(until))));
+            *kept = Some(kept.map_or(until, |kept| kept.max(until)));
             self.not_before.fetch_max(moment.millis(), Relaxed);
         }
-        let cutoff = Timestamp::from_millis(until.millis().saturating_sub(u64::try_from(MAX_REORDERING.as_millis()).unwrap_or(u64::MAX)));
+        let cutoff =
+            Timestamp::from_millis(until.wall.millis().saturating_sub(u64::try_from(MAX_REORDERING.as_millis()).unwrap_or(u64::MAX)));
         let mut superseded = self.superseded.lock();
         superseded.users.extend(self.users.remove_until(cutoff));
         superseded.sessions.extend(self.sessions.remove_until(cutoff));
@@ -145,10 +133,10 @@ impl DenyList {
 impl Observer for DenyList {
     fn committed(&self, event: CommitEvent) {
         match event {
-            CommitEvent::TokensVoided { user, least_version, until } => self.users.add(user, least_version, until),
-            CommitEvent::SessionRevoked(session, until) => self.sessions.add(session, (), until),
-            CommitEvent::TokenRevoked(token, until) => self.tokens.add(token, (), until),
-            CommitEvent::AllVoidedBefore { moment, until } => self.void_all_before(moment, until),
+            CommitEvent::TokensVoided { user, least_version, until } => self.users.add(user, least_version, Until::new(until)),
+            CommitEvent::SessionRevoked(session, until) => self.sessions.add(session, (), Until::new(until)),
+            CommitEvent::TokenRevoked(token, until) => self.tokens.add(token, (), Until::new(until)),
+            CommitEvent::AllVoidedBefore { moment, until } => self.void_all_before(moment, Until::new(until)),
             CommitEvent::UserChanged(_) | CommitEvent::Rotated { .. } => {}
         }
     }
@@ -167,8 +155,7 @@ impl<K, V> Default for Entries<K, V> {
 impl<K: Copy + Eq + Hash, V: Copy + Ord> Entries<K, V> {
     /// Adds an entry. If the id has one already, the greater value and the later moment count, in whatever order they
     /// were added.
-    fn add(&self, id: K, value: V, until: Timestamp) {
-        let until = Until::new(until);
+    fn add(&self, id: K, value: V, until: Until) {
         let mut entries = self.0.write();
         let (kept, kept_until) = entries.entry(id).or_insert((value, until));
         *kept = (*kept).max(value);
@@ -215,6 +202,11 @@ impl Until {
     fn new(wall: Timestamp) -> Self {
         let left = wall.since(std::time::SystemTime::now().into()).min(MAX_MONOTONIC_AGE);
         Self { wall, monotonic: Instant::now() + left }
+    }
+
+    /// The same, or `span` from now by the monotonic clock if that is later.
+    fn at_least(self, span: Duration) -> Self {
+        Self { monotonic: self.monotonic.max(Instant::now() + span), ..self }
     }
 
     fn max(self, other: Self) -> Self {
@@ -307,6 +299,23 @@ mod tests {
         assert_eq!(list.check(&IDS), TokenStatus::Revoked, "somebody honest, too");
         assert_eq!(list.check(&TokenIds { issued_at: moment, ..IDS }), TokenStatus::Active, "and is issued another");
         assert_eq!(list.remove_expired(Timestamp::default()).sessions.len(), MAX_ENTRIES, "their rows go, too");
+    }
+
+    /// The wall clock may be ahead at a start and be set right a minute later.
+    #[test]
+    fn rev_5_a_start_forgets_nothing_that_looks_expired() {
+        let list = DenyList::default();
+        let now = Timestamp::from(std::time::SystemTime::now());
+        let passed = Timestamp::from_millis(now.millis() - 3_600_000);
+        let rows = DenyListRows {
+            users: vec![(IDS.user, 9, passed)],
+            sessions: vec![(IDS.session, passed)],
+            tokens: vec![(IDS.token, passed)],
+            not_before: Some((passed, passed)),
+        };
+        list.load(rows, Duration::from_secs(900));
+        assert_eq!(list.remove_expired(now), ExpiredEntries::default());
+        assert_eq!(list.check(&IDS), TokenStatus::Revoked);
     }
 
     #[test]

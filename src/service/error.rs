@@ -74,7 +74,16 @@ pub enum Error {
     Overloaded,
     /// The store failed.
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(store::Error),
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::AuthorityEnded => Self::SessionEnded,
+            error => Self::Store(error),
+        }
+    }
 }
 
 impl From<Overloaded> for Error {

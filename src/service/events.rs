@@ -2,8 +2,8 @@
 //! transaction that it is of; its line is written once that is durable.
 
 use crate::{
-    domain::{AddressPrefix, By, Event, Kind, User},
-    store::{CommitEvent, Observer},
+    domain::{AddressPrefix, By, Event, Kind, SessionId, User},
+    store::{Authority, CommitEvent, Observer},
 };
 use parking_lot::Mutex;
 use std::{
@@ -16,8 +16,8 @@ use std::{
 pub enum Actor<'a> {
     /// An operator, who runs commands on this machine.
     Operator,
-    /// A user who is logged in, and the address prefix they act from.
-    User(&'a User, AddressPrefix),
+    /// A user who is logged in, the session they act in, and the address prefix they act from.
+    User(&'a User, SessionId, AddressPrefix),
 }
 
 impl Actor<'_> {
@@ -25,7 +25,15 @@ impl Actor<'_> {
     pub const fn event(&self, kind: Kind) -> Event {
         match self {
             Self::Operator => Event::new(kind, By::Operator),
-            Self::User(user, from) => Event::new(kind, By::User(user.id)).from(*from),
+            Self::User(user, _, from) => Event::new(kind, By::User(user.id)).from(*from),
+        }
+    }
+
+    /// What entitles this actor to a change when it is made.
+    pub const fn authority(&self) -> Authority {
+        match self {
+            Self::Operator => Authority::Operator,
+            Self::User(user, session, _) => Authority::Session { user: user.id, version: user.token_version, session: *session },
         }
     }
 }
@@ -68,6 +76,28 @@ pub fn write(event: &Event) {
         };
     }
     if kind.is_alarm() { line!(warn) } else { line!(info) }
+}
+
+/// Lets a warning through once a minute, for what may happen very often.
+#[derive(Debug, Default)]
+pub struct OncePerMinute(Mutex<Option<Instant>>);
+
+impl OncePerMinute {
+    /// Nothing was let through yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    /// Whether a minute has passed since this was true last.
+    pub fn is_due(&self) -> bool {
+        let mut last = self.0.lock();
+        let is_due = last.is_none_or(|last| last.elapsed() >= Duration::from_secs(60));
+        if is_due {
+            *last = Some(Instant::now());
+        }
+        is_due
+    }
 }
 
 /// How long refusals of one kind from one prefix are counted before their number is logged.

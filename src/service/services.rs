@@ -16,7 +16,7 @@ use crate::{
     config::Settings,
     domain::{Clock, SteadyClock},
     keyring::Keyring,
-    store::Store,
+    store::{Issued, Store},
 };
 use std::{io, sync::Arc};
 
@@ -32,16 +32,25 @@ pub struct Services {
 }
 
 impl Services {
-    /// Sets up the use cases and starts the threads that hash passwords.
+    /// Sets up the use cases and starts the threads that hash passwords. `noted` is which access tokens an earlier run has
+    /// noted in the store.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(settings: &Settings, keyring: &Keyring, store: Arc<Store>, denylist: Arc<DenyList>, clock: Clock) -> io::Result<Self> {
+    pub fn start(
+        settings: &Settings,
+        keyring: &Keyring,
+        store: Arc<Store>,
+        denylist: Arc<DenyList>,
+        clock: Clock,
+        noted: Option<Issued>,
+    ) -> io::Result<Self> {
+        let earlier = AccessTokens::issued_by(clock.now(), &settings.tokens, noted);
         let throttle = Arc::new(Throttle::new(&settings.limits));
         let refusals = Arc::new(Refusals::default());
         let sessions = Arc::new(Sessions {
             store: Arc::clone(&store),
-            access: Arc::new(AccessTokens::new(keyring, settings.tokens.clone(), clock.clone(), Arc::clone(&denylist))),
+            access: Arc::new(AccessTokens::new(keyring, settings.tokens.clone(), clock.clone(), Arc::clone(&denylist), earlier)),
             refresh_tokens: RefreshTokens::new(keyring),
             csrf: Csrf::new(keyring),
             denylist,
@@ -50,7 +59,7 @@ impl Services {
             tokens: settings.tokens.clone(),
             policy: settings.sessions.clone(),
             refusals: Arc::clone(&refusals),
-            steady: SteadyClock::new(clock.clone()),
+            steady: SteadyClock::since(clock.clone(), noted.map_or_else(|| clock.now(), |noted| noted.latest)),
             clock: clock.clone(),
         });
         let accounts = Accounts {
@@ -89,7 +98,7 @@ mod tests {
         let (keyring, denylist, memory) = (Keyring::generate(), Arc::new(DenyList::default()), Memory::default());
         Store::initialise(&memory, keyring.instance, Timestamp::default()).await.expect("empty");
         let store = Arc::new(Store::open(Box::new(memory), keyring.instance, vec![denylist.clone()]).await.expect("just made"));
-        Services::start(&Settings::default(), &keyring, store, denylist, Clock::default()).expect("threads")
+        Services::start(&Settings::default(), &keyring, store, denylist, Clock::default(), None).expect("threads")
     }
 
     #[tokio::test]

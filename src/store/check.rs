@@ -6,7 +6,7 @@ use super::{
     key::Key,
     record::Record,
     schema::{
-        ACTIVE_ADMINS, INSTANCE, INVITES, NOT_BEFORE, REVOKED_SESSIONS, REVOKED_TOKENS, REVOKED_USERS, SESSIONS, SESSIONS_BY_SWEEP,
+        ACTIVE_ADMINS, INSTANCE, INVITES, ISSUED, NOT_BEFORE, REVOKED_SESSIONS, REVOKED_TOKENS, REVOKED_USERS, SESSIONS, SESSIONS_BY_SWEEP,
         SESSIONS_BY_USER, SETUP, USERS, USERS_BY_EMAIL,
     },
     table::Table,
@@ -54,6 +54,7 @@ fn check_tables(reads: &dyn Reads) -> Result<Report, Error> {
 impl Report {
     fn deny_list(&mut self, reads: &dyn Reads) -> Result<(), Error> {
         self.table(reads, &NOT_BEFORE, |(), _| Ok(None))?;
+        self.table(reads, &ISSUED, |(), _| Ok(None))?;
         self.table(reads, &REVOKED_USERS, |id, void| {
             let is_wrong = USERS.get(reads, &id)?.is_some_and(|user| user.token_version < void.least_version);
             Ok(is_wrong.then_some("voids tokens of a version not given yet"))
@@ -136,6 +137,7 @@ impl Report {
             SETUP.prefix(),
             INVITES.prefix(),
             NOT_BEFORE.prefix(),
+            ISSUED.prefix(),
             REVOKED_USERS.prefix(),
             REVOKED_SESSIONS.prefix(),
             REVOKED_TOKENS.prefix(),

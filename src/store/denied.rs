@@ -6,7 +6,8 @@ use super::{
     engine::Reads,
     key::Key,
     record::Record,
-    schema::{INSTANCE, NOT_BEFORE, NotBefore, REVOKED_SESSIONS, REVOKED_TOKENS, REVOKED_USERS, USERS, VoidTokens},
+    rows::readable,
+    schema::{INSTANCE, ISSUED, Issued, NOT_BEFORE, NotBefore, REVOKED_SESSIONS, REVOKED_TOKENS, REVOKED_USERS, USERS, VoidTokens},
     table::Table,
 };
 use crate::domain::{SessionId, Timestamp, TokenId, UserId};
@@ -48,6 +49,22 @@ impl Store {
     /// The engine's own, and [`Error::Corrupt`].
     pub async fn deny_list(&self, now: Timestamp, forget_by: Timestamp) -> Result<DenyListRows, Error> {
         self.view(move |reads| read_all(reads, now, forget_by)).await
+    }
+
+    /// Which access tokens an earlier run may have issued. Nothing is known if the row is damaged or was never written.
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub async fn issued(&self) -> Result<Option<Issued>, Error> {
+        self.view(|reads| readable(ISSUED.get(reads, &()))).await
+    }
+
+    /// Notes which access tokens there may be, for the next start.
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub async fn note_issued(&self, issued: Issued) -> Result<(), Error> {
+        self.revoke(move |t| ISSUED.put(t.tx, &(), &issued)).await
     }
 
     /// Reads what the server needs before it listens. An engine runs this while opening, to find out whether the

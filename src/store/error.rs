@@ -34,6 +34,9 @@ pub enum Error {
     /// A commit took too long; it may still happen.
     #[error("storage did not answer in time")]
     TimedOut,
+    /// The session or the user on whose authority a change was asked for has ended or changed; nothing was written.
+    #[error("the session on whose authority this was asked for has ended")]
+    AuthorityEnded,
     /// A transaction panicked; nothing of it was written.
     #[error("a transaction panicked; nothing of it was written")]
     Panicked,

@@ -1,16 +1,22 @@
 //! Operations on invitations.
 
-use super::{Error, Store, schema::INVITES, sessions::Ended, users::is_in_force};
-use crate::domain::{Event, Invite, InviteId, RolePolicy, Timestamp};
+use super::{
+    Authority, Error, Store, Transaction,
+    engine::Reads,
+    schema::{INVITES, USERS},
+    sessions::Ended,
+};
+use crate::domain::{Event, Invite, InviteId, RolePolicy, Timestamp, User};
 use std::ops::ControlFlow;
 
 impl Store {
     /// Stores a new invitation.
     ///
     /// # Errors
-    /// The engine's own.
-    pub async fn create_invite(&self, invite: Invite, event: Event) -> Result<(), Error> {
+    /// [`Error::AuthorityEnded`], and the engine's own.
+    pub async fn create_invite(&self, invite: Invite, authority: Authority, event: Event) -> Result<(), Error> {
         self.transact(move |t| {
+            authority.check(t)?;
             t.record(event.clone());
             INVITES.put(t.tx, &invite.id, &invite)
         })
@@ -53,9 +59,10 @@ impl Store {
     /// Withdraws an invitation. That is a revocation, so it also works when the disk is nearly full (STO-5).
     ///
     /// # Errors
-    /// The engine's own.
-    pub async fn delete_invite(&self, id: InviteId, event: Event) -> Result<Ended, Error> {
+    /// [`Error::AuthorityEnded`], and the engine's own.
+    pub async fn delete_invite(&self, id: InviteId, authority: Authority, event: Event) -> Result<Ended, Error> {
         self.revoke(move |t| {
+            authority.check(t)?;
             if INVITES.get(t.reads(), &id)?.is_none() {
                 return Ok(Ended::NotFound);
             }
@@ -92,4 +99,23 @@ impl Store {
         })
         .await
     }
+}
+
+/// Whether an invitation is still backed by its maker: the maker exists and is enabled, is in the same epoch,
+/// and their present role may grant the invitation's role (AZ-4).
+pub(super) fn is_in_force(reads: &dyn Reads, invite: &Invite, policy: &RolePolicy) -> Result<bool, Error> {
+    let maker = USERS.get(reads, &invite.created_by)?;
+    Ok(maker.is_some_and(|maker| !maker.disabled && maker.epoch == invite.maker_epoch && policy.may_grant(&maker.role, &invite.role)))
+}
+
+/// Withdraws the invitations of a maker whose present role may not grant their roles (AZ-4).
+pub(super) fn withdraw_beyond(t: &mut Transaction<'_>, maker: &User, policy: &RolePolicy) -> Result<(), Error> {
+    let mut beyond = Vec::new();
+    // A damaged invitation cannot be used, and must not prevent the change (STO-9).
+    INVITES.scan_with_damage(t.reads(), &[], |id, invite| {
+        let is_beyond = |invite: Invite| invite.created_by == maker.id && !policy.may_grant(&maker.role, &invite.role);
+        beyond.extend(id.filter(|_| invite.is_ok_and(is_beyond)));
+    })?;
+    beyond.iter().for_each(|id| INVITES.delete(t.tx, id));
+    Ok(())
 }

@@ -5,6 +5,7 @@
 //! observers told ([`Observer`]) and the caller answered. One that only reads is a closure over [`engine::Reads`].
 //! An engine may run either more than once: one on a network first finds out which rows to fetch.
 
+mod authority;
 mod check;
 mod denied;
 pub mod engine;
@@ -27,6 +28,7 @@ mod transaction;
 mod user_cache;
 mod users;
 
+pub use authority::Authority;
 pub use check::Report;
 pub use denied::{DenyListRows, ExpiredEntries};
 pub use error::Error;
@@ -39,6 +41,7 @@ pub use users::{Authorize, ChangeRequest, Created, NewAccount, RegistrationProof
 use crate::domain::{Event, Timestamp};
 use engine::{Engine, Priority, Reads};
 use in_flight::InFlightRotations;
+pub use schema::Issued;
 use schema::{INSTANCE, Instance};
 use std::sync::Arc;
 use transaction::{Hints, Transaction, transact};

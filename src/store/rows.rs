@@ -8,7 +8,7 @@ use super::{
         SESSIONS_BY_USER, USERS, VoidTokens,
     },
 };
-use crate::domain::{Session, SessionId, Timestamp, TokenId, User, UserId};
+use crate::domain::{Session, SessionId, Timestamp, TokenId, TokenIds, User, UserId};
 
 /// How an operation enters what it revokes in the deny list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +55,21 @@ pub fn end_session(t: &mut Transaction<'_>, session: &Session, deny: Deny) -> Re
     Ok(())
 }
 
+/// Whether the deny list voids an access token already.
+pub fn is_void(reads: &dyn Reads, ids: &TokenIds) -> Result<bool, Error> {
+    let before = readable(NOT_BEFORE.get(reads, &()))?.is_some_and(|row| ids.issued_at < row.moment);
+    let by_user = || Ok::<_, Error>(readable(REVOKED_USERS.get(reads, &ids.user))?.is_some_and(|row| ids.version < row.least_version));
+    Ok(before || readable(REVOKED_SESSIONS.get(reads, &ids.session))?.is_some() || by_user()?)
+}
+
+/// Nothing in place of a damaged row.
+pub fn readable<T>(row: Result<Option<T>, Error>) -> Result<Option<T>, Error> {
+    match row {
+        Err(Error::Corrupt(_)) => Ok(None),
+        row => row,
+    }
+}
+
 /// Voids one access token.
 pub fn revoke_token(t: &mut Transaction<'_>, token: TokenId, deny: Deny) -> Result<(), Error> {
     if let Some(moment) = deny.not_before {
@@ -70,12 +85,8 @@ pub fn void_tokens(t: &mut Transaction<'_>, user: UserId, least_version: u32, de
     if let Some(moment) = deny.not_before {
         return void_all_before(t, moment, deny.until);
     }
-    let until = match REVOKED_USERS.get(t.reads(), &user) {
-        Ok(kept) => kept.map_or(deny.until, |kept| kept.until.max(deny.until)),
-        // A damaged row must not prevent a revocation (STO-9).
-        Err(Error::Corrupt(_)) => deny.until,
-        Err(error) => return Err(error),
-    };
+    // A damaged row must not prevent a revocation (STO-9).
+    let until = readable(REVOKED_USERS.get(t.reads(), &user))?.map_or(deny.until, |kept| kept.until.max(deny.until));
     REVOKED_USERS.put(t.tx, &user, &VoidTokens { least_version, until })?;
     t.emit(CommitEvent::TokensVoided { user, least_version, until });
     Ok(())
@@ -83,11 +94,7 @@ pub fn void_tokens(t: &mut Transaction<'_>, user: UserId, least_version: u32, de
 
 /// Voids every access token of every user that was issued before a moment.
 pub fn void_all_before(t: &mut Transaction<'_>, moment: Timestamp, until: Timestamp) -> Result<(), Error> {
-    let kept = match NOT_BEFORE.get(t.reads(), &()) {
-        Ok(kept) => kept,
-        Err(Error::Corrupt(_)) => None,
-        Err(error) => return Err(error),
-    };
+    let kept = readable(NOT_BEFORE.get(t.reads(), &()))?;
     let until = kept.map_or(until, |kept| kept.until.max(until));
     let moment = kept.map_or(moment, |kept| kept.moment.max(moment));
     NOT_BEFORE.put(t.tx, &(), &NotBefore { moment, until })?;

@@ -14,6 +14,7 @@
 //! | `revoked_sessions` | session id | until when to keep the row: the session was revoked |
 //! | `revoked_tokens` | token id (`jti`) | until when to keep the row: the token was revoked |
 //! | `not_before` | – | tokens issued before this are void, and until when to keep the row |
+//! | `issued` | – | the date of the latest access token, and how long such tokens live |
 //! | `invites` | invite id | the invitation |
 //!
 //! A stored struct is named for its version (`UserV1`) and never edited once released.
@@ -25,7 +26,10 @@ use super::{
 };
 use crate::domain::{AuthMethod, Client, Email, Invite, InviteId, Role, Session, SessionId, Timestamp, TokenId, Transport, User, UserId};
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
 /// The schema this release writes, and the newest it reads. Schema 1 had no table `revoked_users`.
 pub const VERSION: u32 = 2;
@@ -42,6 +46,7 @@ pub const REVOKED_USERS: Table<UserId, VoidTokens> = Table::new(b'd', "revoked_u
 pub const REVOKED_SESSIONS: Table<SessionId, Timestamp> = Table::new(b'r', "revoked_sessions");
 pub const REVOKED_TOKENS: Table<TokenId, Timestamp> = Table::new(b'j', "revoked_tokens");
 pub const NOT_BEFORE: Table<(), NotBefore> = Table::new(b'n', "not_before");
+pub const ISSUED: Table<(), Issued> = Table::new(b'l', "issued");
 pub const INVITES: Table<InviteId, Invite> = Table::new(b'i', "invites");
 
 /// Which installation a database belongs to, and how it is written.
@@ -68,6 +73,15 @@ pub struct NotBefore {
     pub moment: Timestamp,
     /// When the row may be dropped: by then the last of those tokens has expired.
     pub until: Timestamp,
+}
+
+/// Which access tokens there may be. At a start, the clock and the settings may be other ones than when they were issued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Issued {
+    /// The latest `iat` of a token, noted every half a minute.
+    pub latest: Timestamp,
+    /// The longest that a token can be accepted after its `iat`.
+    pub lifetime: Duration,
 }
 
 /// The open set-up link. There is at most one.
@@ -306,6 +320,13 @@ record!(
     NotBeforeV1 { moment: u64, until: u64 },
     |n| NotBeforeV1 { moment: n.moment.millis(), until: n.until.millis() },
     |s| Ok(NotBefore { moment: Timestamp::from_millis(s.moment), until: Timestamp::from_millis(s.until) })
+);
+
+record!(
+    Issued,
+    IssuedV1 { latest: u64, lifetime_secs: u64 },
+    |i| IssuedV1 { latest: i.latest.millis(), lifetime_secs: i.lifetime.as_secs() },
+    |s| Ok(Issued { latest: Timestamp::from_millis(s.latest), lifetime: Duration::from_secs(s.lifetime_secs) })
 );
 
 record!(UserId, UserIdV1 { id: [u8; 16] }, |id| UserIdV1 { id: *id.as_bytes() }, |s| Ok(UserId::from_bytes(s.id)));

@@ -1,15 +1,15 @@
 //! Operations on sessions: login, password change, revocation, and the sweep of expired sessions.
 
 use super::{
-    CommitEvent, Error, Store, Transaction,
+    Authority, CommitEvent, Error, Store, Transaction,
     engine::Reads,
     rows::{
-        Deny, begin_session, end_all_sessions, end_everything, end_session, put_user, remove_session, revoke_token, session_ids,
-        void_tokens,
+        Deny, begin_session, end_all_sessions, end_everything, end_session, is_void, put_user, readable, remove_session, revoke_token,
+        session_ids, void_tokens,
     },
     schema::{SESSIONS, SESSIONS_BY_SWEEP, USERS},
 };
-use crate::domain::{AddressPrefix, AuthMethod, By, Client, Event, Kind, Session, SessionId, Timestamp, TokenId, Transport, User, UserId};
+use crate::domain::{AddressPrefix, AuthMethod, By, Client, Event, Kind, Session, SessionId, Timestamp, TokenIds, Transport, User, UserId};
 use std::{ops::ControlFlow, sync::LazyLock};
 
 /// The most sessions one sweep handles, so that it never holds up other commits for long (STO-15).
@@ -188,23 +188,36 @@ impl Store {
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn end_session(&self, id: SessionId, owner: Option<UserId>, deny: Deny, event: Event) -> Result<Option<UserId>, Error> {
-        self.revoke(move |t| match SESSIONS.get(t.reads(), &id)? {
-            Some(session) if owner.is_none_or(|owner| owner == session.user) => {
-                end_session(t, &session, deny)?;
-                t.record(event.clone().target(session.user).session(id));
-                Ok(Some(session.user))
+    pub async fn end_session(
+        &self,
+        id: SessionId,
+        owner: Option<UserId>,
+        authority: Authority,
+        deny: Deny,
+        event: Event,
+    ) -> Result<Option<UserId>, Error> {
+        self.revoke(move |t| {
+            authority.check(t)?;
+            match SESSIONS.get(t.reads(), &id)? {
+                Some(session) if owner.is_none_or(|owner| owner == session.user) => {
+                    end_session(t, &session, deny)?;
+                    t.record(event.clone().target(session.user).session(id));
+                    Ok(Some(session.user))
+                }
+                _ => Ok(None),
             }
-            _ => Ok(None),
         })
         .await
     }
 
     /// Ends the sessions of a logout and revokes its access token, together (REV-1).
     ///
+    /// A token that is void already is not revoked again. Otherwise whoever has collected many tokens of one session
+    /// could fill the deny list with them (REV-6).
+    ///
     /// # Errors
     /// The engine's own.
-    pub async fn logout(&self, sessions: Vec<SessionId>, token: Option<TokenId>, from: AddressPrefix, deny: Deny) -> Result<(), Error> {
+    pub async fn logout(&self, sessions: Vec<SessionId>, token: Option<TokenIds>, from: AddressPrefix, deny: Deny) -> Result<(), Error> {
         self.revoke(move |t| {
             for id in &sessions {
                 if let Some(session) = SESSIONS.get(t.reads(), id)? {
@@ -212,7 +225,10 @@ impl Store {
                     t.record(Event::new(Kind::LoggedOut, By::User(session.user)).target(session.user).session(*id).from(from));
                 }
             }
-            token.map_or(Ok(()), |token| revoke_token(t, token, deny))
+            match &token {
+                Some(ids) if !is_void(t.reads(), ids)? => revoke_token(t, ids.token, deny),
+                _ => Ok(()),
+            }
         })
         .await
     }
@@ -220,9 +236,10 @@ impl Store {
     /// Revokes everything of a user: sessions, access tokens, and the invitations and device tokens they made.
     ///
     /// # Errors
-    /// The engine's own.
-    pub async fn end_all(&self, user: UserId, deny: Deny, event: Event) -> Result<Ended, Error> {
+    /// [`Error::AuthorityEnded`], and the engine's own.
+    pub async fn end_all(&self, user: UserId, authority: Authority, deny: Deny, event: Event) -> Result<Ended, Error> {
         self.revoke(move |t| {
+            authority.check(t)?;
             if USERS.get(t.reads(), &user)?.is_none() {
                 return Ok(Ended::NotFound);
             }
@@ -279,7 +296,7 @@ fn evict(t: &mut Transaction<'_>, newest: &Session, max: usize, deny: Deny) -> R
     }
     let mut sessions = Vec::with_capacity(ids.len());
     for id in &ids {
-        sessions.extend(SESSIONS.get(t.reads(), id)?);
+        sessions.extend(readable(SESSIONS.get(t.reads(), id))?);
     }
     sessions.sort_by_key(|session| (session.id == newest.id, session.refreshed_at));
     for unused in sessions.iter().take(sessions.len().saturating_sub(max)) {
@@ -289,8 +306,12 @@ fn evict(t: &mut Transaction<'_>, newest: &Session, max: usize, deny: Deny) -> R
 }
 
 fn sessions_of(reads: &dyn Reads, user: UserId, now: Timestamp) -> Result<Vec<Session>, Error> {
-    let sessions = session_ids(reads, user)?.into_iter().filter_map(|id| SESSIONS.get(reads, &id).transpose());
-    sessions.filter(|session| session.as_ref().map_or(true, |session| now < session.expires_at)).collect()
+    let mut sessions = Vec::new();
+    for id in session_ids(reads, user)? {
+        // A damaged row must not keep its user from logging in. The sweep removes it (STO-9).
+        sessions.extend(readable(SESSIONS.get(reads, &id))?.filter(|session| now < session.expires_at));
+    }
+    Ok(sessions)
 }
 
 /// The sessions to check in one sweep, each with the moment it is filed under in the index.

@@ -13,7 +13,9 @@ use super::{
     table::Table,
     *,
 };
-use crate::domain::{AddressPrefix, By, Client, Email, Invite, InviteId, Kind, Role, Session, SessionId, TokenId, User, UserId};
+use crate::domain::{
+    AddressPrefix, By, Client, Email, Invite, InviteId, Kind, Role, RolePolicy, Roles, Session, SessionId, TokenId, TokenIds, User, UserId,
+};
 use action::Action;
 use engine::memory::Memory;
 use futures_util::FutureExt;
@@ -71,7 +73,18 @@ fn event() -> Event {
 
 /// A change by an actor who may manage everybody.
 fn change(user: UserId) -> ChangeRequest {
-    ChangeRequest { user, authorize: Box::new(|_| true), deny: DENY, event: event() }
+    ChangeRequest { user, authorize: Box::new(|_| true), authority: Authority::Operator, deny: DENY, event: event() }
+}
+
+/// What the roles of a default configuration may grant.
+fn policy() -> RolePolicy {
+    Roles::default().policy(&"viewer".parse().expect("a name"))
+}
+
+/// What identifies a token of a session and a user that nothing else was revoked of.
+fn ids(token: TokenId) -> TokenIds {
+    let (user, session) = (UserId::from_bytes([0xee; 16]), SessionId::from_bytes([0xee; 16]));
+    TokenIds { user, version: 0, session, token, issued_at: at(0) }
 }
 
 /// A user's new account, by open registration.
@@ -280,17 +293,17 @@ async fn every_operation(store: &Store, observer: &RecordingObserver, mut after:
         created_at: at(41),
         expires_at: at(3600),
     };
-    after("create_invite", store.create_invite(made, event()).await);
-    after("delete_invite", store.delete_invite(invite, event()).await.map(drop));
-    after("set_role", store.set_role(change(ben.id), Role::admin()).await.map(drop));
+    after("create_invite", store.create_invite(made, Authority::Operator, event()).await);
+    after("delete_invite", store.delete_invite(invite, Authority::Operator, event()).await.map(drop));
+    after("set_role", store.set_role(change(ben.id), Role::admin(), policy()).await.map(drop));
     after("set_disabled", store.set_disabled(change(ada.id), true).await.map(drop));
     after("enable", store.set_disabled(change(ada.id), false).await.map(drop));
     after("set_password", store.set_password(change(ben.id), HASH.into()).await.map(drop));
     after("login again", store.login(as_user(6, &ben, None)).await.map(drop));
     let (token, from) = (TokenId::from_bytes([3; 16]), AddressPrefix::V6(1));
-    after("logout", store.logout(vec![of(6, &ben).id], Some(token), from, DENY).await);
+    after("logout", store.logout(vec![of(6, &ben).id], Some(ids(token)), from, DENY).await);
     after("login once more", store.login(as_user(7, &ben, None)).await.map(drop));
-    after("end_session", store.end_session(of(7, &ben).id, Some(ben.id), DENY, event()).await.map(drop));
+    after("end_session", store.end_session(of(7, &ben).id, Some(ben.id), Authority::Operator, DENY, event()).await.map(drop));
     after("login to be swept", store.login(as_user(8, &ben, None)).await.map(drop));
     after("sweep_sessions", store.sweep_sessions(at(0).plus(model::ABSOLUTE * 2)).await.map(drop));
     // The observer in memory forgets first and then calls this.
@@ -307,7 +320,7 @@ async fn every_operation(store: &Store, observer: &RecordingObserver, mut after:
         }
         after(what, forgotten);
     }
-    after("end_all", store.end_all(ada.id, DENY, event()).await.map(drop));
+    after("end_all", store.end_all(ada.id, Authority::Operator, DENY, event()).await.map(drop));
     after("delete_user", store.delete_user(change(ada.id)).await.map(drop));
 }
 
@@ -378,7 +391,7 @@ fn log_3_an_event_is_recorded_with_its_verb_or_not_at_all() {
         assert!(matches!(store.set_disabled(change(ada.id), true).await, Ok(UserChange::LastAdmin)));
         assert_eq!(observer.records.lock().len(), 1, "refused");
         memory.fail_after(1);
-        assert!(store.end_all(ada.id, DENY, event()).await.is_err());
+        assert!(store.end_all(ada.id, Authority::Operator, DENY, event()).await.is_err());
         assert_eq!(observer.records.lock().len(), 1, "undone");
     });
 }

@@ -1,12 +1,13 @@
 //! Operations on users. The e-mail index and the index of admins are written in the same transaction as the row.
 
 use super::{
-    CommitEvent, Error, Store,
+    Authority, CommitEvent, Error, Store,
     engine::Reads,
+    invites::{is_in_force, withdraw_beyond},
     rows::{Deny, begin_session, end_all_sessions, put_user, void_tokens},
     schema::{ACTIVE_ADMINS, INVITES, SETUP, Setup, USERS, USERS_BY_EMAIL},
 };
-use crate::domain::{Email, Event, Invite, InviteId, Role, RolePolicy, Session, Timestamp, User, UserId};
+use crate::domain::{Email, Event, InviteId, Role, RolePolicy, Session, Timestamp, User, UserId};
 use std::{
     ops::ControlFlow,
     sync::{Arc, LazyLock},
@@ -96,6 +97,8 @@ pub struct ChangeRequest {
     /// Whether the actor may change the user. Checked inside the transaction, because the user's role may have
     /// changed by then.
     pub authorize: Authorize,
+    /// On whose authority the change is made.
+    pub authority: Authority,
     /// How what is revoked enters the deny list.
     pub deny: Deny,
     /// The event to log when the change is made.
@@ -112,10 +115,11 @@ enum Voids {
 }
 
 /// What else a change to a user ends.
-#[derive(PartialEq, Eq)]
 enum Ends {
     /// Nothing: the user's sessions go on.
     Nothing,
+    /// The invitations that the user made and may not make any more. They do not come back with the role.
+    InvitesBeyond(RolePolicy),
     /// Every session, and the invitations and device tokens the user made.
     Everything,
 }
@@ -209,10 +213,10 @@ impl Store {
     ///
     /// # Errors
     /// The engine's own.
-    pub async fn set_role(&self, request: ChangeRequest, role: Role) -> Result<UserChange, Error> {
+    pub async fn set_role(&self, request: ChangeRequest, role: Role, policy: RolePolicy) -> Result<UserChange, Error> {
         self.change_user(request, Voids::Tokens, move |user| {
             user.role = role.clone();
-            Ends::Nothing
+            Ends::InvitesBeyond(policy.clone())
         })
         .await
     }
@@ -258,8 +262,9 @@ impl Store {
     /// # Errors
     /// The engine's own.
     pub async fn delete_user(&self, request: ChangeRequest) -> Result<UserChange, Error> {
-        let ChangeRequest { user: id, authorize, deny, event } = request;
+        let ChangeRequest { user: id, authorize, authority, deny, event } = request;
         self.revoke(move |t| {
+            authority.check(t)?;
             let Some(user) = USERS.get(t.reads(), &id)? else { return Ok(UserChange::NotFound) };
             if !authorize(&user) {
                 return Ok(UserChange::NotPermitted);
@@ -287,8 +292,9 @@ impl Store {
         voids: Voids,
         mut change: impl FnMut(&mut User) -> Ends + Send + 'static,
     ) -> Result<UserChange, Error> {
-        let ChangeRequest { user: id, authorize, deny, event } = request;
+        let ChangeRequest { user: id, authorize, authority, deny, event } = request;
         self.revoke(move |t| {
+            authority.check(t)?;
             let Some(before) = USERS.get(t.reads(), &id)? else { return Ok(UserChange::NotFound) };
             if !authorize(&before) {
                 return Ok(UserChange::NotPermitted);
@@ -298,17 +304,21 @@ impl Store {
             if before.is_active_admin() && !user.is_active_admin() && other_admin(t.reads(), Some(id))?.is_none() {
                 return Ok(UserChange::LastAdmin);
             }
-            t.record(event.clone());
             if user == before {
                 return Ok(UserChange::Done(user));
             }
+            t.record(event.clone());
             if voids == Voids::Tokens {
                 user.token_version += 1;
                 void_tokens(t, id, user.token_version, deny)?;
             }
-            if ends == Ends::Everything {
-                user.epoch += 1;
-                end_all_sessions(t, id)?;
+            match ends {
+                Ends::Nothing => {}
+                Ends::InvitesBeyond(policy) => withdraw_beyond(t, &user, &policy)?,
+                Ends::Everything => {
+                    user.epoch += 1;
+                    end_all_sessions(t, id)?;
+                }
             }
             put_user(t, &user)?;
             Ok(UserChange::Done(user))
@@ -375,13 +385,6 @@ fn other_admin(reads: &dyn Reads, except: Option<UserId>) -> Result<Option<UserI
         ControlFlow::Break(())
     })?;
     Ok(other)
-}
-
-/// Whether an invitation is still backed by its maker: the maker exists and is enabled, is in the same epoch,
-/// and their present role may grant the invitation's role (AZ-4).
-pub(super) fn is_in_force(reads: &dyn Reads, invite: &Invite, policy: &RolePolicy) -> Result<bool, Error> {
-    let maker = USERS.get(reads, &invite.created_by)?;
-    Ok(maker.is_some_and(|maker| !maker.disabled && maker.epoch == invite.maker_epoch && policy.may_grant(&maker.role, &invite.role)))
 }
 
 fn ct_equal(a: &[u8; 32], b: &[u8; 32]) -> bool {

@@ -21,8 +21,14 @@ fn fixture() -> Fixture {
     let user = User { role: "editor".parse().expect("a role"), token_version: 3, ..User::example() };
     let far = Timestamp::from_secs(4_000_000_000);
     let session = Session { user: user.id, expires_at: far, ends_at: far, sweep_at: far, ..Session::example() };
-    let tokens = AccessTokens::new(&keyring, config::Tokens::default(), clock.clone(), denylist.clone());
+    let tokens = tokens(&keyring, &clock, &denylist);
     Fixture { tokens, denylist, keyring, user, session, clock }
+}
+
+fn tokens(keyring: &Keyring, clock: &Clock, denylist: &Arc<DenyList>) -> AccessTokens {
+    let settings = config::Tokens::default();
+    let earlier = AccessTokens::issued_by(clock.now(), &settings, None);
+    AccessTokens::new(keyring, settings, clock.clone(), denylist.clone(), earlier)
 }
 
 impl Fixture {
@@ -71,7 +77,7 @@ fn a_token_says_what_the_contract_lists_and_nothing_personal() {
     assert_eq!(claims["exp"].as_u64().expect("exp") - claims["iat"].as_u64().expect("iat"), 900);
     assert!(!claims.to_string().contains("ada"));
     let principal = fixture.tokens.verify(&fixture.issue()).expect("valid");
-    assert_eq!((principal.user, principal.session, principal.role.as_str()), (fixture.user.id, fixture.session.id, "editor"));
+    assert_eq!((principal.ids.user, principal.ids.session, principal.role.as_str()), (fixture.user.id, fixture.session.id, "editor"));
     assert!(principal.expires_in <= 900 && principal.expires_in >= 899);
 }
 
@@ -238,7 +244,7 @@ fn rev_1_a_token_that_is_over_or_revoked_still_proves_its_session_and_a_forged_o
     let token = fixture.issue();
     fixture.clock.shift(3_600_000);
     assert!(matches!(fixture.tokens.verify(&token), Err(VerifyError::Expired(_))));
-    assert_eq!(fixture.tokens.verify_ignoring_expiry(&token).expect("ours").session, fixture.session.id);
+    assert_eq!(fixture.tokens.verify_ignoring_expiry(&token).expect("ours").ids.session, fixture.session.id);
     assert_eq!(fixture.tokens.verify_ignoring_expiry(&format!("{token}x")), None);
     let (header, mut claims) = inspect(&token).expect("reads");
     claims["aud"] = "another".into();
@@ -287,6 +293,41 @@ fn rev_6_after_everything_was_voided_new_tokens_are_good_at_once() {
     assert!(fixture.tokens.verify(&fixture.issue()).is_ok(), "in the same second");
 }
 
+/// OPS-7: the clock and the settings of an earlier run may have been other ones.
+#[test]
+fn ops_7_a_revocation_outlives_the_tokens_of_earlier_runs() {
+    let (seconds, now) = (Duration::from_secs, Timestamp::from_secs(1_800_000_000));
+    let settings = config::Tokens { access_ttl: seconds(10), ..config::Tokens::default() };
+    let own = AccessTokens::max_token_lifetime(&settings);
+    let at_start = |noted| AccessTokens::issued_by(now, &settings, noted);
+    let noted = |latest: Timestamp, lifetime| Some(Issued { latest, lifetime });
+    let ago = |span: u64| Timestamp::from_secs(now.secs() - span);
+    assert_eq!(at_start(None), Issued { latest: now, lifetime: own });
+    assert_eq!(at_start(noted(ago(20), own)), Issued { latest: now, lifetime: own });
+    assert_eq!(at_start(noted(ago(20), seconds(960))), Issued { latest: now, lifetime: seconds(960) }, "access_ttl was longer");
+    assert_eq!(at_start(noted(ago(2000), seconds(960))).lifetime, own, "those have all expired");
+    let ahead = now.plus(seconds(130));
+    assert_eq!(at_start(noted(ahead, own)).latest, ahead.plus(NOTING_LAG), "the clock was ahead");
+
+    let (keyring, clock, denylist) = (Keyring::generate(), Clock::default(), Arc::new(DenyList::default()));
+    let latest = clock.now().plus(seconds(3600));
+    let tokens = AccessTokens::new(&keyring, settings, clock, denylist, Issued { latest, lifetime: seconds(960) });
+    assert_eq!(tokens.deny().until, Timestamp::from_secs(latest.secs()).plus(seconds(960)));
+    assert_eq!(tokens.issued_since_noted(), None, "an idle server writes nothing");
+}
+
+/// A moment that was set by a clock that was ahead must not lock everybody out until the clock has caught up.
+#[test]
+fn ops_7_after_all_tokens_were_voided_ahead_of_the_clock_new_ones_are_good() {
+    let fixture = fixture();
+    let before = fixture.issue();
+    let ahead = fixture.clock.now().plus(Duration::from_secs(3600)).next_second();
+    let until = ahead.plus(Duration::from_secs(3600));
+    fixture.denylist.committed(CommitEvent::AllVoidedBefore { moment: ahead, until });
+    assert_eq!(fixture.tokens.verify(&before), Err(VerifyError::Revoked));
+    fixture.tokens.verify(&fixture.issue()).expect("issued since");
+}
+
 #[test]
 fn tok_11_two_tokens_in_one_second_differ() {
     let fixture = fixture();
@@ -308,7 +349,7 @@ fn tok_1_6_the_wycheproof_vectors_for_hs256_are_judged_as_they_should_be() {
     let secret = BASE64URL_NOPAD.decode(b"-ebuDNsVZ2iJtoZ-akfXTSCt4UO2cruLCsbWlBinggE").expect("base64url");
     let mut fixture = fixture();
     fixture.keyring.access = crate::keyring::Ring::of("kid-aes-sign", secret);
-    let tokens = AccessTokens::new(&fixture.keyring, config::Tokens::default(), fixture.clock.clone(), fixture.denylist);
+    let tokens = tokens(&fixture.keyring, &fixture.clock, &fixture.denylist);
     let key = tokens.keys.current();
     let vectors = include_str!("../../../tests/vectors/jws_hs256.txt").lines().filter(|line| !line.starts_with('#'));
     let mut genuine = 0;

@@ -2,8 +2,8 @@
 
 use super::Accounts;
 use crate::{
-    domain::{AddressPrefix, Email, Invite, InviteId, Kind, Role, Timestamp, User},
-    service::{Error, events::Actor},
+    domain::{AddressPrefix, Email, Invite, InviteId, Kind, Role, Timestamp},
+    service::{Error, events::Actor, sessions::Principal},
     store::Ended,
 };
 use secrecy::SecretString;
@@ -19,13 +19,13 @@ impl Accounts {
     /// [`Error::InvalidRole`], [`Error::RoleBeyondReach`], the store's.
     pub async fn invite(
         &self,
-        by: &User,
+        by: &Principal,
         from: AddressPrefix,
         role: Option<Role>,
         email: Option<Email>,
         expires_in: Duration,
     ) -> Result<(Invite, SecretString), Error> {
-        let actor = Actor::User(by, from);
+        let actor = by.actor(from);
         let role = role.unwrap_or_else(|| self.registration.default_role.clone());
         self.check_role_exists(&role)?;
         self.check_may_grant(actor, &role)?;
@@ -36,12 +36,13 @@ impl Accounts {
             code_hash,
             role,
             email,
-            created_by: by.id,
-            maker_epoch: by.epoch,
+            created_by: by.user().id,
+            maker_epoch: by.user().epoch,
             created_at: now,
             expires_at: now.plus(expires_in),
         };
-        self.store.create_invite(invite.clone(), actor.event(Kind::InviteCreated).invite(id).role(&invite.role)).await?;
+        let event = actor.event(Kind::InviteCreated).invite(id).role(&invite.role);
+        self.store.create_invite(invite.clone(), actor.authority(), event).await?;
         Ok((invite, code))
     }
 
@@ -60,7 +61,7 @@ impl Accounts {
     pub async fn withdraw_invite(&self, actor: Actor<'_>, id: InviteId) -> Result<(), Error> {
         let invite = self.store.invite(id).await?.ok_or(Error::NotFound)?;
         self.check_may_grant(actor, &invite.role)?;
-        match self.store.delete_invite(id, actor.event(Kind::InviteWithdrawn).invite(id)).await? {
+        match self.store.delete_invite(id, actor.authority(), actor.event(Kind::InviteWithdrawn).invite(id)).await? {
             Ended::Done => Ok(()),
             Ended::NotFound => Err(Error::NotFound),
         }

@@ -78,7 +78,7 @@ impl Accounts {
     /// permissions that they do not have themselves (AZ-4).
     fn check_may_grant(&self, actor: Actor<'_>, role: &Role) -> Result<(), Error> {
         match actor {
-            Actor::User(by, _) if !self.policy.may_grant(&by.role, role) => Err(Error::RoleBeyondReach),
+            Actor::User(by, ..) if !self.policy.may_grant(&by.role, role) => Err(Error::RoleBeyondReach),
             _ => Ok(()),
         }
     }

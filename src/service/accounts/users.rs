@@ -60,7 +60,7 @@ impl Accounts {
         self.check_may_grant(actor, &role)?;
         let mut request = self.change_request(actor, id, Kind::RoleChanged);
         request.event = request.event.role(&role);
-        into_result(self.store.set_role(request, role).await?)
+        into_result(self.store.set_role(request, role, self.policy.clone()).await?)
     }
 
     /// Disables or enables a user, effective at once.
@@ -121,12 +121,12 @@ impl Accounts {
     fn change_request(&self, actor: Actor<'_>, user: UserId, kind: Kind) -> ChangeRequest {
         let authorize: Authorize = match actor {
             Actor::Operator => Box::new(|_| true),
-            Actor::User(by, _) => {
+            Actor::User(by, ..) => {
                 let (own, policy) = (by.role.clone(), self.policy.clone());
                 Box::new(move |user| policy.may_grant(&own, &user.role))
             }
         };
-        ChangeRequest { user, authorize, deny: self.sessions.deny(), event: actor.event(kind).target(user) }
+        ChangeRequest { user, authorize, authority: actor.authority(), deny: self.sessions.deny(), event: actor.event(kind).target(user) }
     }
 }
 

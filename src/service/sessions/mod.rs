@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config,
     domain::{
-        AddressPrefix, AuthMethod, By, Client, Clock, Event, Kind, Permission, Roles, Session, SessionId, SteadyClock, Timestamp,
+        AddressPrefix, AuthMethod, By, Client, Clock, Event, Kind, Permission, Roles, Session, SessionId, SteadyClock, Timestamp, TokenIds,
         Transport, User, UserId,
     },
     store::{self, Deny, Ended, Store},
@@ -82,6 +82,14 @@ impl Principal {
     pub const fn user(&self) -> &Arc<User> {
         match &self.subject {
             Subject::User(user) => user,
+        }
+    }
+
+    /// The user as an actor, whose rights the services check and whom they log.
+    #[must_use]
+    pub fn actor(&self, from: AddressPrefix) -> Actor<'_> {
+        match &self.subject {
+            Subject::User(user) => Actor::User(user, self.session, from),
         }
     }
 
@@ -177,8 +185,8 @@ impl Sessions {
     /// [`Unauthenticated`].
     pub async fn authenticate(&self, token: &str) -> Result<Principal, Unauthenticated> {
         let token = self.access.verify(token).map_err(Unauthenticated::Token)?;
-        let user = self.store.user(token.user).await.map_err(Unauthenticated::Store)?;
-        let VerifiedToken { session, version, role, expires_at, expires_in, .. } = token;
+        let user = self.store.user(token.ids.user).await.map_err(Unauthenticated::Store)?;
+        let VerifiedToken { ids: TokenIds { session, version, .. }, role, expires_at, expires_in } = token;
         match user {
             Some(user) if user.token_version == version && !user.disabled && user.role == role => {
                 Ok(Principal { subject: Subject::User(user), session, scopes: Scopes::All, expires_at, expires_in })
@@ -216,11 +224,11 @@ impl Sessions {
     /// # Errors
     /// The store's.
     pub async fn logout(&self, mut sessions: Vec<SessionId>, bearer: Option<&VerifiedToken>, from: AddressPrefix) -> Result<(), Error> {
-        sessions.extend(bearer.map(|bearer| bearer.session));
+        sessions.extend(bearer.map(|bearer| bearer.ids.session));
         if sessions.is_empty() {
             return Ok(());
         }
-        let token = bearer.filter(|bearer| bearer.expires_in > 0).map(|bearer| bearer.token);
+        let token = bearer.filter(|bearer| bearer.expires_in > 0).map(|bearer| bearer.ids);
         Ok(self.store.logout(sessions, token, from, self.deny()).await?)
     }
 
@@ -229,7 +237,7 @@ impl Sessions {
     /// # Errors
     /// [`Error::NotFound`], and the store's.
     pub async fn revoke_all(&self, actor: Actor<'_>, user: UserId) -> Result<(), Error> {
-        match self.store.end_all(user, self.deny(), actor.event(Kind::SessionsRevoked).target(user)).await? {
+        match self.store.end_all(user, actor.authority(), self.deny(), actor.event(Kind::SessionsRevoked).target(user)).await? {
             Ended::Done => Ok(()),
             Ended::NotFound => Err(Error::NotFound),
         }
@@ -241,7 +249,7 @@ impl Sessions {
     /// [`Error::NotFound`], and the store's.
     pub async fn revoke(&self, actor: Actor<'_>, session: SessionId, owner: Option<UserId>) -> Result<(), Error> {
         let event = actor.event(Kind::SessionRevoked);
-        self.store.end_session(session, owner, self.deny(), event).await?.map(drop).ok_or(Error::NotFound)
+        self.store.end_session(session, owner, actor.authority(), self.deny(), event).await?.map(drop).ok_or(Error::NotFound)
     }
 
     /// A user's sessions, the latest first.
@@ -263,6 +271,9 @@ impl Sessions {
         self.store.forget_old_rotations();
         while self.store.sweep_sessions(now).await? {}
         self.store.sweep_invites(now).await?;
+        if let Some(issued) = self.access.issued_since_noted() {
+            self.store.note_issued(issued).await?;
+        }
         Ok(self.denylist.sweep(&self.store, now).await?)
     }
 

@@ -128,16 +128,19 @@ impl Sessions {
             self.check_current(request, &token, &session)?;
         }
         let mut rotate = self.rotation(&session, &token, transport, request)?;
-        rotate.conflict_window = window;
-        rotate.grace = self.policy.refresh_grace;
+        (rotate.conflict_window, rotate.grace) = (window, self.policy.refresh_grace);
         let issued_at = rotate.now;
         match self.store.rotate(rotate).await? {
-            Rotated::Rotated(session, user) | Rotated::Replayed(session, user) => self.issue_tokens(user, session, issued_at),
-            // A password change replaced this session by another after the request had arrived.
-            Rotated::Revoked if self.was_just_replaced(request, &token, window) => {
-                Err(self.log_conflict(token.session, request.client_prefix()))
+            Rotated::Rotated(session, user) => self.issue_tokens(user, session, issued_at),
+            Rotated::Replayed(session, user) => {
+                // Each repeat has an access token of its own, so it counts like a refresh; but only once it is known to be
+                // no reuse, which no limit may hide.
+                self.throttle.charge_refresh(session.id)?;
+                self.issue_tokens(user, session, issued_at)
             }
-            Rotated::Conflict => Err(self.log_conflict(token.session, request.client_prefix())),
+            // A password change replaced this session by another after the request had arrived.
+            Rotated::Revoked if self.was_just_replaced(request, &token, window) => Err(self.log_conflict(&token, request)),
+            Rotated::Conflict => Err(self.log_conflict(&token, request)),
             Rotated::Reused => Err(Error::RefreshTokenReused),
             Rotated::Expired => Err(Error::RefreshTokenExpired),
             Rotated::Ahead | Rotated::Revoked => Err(Error::SessionEnded),
@@ -153,9 +156,7 @@ impl Sessions {
         window: Duration,
     ) -> Result<Session, Error> {
         match self.load(token).await {
-            Err(Error::SessionEnded) if self.was_just_replaced(request, token, window) => {
-                Err(self.log_conflict(token.session, request.client_prefix()))
-            }
+            Err(Error::SessionEnded) if self.was_just_replaced(request, token, window) => Err(self.log_conflict(token, request)),
             session => session,
         }
     }
@@ -192,7 +193,7 @@ impl Sessions {
         match self.store.rotate(rotate).await? {
             Rotated::Replayed(session, _) => Ok(Some(session)),
             Rotated::Conflict => {
-                let _ = self.log_conflict(session.id, request.client_prefix());
+                let _ = self.log_conflict(token, request);
                 Ok(self.store.session(token.session).await?)
             }
             _ => Ok(None),
@@ -301,7 +302,8 @@ impl Sessions {
 
     /// Logs a lost race and returns its error. The holder of a token that was just replaced can cause these without
     /// end, so only the first of a minute has a line of its own.
-    fn log_conflict(&self, session: SessionId, from: AddressPrefix) -> Error {
+    fn log_conflict(&self, token: &VerifiedRefreshToken, request: &RequestTokens<'_>) -> Error {
+        let (session, from) = (token.session, request.client_prefix());
         if self.refusals.is_first(Kind::RefreshConflict, from) {
             events::write(&Event::new(Kind::RefreshConflict, By::Anyone).session(session).from(from));
         }

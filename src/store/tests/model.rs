@@ -3,11 +3,11 @@
 use super::{
     DENY, HASH, Memory,
     action::{Action, Windows},
-    at, change, client, event, login, new_account, session, user,
+    at, change, client, event, login, new_account, policy, session, user,
 };
 use crate::{
     domain::{OnReuse, Role, Session, SessionId, Timestamp, Transport, User, UserId},
-    store::{Created, Ended, LoggedIn, Login, Rotate, Rotated, Store, UserChange},
+    store::{Authority, Created, Ended, LoggedIn, Login, Rotate, Rotated, Store, UserChange},
 };
 use futures_util::{FutureExt, future::join_all};
 use std::{
@@ -133,7 +133,7 @@ impl<'a> World<'a> {
             Action::EndSession { session, owner } => {
                 let (id, owner) = (self.session(session), owner.map(|number| self.user(number)));
                 let ours = self.families.get(&id).is_some_and(|family| owner.is_none_or(|owner| owner == family.user));
-                let ended = self.store.end_session(id, owner, DENY, event()).await.expect("works");
+                let ended = self.store.end_session(id, owner, Authority::Operator, DENY, event()).await.expect("works");
                 assert_eq!(ended, self.families.get(&id).filter(|_| ours).map(|family| family.user), "AZ-6");
                 if ours {
                     self.families.remove(&id);
@@ -141,7 +141,7 @@ impl<'a> World<'a> {
             }
             Action::EndAll { user } => {
                 let id = self.user(user);
-                let ended = self.store.end_all(id, DENY, event()).await.expect("works");
+                let ended = self.store.end_all(id, Authority::Operator, DENY, event()).await.expect("works");
                 assert_eq!(ended == Ended::Done, self.accounts.contains_key(&id));
                 self.end_all(id);
                 self.voided(id);
@@ -149,7 +149,7 @@ impl<'a> World<'a> {
             Action::SetRole { user, admin } => {
                 let id = self.user(user);
                 let role: Role = if admin { "admin" } else { "viewer" }.parse().expect("a role");
-                let outcome = self.store.set_role(change(id), role).await.expect("works");
+                let outcome = self.store.set_role(change(id), role, policy()).await.expect("works");
                 let refused = !admin && self.is_last_admin(id);
                 self.changed(id, &outcome, refused, |account| account.admin = admin);
             }

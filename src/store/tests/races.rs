@@ -3,7 +3,7 @@
 use super::{DENY, Memory, at, event, model, new_account, opened, password_change, runtime, session, user};
 use crate::{
     domain::{Session, User},
-    store::{Error, Rotate, Rotated, Store},
+    store::{Authority, Error, Rotate, Rotated, Store},
 };
 use std::time::{Duration, Instant};
 
@@ -144,7 +144,7 @@ fn sto_9_a_damaged_row_keeps_nobody_from_revoking() {
         let fixture = fixture().await;
         fixture.memory.damage(b's');
         assert!(matches!(fixture.store.session(fixture.first.id).await, Err(Error::Corrupt(_))));
-        fixture.store.end_all(fixture.ada.id, DENY, event()).await.expect("works");
+        fixture.store.end_all(fixture.ada.id, Authority::Operator, DENY, event()).await.expect("works");
         assert_eq!(fixture.store.session(fixture.first.id).await.expect("readable"), None);
     });
 }
@@ -155,7 +155,7 @@ fn sto_9_a_damaged_index_row_hides_no_session() {
     runtime().block_on(async {
         let fixture = fixture().await;
         fixture.memory.damage(b'o');
-        fixture.store.end_all(fixture.ada.id, DENY, event()).await.expect("works");
+        fixture.store.end_all(fixture.ada.id, Authority::Operator, DENY, event()).await.expect("works");
         assert_eq!(fixture.store.session(fixture.first.id).await.expect("readable"), None);
     });
 }

@@ -88,6 +88,9 @@ async fn log_3_whatever_changes_something_says_who_did_it_and_to_whom() {
     }
     first.set_role(&id, "editor").await.expect(200);
     check(ExpectedEvent { route: ("PATCH", "/api/users/UserId/role"), event: "role_changed", actor: &admin, target: Some(&id) });
+    let before = server.log().matches("role_changed").count();
+    first.set_role(&id, "editor").await.expect(200);
+    assert_eq!(server.log().matches("role_changed").count(), before, "nothing was changed");
     ada.login("ada@example.org", "another horse battery", "body").await.expect(200);
     let session = first.get(&format!("{user}/sessions")).await.expect(200).body["sessions"][0]["id"].as_str().expect("an id").to_owned();
     first.delete(&format!("{user}/sessions/{session}")).await.expect(204);

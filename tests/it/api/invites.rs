@@ -131,7 +131,17 @@ async fn az_4_nobody_invites_somebody_above_themselves() {
 #[tokio::test]
 async fn az_4_an_invitation_dies_with_the_authority_of_its_maker() {
     let (server, _) = server_and_admin().await;
-    for fate in ["demoted", "disabled", "deleted", "signed out everywhere", "new password", "password reset", "reuse", "enabled again"] {
+    for fate in [
+        "demoted",
+        "demoted for a while",
+        "disabled",
+        "deleted",
+        "signed out everywhere",
+        "new password",
+        "password reset",
+        "reuse",
+        "enabled again",
+    ] {
         let email = format!("{}@example.org", fate.replace(' ', "-"));
         let mut maker = Actor::with_role(&server, &email, "admin").await;
         let mut thief = maker.clone();
@@ -139,6 +149,7 @@ async fn az_4_an_invitation_dies_with_the_authority_of_its_maker() {
         let invite = maker.post("/api/invites", &json!({ "role": "admin", "expiresIn": "90d" })).await.expect(201);
         match fate {
             "demoted" => drop(server.json(&["user", "role", &email, "editor"], "")),
+            "demoted for a while" => drop(["editor", "admin"].map(|role| server.json(&["user", "role", &email, role], ""))),
             "disabled" => drop(server.json(&["user", "disable", &email], "")),
             "enabled again" => drop((server.json(&["user", "disable", &email], ""), server.json(&["user", "enable", &email], ""))),
             "deleted" => drop(server.json(&["user", "delete", &email, "--yes"], "")),

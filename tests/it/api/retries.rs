@@ -223,3 +223,20 @@ async fn ref_1_no_limit_stands_before_evidence() {
     assert_eq!(thief.me().await.outcome(), (401, "TOKEN_REVOKED"));
     assert!(server.log().contains("refresh_reuse"));
 }
+
+/// Each repeat is answered with an access token of its own, so repeats count like refreshes; a thief is still caught.
+#[tokio::test]
+async fn ref_4_retries_have_the_limit_of_refreshes_and_reuse_has_none() {
+    let server = Server::start();
+    let alice = Actor::registered_with_tokens(&server, "alice@example.org").await;
+    let mut answers = Vec::new();
+    for _ in 0..40 {
+        answers.push(refresh(&alice, KEY).await);
+    }
+    let answered = answers.iter().filter(|answer| answer.status == 200).count();
+    assert!((30..=32).contains(&answered), "{answered}");
+    let refused = answers.last().expect("forty");
+    assert_eq!(refused.outcome(), (429, "RATE_LIMITED"));
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(refresh(&alice, "not-the-key-it-was").await.outcome(), (401, "TOKEN_REUSE_DETECTED"));
+}
