@@ -65,7 +65,7 @@ async fn http_1_bodies_that_never_come_keep_nobody_out() {
     let _turn = TURN.lock().await;
     require_files(4096);
     let server = Server::with(&["server.trusted_proxies=127.0.0.1/32"]);
-    let mut alice = Actor::registered(&server, "alice@example.org").await;
+    let mut alice = Actor::registered(&server, "alice@example.org").await.without_idle_connections();
     alice.headers.push(("x-forwarded-for".into(), "203.0.113.7".into()));
     let mut attackers = JoinSet::new();
     (0..1100).for_each(|_| drop(attackers.spawn(send_endless_bodies(server.address.clone(), "198.51.100.1"))));

@@ -23,7 +23,11 @@ pub struct Actor {
 /// An HTTP client that gives up after a minute: a test fails, it does not hang. Once in some hundred kills, a request to a
 /// server that was killed under it has got neither an answer nor an error, with no connection left.
 fn client() -> reqwest::Client {
-    reqwest::Client::builder().timeout(Duration::from_secs(60)).build().expect("a client")
+    builder().build().expect("a client")
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().timeout(Duration::from_secs(60))
 }
 
 impl Actor {
@@ -44,6 +48,13 @@ impl Actor {
             id: String::new(),
             email: String::new(),
         }
+    }
+
+    /// The same client with a connection for each request. A server that needs room closes idle connections, and this library
+    /// does not send a request again that was sent on one at that very moment, as browsers and proxies do.
+    pub fn without_idle_connections(mut self) -> Self {
+        self.http = builder().pool_max_idle_per_host(0).build().expect("a client");
+        self
     }
 
     /// The same client after a restart of its server, which then has another port.
