@@ -76,7 +76,7 @@ async fn account(
             user_agent: "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0".into(),
         },
     });
-    let deny = Deny { until: Timestamp::default(), not_before: None };
+    let deny = Deny { until: Timestamp::default(), lifetime: std::time::Duration::ZERO, not_before: None };
     let event = Event::new(Kind::Registered, By::User(user.id));
     let account = NewAccount { user, session, replaces: None, proof: RegistrationProof::Open, deny, event };
     match store.create_account(account).await? {

@@ -12,7 +12,7 @@ use crate::{
     config,
     domain::{Clock, Permission, Role, Session, SessionId, Timestamp, TokenId, TokenIds, User, UserId},
     keyring::Keyring,
-    store::{Deny, Issued},
+    store::{Deny, Issued, NOTING_INTERVAL},
 };
 use data_encoding::BASE64URL_NOPAD;
 use secrecy::SecretString;
@@ -43,13 +43,12 @@ pub struct AccessTokens {
     latest_iat: AtomicU64,
     /// The longest that any token issued so far can be accepted after its `iat`.
     lifetime: Duration,
-    /// The latest `iat` that the database knows.
-    noted_iat: AtomicU64,
     full_warning: OncePerMinute,
 }
 
-/// How much later than [`Issued::latest`] the last token of an earlier run may be dated: that is noted every half a minute.
-const NOTING_LAG: Duration = Duration::from_secs(45);
+/// The furthest ahead of the present clock that an earlier run's is believed to have been. Without a bound, a clock that was
+/// years ahead once would keep revocations for years.
+const MAX_BELIEVED_AHEAD: Duration = Duration::from_secs(24 * 3600);
 
 /// The claims of a token that we issued.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,7 +158,6 @@ impl AccessTokens {
             denylist,
             latest_iat,
             lifetime: earlier.lifetime,
-            noted_iat: AtomicU64::new(earlier.latest.secs()),
             full_warning: OncePerMinute::default(),
         }
     }
@@ -170,18 +168,9 @@ impl AccessTokens {
     pub fn issued_by(now: Timestamp, settings: &config::Tokens, noted: Option<Issued>) -> Issued {
         let lifetime = Self::max_token_lifetime(settings);
         let Some(noted) = noted else { return Issued { latest: now, lifetime } };
-        let latest = if noted.latest > now { noted.latest.plus(NOTING_LAG) } else { now };
-        let is_over = now.since(noted.latest) > noted.lifetime + NOTING_LAG;
+        let latest = if noted.latest > now { noted.latest.plus(NOTING_INTERVAL).min(now.plus(MAX_BELIEVED_AHEAD)) } else { now };
+        let is_over = now.since(noted.latest) > noted.lifetime + NOTING_INTERVAL;
         Issued { latest, lifetime: if is_over { lifetime } else { lifetime.max(noted.lifetime) } }
-    }
-
-    /// Which tokens there may be, for [`AccessTokens::issued_by`] at the next start; `None` if none was issued since the
-    /// last call.
-    #[must_use]
-    pub fn issued_since_noted(&self) -> Option<Issued> {
-        let latest = self.latest_iat.load(Relaxed);
-        let is_new = self.noted_iat.swap(latest, Relaxed) != latest;
-        is_new.then(|| Issued { latest: Timestamp::from_secs(latest), lifetime: self.lifetime })
     }
 
     /// The current time for a transaction that tokens may follow from; the caller reads it before it submits the
@@ -266,7 +255,7 @@ impl AccessTokens {
             }
             latest.next_second()
         });
-        Deny { until: latest.plus(self.lifetime), not_before }
+        Deny { until: latest.plus(self.lifetime), lifetime: self.lifetime, not_before }
     }
 
     /// The longest that a token can be accepted after it was issued.

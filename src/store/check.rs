@@ -169,7 +169,7 @@ mod tests {
     const AT: Timestamp = Timestamp::from_secs(1_700_000_000);
     const USER: UserId = UserId::from_bytes([1; 16]);
     const SESSION: SessionId = SessionId::from_bytes([2; 16]);
-    const DENY: Deny = Deny { until: AT, not_before: None };
+    const DENY: Deny = Deny { until: AT, lifetime: std::time::Duration::ZERO, not_before: None };
 
     fn email() -> crate::domain::Email {
         "ada@example.org".parse().expect("an address")

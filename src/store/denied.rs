@@ -59,14 +59,6 @@ impl Store {
         self.view(|reads| readable(ISSUED.get(reads, &()))).await
     }
 
-    /// Notes which access tokens there may be, for the next start.
-    ///
-    /// # Errors
-    /// The engine's own.
-    pub async fn note_issued(&self, issued: Issued) -> Result<(), Error> {
-        self.revoke(move |t| ISSUED.put(t.tx, &(), &issued)).await
-    }
-
     /// Reads what the server needs before it listens. An engine runs this while opening, to find out whether the
     /// database can be read at all.
     ///

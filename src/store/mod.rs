@@ -34,7 +34,7 @@ pub use denied::{DenyListRows, ExpiredEntries};
 pub use error::Error;
 pub use event::{CommitEvent, Observer};
 pub use rotation::{Rotate, Rotated};
-pub use rows::Deny;
+pub use rows::{Deny, NOTING_INTERVAL};
 pub use sessions::{Ended, LoggedIn, Login, PasswordChange};
 pub use users::{Authorize, ChangeRequest, Created, NewAccount, RegistrationProof, UserChange};
 

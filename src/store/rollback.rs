@@ -2,7 +2,7 @@
 
 use super::{Error, Store, rows, rows::Deny, schema::USERS};
 use crate::domain::Timestamp;
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, time::Duration};
 
 impl Store {
     /// Whether commits that were acknowledged are missing from the database.
@@ -33,7 +33,7 @@ impl Store {
         }
         // A token issued in the lost part may carry a token version that is now given out again, so void all
         // tokens by their time of issue.
-        let deny = Deny { until, not_before: Some(now) };
+        let deny = Deny { until, lifetime: Duration::ZERO, not_before: Some(now) };
         for user in users {
             self.revoke(move |t| rows::end_everything(t, user, deny)).await?;
         }

@@ -4,7 +4,7 @@ use super::{
     CommitEvent, Error, Store, Transaction,
     engine::Priority,
     in_flight::Race,
-    rows::{Deny, end_everything, end_session},
+    rows::{Deny, end_everything, end_session, note_issued},
     schema::{SESSIONS, USERS},
 };
 use crate::domain::{By, Client, Event, Kind, OnReuse, Session, SessionId, Timestamp, Transport, User, UserId};
@@ -128,6 +128,7 @@ fn decide_rotation(t: &mut Transaction<'_>, rotate: &Rotate, race: Race) -> Resu
         Ordering::Equal if rotate.transport != session.transport => Ok(Rotated::OtherTransport),
         Ordering::Equal => {
             advance(t, &mut session, rotate)?;
+            note_issued(t, rotate.now, rotate.deny.lifetime)?;
             Ok(Rotated::Rotated(session, user))
         }
         Ordering::Greater => {
@@ -149,6 +150,7 @@ fn decide_replaced(t: &mut Transaction<'_>, mut session: Session, user: User, ro
     };
     let is_unused_childs_parent = rotate.generation + 1 == session.generation && rotate.transport == session.transport;
     if is_unused_childs_parent && is_retry(rotate, &session) {
+        note_issued(t, rotate.now, rotate.deny.lifetime)?;
         return Ok(Rotated::Replayed(session, user));
     }
     if is_unused_childs_parent && within(rotate.grace) && session.replays <= MAX_REPLAYS {
@@ -157,6 +159,7 @@ fn decide_replaced(t: &mut Transaction<'_>, mut session: Session, user: User, ro
             return Ok(Rotated::Conflict);
         }
         session.replays += 1;
+        note_issued(t, rotate.now, rotate.deny.lifetime)?;
         SESSIONS.put(t.tx, &session.id, &session)?;
         return Ok(Rotated::Replayed(session, user));
     }

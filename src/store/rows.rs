@@ -4,20 +4,37 @@ use super::{
     CommitEvent, Error, Transaction,
     engine::Reads,
     schema::{
-        ACTIVE_ADMINS, NOT_BEFORE, NotBefore, REVOKED_SESSIONS, REVOKED_TOKENS, REVOKED_USERS, SESSIONS, SESSIONS_BY_SWEEP,
+        ACTIVE_ADMINS, ISSUED, Issued, NOT_BEFORE, NotBefore, REVOKED_SESSIONS, REVOKED_TOKENS, REVOKED_USERS, SESSIONS, SESSIONS_BY_SWEEP,
         SESSIONS_BY_USER, USERS, VoidTokens,
     },
 };
 use crate::domain::{Session, SessionId, Timestamp, TokenId, TokenIds, User, UserId};
+use std::time::Duration;
 
 /// How an operation enters what it revokes in the deny list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deny {
     /// When the entry may be dropped: by then every access token it could match has expired.
     pub until: Timestamp,
+    /// The longest that an access token can be accepted after it was issued.
+    pub lifetime: Duration,
     /// Set when the deny list is full. Then no entry is added; instead every access token issued before this
     /// moment is void, so that no revocation is lost for want of room (REV-6).
     pub not_before: Option<Timestamp>,
+}
+
+/// How far apart the tokens are that are noted by [`note_issued`].
+pub const NOTING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Notes that an access token of this date may be issued, unless one of almost that date is noted. The transaction that the
+/// token follows from does this, so the next start knows of every token, whatever its own clock and settings.
+pub fn note_issued(t: &mut Transaction<'_>, at: Timestamp, lifetime: Duration) -> Result<(), Error> {
+    let noted = readable(ISSUED.get(t.reads(), &()))?;
+    if noted.is_some_and(|noted| at < noted.latest.plus(NOTING_INTERVAL) && noted.lifetime == lifetime) {
+        return Ok(());
+    }
+    let latest = noted.map_or(at, |noted| noted.latest.max(at));
+    ISSUED.put(t.tx, &(), &Issued { latest, lifetime })
 }
 
 /// Writes a user and the index of active admins.
@@ -39,6 +56,7 @@ pub fn begin_session(t: &mut Transaction<'_>, session: &Session, replaces: Optio
     {
         end_session(t, &replaced, deny)?;
     }
+    note_issued(t, session.refreshed_at, deny.lifetime)?;
     SESSIONS.put(t.tx, &session.id, session)?;
     SESSIONS_BY_USER.put(t.tx, &(session.user, session.id), &())?;
     SESSIONS_BY_SWEEP.put(t.tx, &(session.sweep_at, session.id), &())

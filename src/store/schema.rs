@@ -78,7 +78,7 @@ pub struct NotBefore {
 /// Which access tokens there may be. At a start, the clock and the settings may be other ones than when they were issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Issued {
-    /// The latest `iat` of a token, noted every half a minute.
+    /// The latest `iat` of a token, to within half a minute.
     pub latest: Timestamp,
     /// The longest that a token can be accepted after its `iat`.
     pub lifetime: Duration,

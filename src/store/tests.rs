@@ -7,7 +7,7 @@ mod races;
 
 use super::{
     schema::{
-        ACTIVE_ADMINS, INSTANCE, INVITES, NOT_BEFORE, REVOKED_SESSIONS, REVOKED_TOKENS, REVOKED_USERS, SESSIONS, SESSIONS_BY_SWEEP,
+        ACTIVE_ADMINS, INSTANCE, INVITES, ISSUED, NOT_BEFORE, REVOKED_SESSIONS, REVOKED_TOKENS, REVOKED_USERS, SESSIONS, SESSIONS_BY_SWEEP,
         SESSIONS_BY_USER, SETUP, USERS, USERS_BY_EMAIL,
     },
     table::Table,
@@ -25,6 +25,7 @@ use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
+    time::Duration,
 };
 
 const INSTALLATION: [u8; 16] = [7; 16];
@@ -65,7 +66,7 @@ impl Observer for RecordingObserver {
 }
 
 /// How revocations enter the deny list in these tests.
-const DENY: Deny = Deny { until: Timestamp::from_secs(1_900_000_000), not_before: None };
+const DENY: Deny = Deny { until: Timestamp::from_secs(1_900_000_000), lifetime: Duration::from_secs(900), not_before: None };
 
 fn event() -> Event {
     Event::new(Kind::LoggedIn, By::Anyone)
@@ -191,6 +192,7 @@ fn strays(reads: &dyn Reads) -> usize {
         + rows(&SESSIONS_BY_USER, reads).len()
         + rows(&SESSIONS_BY_SWEEP, reads).len()
         + rows(&NOT_BEFORE, reads).len()
+        + rows(&ISSUED, reads).len()
         + rows(&REVOKED_USERS, reads).len()
         + rows(&REVOKED_SESSIONS, reads).len()
         + rows(&REVOKED_TOKENS, reads).len()

@@ -271,9 +271,6 @@ impl Sessions {
         self.store.forget_old_rotations();
         while self.store.sweep_sessions(now).await? {}
         self.store.sweep_invites(now).await?;
-        if let Some(issued) = self.access.issued_since_noted() {
-            self.store.note_issued(issued).await?;
-        }
         Ok(self.denylist.sweep(&self.store, now).await?)
     }
 

@@ -19,7 +19,7 @@ fn rev_3_rev_9_the_deny_list_is_read_back_and_a_row_written_anew_is_not_forgotte
         let ada = user(1, "ada@example.org", "admin");
         store.create_account(new_account(&ada, None)).await.expect("created");
         assert_eq!(store.deny_list(at(0), at(0)).await.expect("readable"), DenyListRows::default(), "nothing was revoked");
-        let until = |seconds| Deny { until: at(seconds), not_before: None };
+        let until = |seconds| Deny { until: at(seconds), lifetime: DENY.lifetime, not_before: None };
         store.end_all(ada.id, Authority::Operator, until(100), event()).await.expect("works");
         store.end_all(ada.id, Authority::Operator, until(50), event()).await.expect("works");
         let kept = DenyListRows { users: vec![(ada.id, 3, at(100))], ..DenyListRows::default() };
@@ -39,7 +39,7 @@ fn rev_6_a_full_list_is_replaced_by_one_moment() {
         let ada = user(1, "ada@example.org", "admin");
         let first = session(1, ada.id, at(1));
         store.create_account(new_account(&ada, Some(&first))).await.expect("created");
-        let full = Deny { until: at(900), not_before: Some(at(10)) };
+        let full = Deny { until: at(900), lifetime: DENY.lifetime, not_before: Some(at(10)) };
         store.end_session(first.id, None, Authority::Operator, full, event()).await.expect("works");
         store.end_all(ada.id, Authority::Operator, Deny { not_before: Some(at(9)), ..full }, event()).await.expect("works");
         let denied = store.deny_list(at(0), at(0)).await.expect("readable");
