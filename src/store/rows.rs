@@ -23,7 +23,7 @@ pub struct Deny {
     pub not_before: Option<Timestamp>,
 }
 
-/// How far apart the tokens are that are noted by [`note_issued`].
+/// How far apart the access tokens are whose dates are noted ([`Issued::latest`]).
 pub const NOTING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Notes that an access token of this date may be issued, unless one of almost that date is noted. The transaction that the
