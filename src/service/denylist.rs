@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn rev_1_2_10_each_revocation_counts_and_nothing_else_does() {
+    fn rev_1_2_4_each_revocation_counts_and_nothing_else_does() {
         let list = DenyList::default();
         assert_eq!(list.check(&IDS), TokenStatus::Active, "on no list");
         for event in [

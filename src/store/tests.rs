@@ -382,7 +382,7 @@ fn ref_14_the_session_that_begins_is_never_the_one_that_goes() {
 
 /// Only durable transactions record events for the log.
 #[test]
-fn log_3_an_event_is_recorded_with_its_verb_or_not_at_all() {
+fn log_3_an_event_is_recorded_with_what_it_tells_of_or_not_at_all() {
     runtime().block_on(async {
         let memory = Memory::default();
         let (store, observer) = opened(Box::new(memory.clone())).await;

@@ -1,5 +1,5 @@
-//! Checks README and `docs/security.md`: the walk runs as printed, the tables agree with the code, and the tests
-//! that are named exist.
+//! Checks README and `docs/security.md`: the walk runs as printed, the tables agree with the code, and the files
+//! and tests that are named exist.
 
 use crate::support;
 use doorward::http::{
@@ -155,25 +155,77 @@ fn settings_that_are_named_exist() {
     assert!(named >= 10, "the README names settings");
 }
 
-/// Every test that `docs/security.md` names exists.
-#[test]
-fn tests_that_are_named_exist() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+/// A row of a table of rules in `docs/security.md`.
+struct Rule {
+    id: &'static str,
+    held_in: &'static str,
+    tests: &'static str,
+}
+
+fn rules() -> Vec<Rule> {
+    let rows = include_str!("../../docs/security.md").lines().filter(|line| line.starts_with("| "));
+    let cells = rows.map(|row| row.split(" | ").collect::<Vec<_>>()).filter(|row| row.len() == 4 && row[0] != "| id");
+    let rules: Vec<_> = cells.map(|row| Rule { id: row[0].trim_start_matches("| "), held_in: row[2], tests: row[3] }).collect();
+    assert!(rules.len() >= 100, "it has rules: {}", rules.len());
+    rules
+}
+
+fn sources() -> String {
     let mut sources = String::new();
     for directory in ["src", "tests"] {
-        read_all(&root.join(directory), &mut sources);
+        read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), &mut sources);
     }
-    let rules = include_str!("../../docs/security.md");
-    let rows = rules.lines().filter(|line| line.starts_with("| ")).map(|row| row.split(" | ").collect::<Vec<_>>());
-    let cells = rows.filter(|row| row.len() == 4 && row[0] != "| id").map(|row| row[3]);
-    let mut named = 0;
-    for cell in cells {
-        for name in cell.split('`').skip(1).step_by(2).filter(|name| name.contains('_') && !name.contains([' ', '.', '/'])) {
-            assert!(sources.contains(&format!("fn {name}(")), "docs/security.md names {name}, which is no test");
-            named += 1;
+    sources
+}
+
+/// The tests that a row names.
+fn named(tests: &str) -> impl Iterator<Item = &str> {
+    tests.split('`').skip(1).step_by(2).filter(|name| name.contains('_') && !name.contains([' ', '.', '/']))
+}
+
+#[test]
+fn what_rules_name_exists() {
+    let (root, sources) = (Path::new(env!("CARGO_MANIFEST_DIR")), sources());
+    for rule in rules() {
+        for path in rule.held_in.split(", ").filter(|path| *path != "–") {
+            let at_top = path.starts_with('`').then(|| root.join(path.trim_matches('`')));
+            assert!(at_top.unwrap_or_else(|| root.join("src").join(path)).exists(), "{} is said to be held in {path}", rule.id);
+        }
+        for name in named(rule.tests) {
+            assert!(sources.contains(&format!("fn {name}(")), "{} names {name}, which is no test", rule.id);
         }
     }
-    assert!(named >= 50, "it names tests: {named}");
+}
+
+/// The ids that a test's name begins with: `REF-3` and `STO-1` for `ref_3_sto_1_what_it_shows`.
+fn ids_of(name: &str, rules: &[Rule]) -> Vec<String> {
+    let mut ids = Vec::new();
+    let mut family = "";
+    for word in name.split('_') {
+        if rules.iter().any(|rule| rule.id.split_once('-').is_some_and(|(of, _)| of.eq_ignore_ascii_case(word))) {
+            family = word;
+        } else if !family.is_empty() && word.parse::<u8>().is_ok() {
+            ids.push(format!("{}-{word}", family.to_ascii_uppercase()));
+        } else if word != "to" {
+            break;
+        }
+    }
+    ids
+}
+
+#[test]
+fn tests_named_after_a_rule_stand_in_its_row() {
+    let (rules, sources) = (rules(), sources());
+    let names = sources.split("fn ").skip(1).filter_map(|rest| rest.split_once('(')).map(|(name, _)| name);
+    let mut seen = 0;
+    for name in names {
+        for id in ids_of(name, &rules) {
+            let rule = rules.iter().find(|rule| rule.id == id).unwrap_or_else(|| panic!("{name}: there is no rule {id}"));
+            assert!(named(rule.tests).any(|named| named == name), "the row of {id} does not name {name}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 200, "tests are named after rules: {seen}");
 }
 
 /// Appends the text of every Rust file below a directory.

@@ -268,7 +268,7 @@ fn ops_7_rev_3_after_a_clock_was_set_back_revocations_are_remembered_as_long_as_
 /// The deny list relies on this: a token that is issued long after the commit it follows from, because the process
 /// stood still in between, still expires before the entries of what was revoked meanwhile are dropped.
 #[test]
-fn rev_9_a_token_is_dated_by_the_moment_its_verb_was_given_however_late_it_is_issued() {
+fn rev_9_a_token_is_dated_by_the_moment_its_transaction_was_given_however_late_it_is_issued() {
     let fixture = fixture();
     let given = fixture.tokens.now();
     // Another transaction voids the user's tokens and is committed. Its entry is kept until `until`.

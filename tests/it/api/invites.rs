@@ -50,7 +50,7 @@ async fn what_is_wrong_with_the_account_leaves_the_invitation_good() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn aut_12_of_twenty_with_one_invitation_one_gets_in() {
+async fn of_twenty_with_one_invitation_one_gets_in() {
     let server = Server::with(&[BY_INVITATION, "server.trusted_proxies=127.0.0.1"]);
     let admin = Actor::with_role(&server, "admin@example.org", "admin").await;
     for round in 0..5 {
