@@ -1,6 +1,6 @@
 //! Checks that types alone cannot express: bounds, contradictions, and warnings about settings that are rarely meant.
 
-use super::{DAY, RegistrationMode, RegistrationSetting, Settings};
+use super::{DAY, RegistrationMode, RegistrationSetting, Settings, duration};
 use crate::domain::{Role, Session};
 use ipnet::IpNet;
 use std::time::Duration;
@@ -26,7 +26,7 @@ impl Settings {
     /// # Errors
     /// The first setting that is out of bounds or contradicts another.
     pub fn check(&self) -> Result<(), OutOfBounds> {
-        let show = |d: Duration| humantime::format_duration(d).to_string();
+        let show = duration::text;
         let span = |key, found: Duration, least: Duration, most: Duration| {
             ensure(found >= least && found <= most, key, show(found), format!("{} to {}", show(least), show(most)))
         };
@@ -99,6 +99,14 @@ impl Settings {
         for origin in self.cors.allowed_origins.iter().filter(|_| is_https).filter(is_plain) {
             warnings.push(format!("cors.allowed_origins: {origin} is plain http: whoever is on its way can act for who is signed in here"));
         }
+        if !is_https && !self.server.listen.ip().is_loopback() {
+            warnings.push(
+                "serving plain http beyond this machine: whoever is on the way can take over accounts (server.insecure_http)".to_owned(),
+            );
+        }
+        if self.insecure_dev {
+            warnings.push("insecure_dev = true: for a developer's own machine alone".to_owned());
+        }
         warnings
     }
 
@@ -121,9 +129,10 @@ impl Settings {
         let names = || self.roles.names().map(Role::as_str).collect::<Vec<_>>().join(", ");
         ensure(self.roles.allows(&admin, "*"), "roles.admin", names(), "a role admin = [\"*\"]".into())?;
         let default = &self.registration.default_role;
-        let harmless = self.roles.contains(default) && !self.roles.allows(default, "users:write") && !default.is_admin();
-        let allowed = format!("a configured role that may not administer; configured: {}", names());
-        ensure(harmless, "registration.default_role", format!("{:?}", default.as_str()), allowed)
+        let is_harmless = |role: &Role| !self.roles.allows(role, "users:write") && !role.is_admin();
+        let harmless: Vec<_> = self.roles.names().filter(|role| is_harmless(role)).map(Role::as_str).collect();
+        let allowed = format!("a role of [roles] that may not administer: {}", harmless.join(", "));
+        ensure(harmless.contains(&default.as_str()), "registration.default_role", format!("{:?}", default.as_str()), allowed)
     }
 
     fn check_addresses(&self) -> Result<(), OutOfBounds> {
@@ -202,7 +211,7 @@ pub fn is_loopback(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::layers;
+    use crate::config::keys::keys;
 
     #[test]
     fn the_shipped_file_is_the_defaults() {
@@ -213,7 +222,7 @@ mod tests {
         // The file names every key there is.
         let defaults = toml::Table::try_from(Settings::default()).expect("settings are TOML");
         let written: toml::Table = text.parse().expect("the shipped file parses");
-        assert_eq!(layers::keys(&written), layers::keys(&defaults));
+        assert_eq!(keys(&written), keys(&defaults));
     }
 
     #[test]
@@ -280,6 +289,10 @@ mod tests {
         let warnings = settings.warnings();
         assert_eq!(warnings.len(), 2);
         assert!(warnings[0].contains("trusted_proxies") && warnings[1].contains("http://app.example.org"), "{warnings:?}");
+        let mut settings = Settings { insecure_dev: true, ..Settings::default() };
+        settings.server.listen = ([192, 168, 1, 10], 3000).into();
+        let warnings = settings.warnings();
+        assert!(warnings[0].starts_with("serving plain http") && warnings[1].starts_with("insecure_dev"), "{warnings:?}");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Where settings come from: flag > environment > file > default. Each value keeps its source, so that
 //! an error can name it.
 
-use super::{Environment, OutOfBounds, Settings};
+use super::{
+    Environment, OutOfBounds, Settings,
+    keys::{Source, Sources, insert, keys, lookup, remove, remove_empty_section, variable},
+    refusal::{invalid, mistyped, require_known, twice, unknown},
+};
 use crate::failure::Failure;
 use std::{
-    collections::BTreeMap,
-    fmt,
     fs::{self, File, Metadata},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -14,7 +16,6 @@ use toml::{Table, Value};
 
 /// The settings file that is read from the working directory if there is one and `--config` is not given.
 const DEFAULT_FILE: &str = "config.toml";
-const PREFIX: &str = "DOORWARD_";
 /// Variables with our prefix that are not settings: secrets and the first admin.
 const RESERVED: [&str; 7] = [
     "DOORWARD_ACCESS_SECRET",
@@ -81,25 +82,6 @@ impl Loaded {
     }
 }
 
-type Sources = BTreeMap<String, Source>;
-
-#[derive(Debug, Clone)]
-enum Source {
-    File(PathBuf),
-    Variable(String),
-    Flag(String),
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => path.display().fmt(f),
-            Self::Variable(name) => write!(f, "environment variable {name}"),
-            Self::Flag(flag) => write!(f, "flag {flag}"),
-        }
-    }
-}
-
 /// Settings that were renamed: old name and new name. The old name still works and gives a warning.
 const RENAMED: [(&str, &str); 1] = [("demo.enabled", "page.enabled")];
 
@@ -146,6 +128,7 @@ impl Layers {
                 self.renamed.push(format!("{}: {old} is called {new} now", path.display()));
             }
         }
+        require_known(&settings, &Source::File(path.to_owned()), &self.defaults)?;
         for key in keys(&settings) {
             self.sources.insert(key, Source::File(path.to_owned()));
         }
@@ -173,8 +156,8 @@ impl Layers {
         for assignment in &flags.set {
             let (key, text) = assignment
                 .split_once('=')
-                .ok_or_else(|| Failure::config(format!("flag --set {assignment}: found no '=', allowed: KEY=VALUE")))?;
-            self.overlay(key.trim(), text.trim(), Source::Flag(format!("--set {key}")))?;
+                .ok_or_else(|| Failure::config(format!("flag --set: found {assignment:?}, allowed: KEY=VALUE")))?;
+            self.overlay(key.trim(), text.trim(), Source::Flag("--set".into()))?;
         }
         for (flag, key, text) in [("--listen", "server.listen", &flags.listen), ("--data-dir", "server.data_dir", &flags.data_dir)] {
             if let Some(text) = text {
@@ -210,14 +193,8 @@ impl Layers {
             let path = error.path().to_string();
             // An error in one item of a list is reported for the list: only the list has a source.
             let key = path.split('[').next().unwrap_or_default();
-            let why = error.into_inner().to_string().replace('\n', " ");
-            let found = key.split_once('.').and_then(|(section, key)| self.merged.get(section)?.get(key));
-            match found.map(ToString::to_string) {
-                Some(found) if !why.contains(found.trim_matches('"')) => {
-                    invalid(&self.sources, key, &format!("found {found}: {}", why.trim()))
-                }
-                _ => invalid(&self.sources, key, why.trim()),
-            }
+            let found = key.split_once('.').and_then(|(section, key)| self.merged.get(section)?.get(key)).or_else(|| self.merged.get(key));
+            mistyped(&self.sources, key, found, lookup(&self.defaults, key), &error.into_inner().to_string())
         })
     }
 }
@@ -231,102 +208,9 @@ fn read_file(path: &Path) -> Result<(Table, Metadata), Failure> {
     };
     let (text, file) = read().map_err(|error: io::Error| Failure::config(format!("{}: cannot be read: {error}", path.display())))?;
     // The parser's message shows the line and the column.
-    let settings = text.parse().map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
+    let settings =
+        text.parse().map_err(|error: toml::de::Error| Failure::config(format!("{}: {}", path.display(), error.to_string().trim_end())))?;
     Ok((settings, file))
-}
-
-/// The message for a setting that is refused: source, key, value found, what is allowed.
-fn invalid(sources: &Sources, key: &str, why: &str) -> Failure {
-    // An unknown key is reported at its table, which has no source itself; any key in that table has the same one.
-    let beneath = format!("{key}.");
-    let source = sources.get(key).or_else(|| sources.iter().find(|(k, _)| key == "." || k.starts_with(&beneath)).map(|(_, source)| source));
-    match source {
-        Some(source) => Failure::config(format!("{source}: {key}: {why}")),
-        None => Failure::config(format!("{key}: {why}")),
-    }
-}
-
-fn unknown(source: &Source, key: &str, defaults: &Table) -> Failure {
-    Failure::config(match source {
-        Source::Variable(name) => {
-            format!("{source}: there is no such setting, allowed: {}", by_similarity(name, keys(defaults).iter().map(|key| variable(key))))
-        }
-        _ => format!("{source}: {key}: there is no such setting, allowed: {}", by_similarity(key, keys(defaults).into_iter())),
-    })
-}
-
-/// The allowed names, those most similar to the wrong one first.
-fn by_similarity(wrong: &str, names: impl Iterator<Item = String>) -> String {
-    let common = |name: &str| {
-        wrong.chars().rev().zip(name.chars().rev()).take_while(|(a, b)| a == b).count()
-            + wrong.chars().zip(name.chars()).take_while(|(a, b)| a == b).count()
-    };
-    let mut names: Vec<_> = names.collect();
-    names.sort_by_key(|name| std::cmp::Reverse(common(name)));
-    names.join(", ")
-}
-
-/// The environment variable of a dotted key.
-fn variable(key: &str) -> String {
-    format!("{PREFIX}{}", key.replace('.', "_").to_uppercase())
-}
-
-/// The dotted keys of all values.
-pub(super) fn keys(table: &Table) -> Vec<String> {
-    table
-        .iter()
-        .flat_map(|(name, value)| match value {
-            Value::Table(section) => section.keys().map(|key| format!("{name}.{key}")).collect(),
-            _ => vec![name.clone()],
-        })
-        .collect()
-}
-
-fn lookup<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
-    match key.split_once('.') {
-        // The operator chooses the names of roles: any name is valid, and its value has the type of the others.
-        Some(("roles", _)) => table.get("roles")?.as_table()?.values().next(),
-        Some((section, key)) => table.get(section)?.as_table()?.get(key),
-        None => table.get(key).filter(|value| !value.is_table()),
-    }
-}
-
-fn insert(table: &mut Table, key: &str, value: Value) {
-    match key.split_once('.') {
-        Some((section, key)) => {
-            let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-            if let Some(section) = section.as_table_mut() {
-                section.insert(key.to_owned(), value);
-            }
-        }
-        None => {
-            table.insert(key.to_owned(), value);
-        }
-    }
-}
-
-/// Removes a key from its section, and the section if it is then empty.
-fn remove(table: &mut Table, key: &str) -> Option<Value> {
-    let (name, key) = key.split_once('.')?;
-    let section = table.get_mut(name)?.as_table_mut()?;
-    let value = section.remove(key)?;
-    if section.is_empty() {
-        table.remove(name);
-    }
-    Some(value)
-}
-
-/// Removes the section that a key is in, if it is empty: after a setting has moved, its section may be left.
-fn remove_empty_section(table: &mut Table, key: &str) {
-    let section = key.split_once('.').map_or(key, |(section, _)| section);
-    if table.get(section).and_then(Value::as_table).is_some_and(Table::is_empty) {
-        table.remove(section);
-    }
-}
-
-/// The failure for a setting that is there by its old name and its new one.
-fn twice(source: &Source, old: &str, new: &str) -> Failure {
-    Failure::config(format!("{source}: found both {old} and {new}, which are one setting: remove {old}"))
 }
 
 /// Parses a text as the type of the default. A text that does not parse stays a string, so deserialising refuses it.

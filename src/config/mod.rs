@@ -4,12 +4,16 @@
 //! defaults here.
 
 mod check;
+mod duration;
 mod environment;
+mod keys;
 mod layers;
+mod refusal;
 mod secrets;
 
 pub use check::{MAX_SCRYPT_MEMORY, OutOfBounds, is_loopback, is_origin, origin};
 pub use environment::Environment;
+pub use keys::keys;
 pub use layers::{Flags, Loaded, load};
 pub use secrets::{FirstAdmin, OperatorSecrets, trim_secret};
 
@@ -97,16 +101,16 @@ section!(
         /// The claim `aud`.
         audience: String = "doorward".into(),
         /// Lifetime of an access token.
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "duration")]
         access_ttl: Duration = Duration::from_secs(15 * 60),
         /// Lifetime of a refresh token that is not used.
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "duration")]
         refresh_ttl: Duration = Duration::from_secs(7 * DAY),
         /// Absolute lifetime of a session, however often it is refreshed.
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "duration")]
         session_max_age: Duration = Duration::from_secs(30 * DAY),
         /// Leeway on time claims.
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "duration")]
         clock_tolerance: Duration = Duration::ZERO,
     }
 );
@@ -132,10 +136,10 @@ section!(
         /// Which sessions the reuse of a refresh token revokes.
         on_reuse: OnReuse = OnReuse::User,
         /// How long after a rotation a browser may present the previous token and get 409 instead of a revocation.
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "duration")]
         conflict_window: Duration = Duration::from_secs(2),
         /// How long after a rotation the previous token still gets the same new one (REF-4).
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "duration")]
         refresh_grace: Duration = Duration::ZERO,
     }
 );
@@ -217,7 +221,7 @@ section!(
         /// How many requests may wait for a hashing thread.
         hash_queue: usize = 64,
         /// How long a request may wait for a hashing thread.
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "duration")]
         hash_wait: Duration = Duration::from_secs(10),
     }
 );
@@ -232,7 +236,7 @@ section!(
         /// Failed logins per account from devices that the account does not know (LIM-3).
         login_failures_per_account: u32 = 100,
         /// The window in which failed logins are counted.
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "duration")]
         login_window: Duration = Duration::from_secs(15 * 60),
         /// Password hashes per address and minute; also the burst.
         hashes_per_minute: u32 = 30,

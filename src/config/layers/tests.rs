@@ -23,7 +23,7 @@ fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
     assert_eq!(ttl(file, &[], &[]), Duration::from_secs(60));
     assert_eq!(ttl(file, &env, &[]), Duration::from_secs(120));
     assert_eq!(ttl(file, &env, &set), Duration::from_secs(180));
-    assert_eq!(loaded(file, &env, &set).expect("loads").source("tokens.access_ttl"), "flag --set tokens.access_ttl");
+    assert_eq!(loaded(file, &env, &set).expect("loads").source("tokens.access_ttl"), "flag --set");
 }
 
 #[test]
@@ -73,20 +73,32 @@ fn a_wrong_setting_is_refused_with_origin_key_found_and_allowed() {
             assert!(failure.to_string().contains(word), "{word} is not in: {failure}");
         }
     };
-    refused("[tokens]\nacess_ttl = '1m'", &[], &[], &["test.toml", "tokens", "acess_ttl", "access_ttl"]);
-    refused("[tokns]\naccess_ttl = '1m'", &[], &[], &["test.toml", "tokns", "tokens"]);
-    refused("[tokens]\naccess_ttl = 'soon'", &[], &[], &["test.toml", "tokens.access_ttl", "soon", "duration"]);
+    refused("[tokens]\nacess_ttl = '1m'", &[], &[], &["test.toml", "tokens.acess_ttl", "nearest: tokens.access_ttl"]);
+    refused("[tokns]\naccess_ttl = '1m'", &[], &[], &["test.toml", "tokns.access_ttl", "nearest: tokens.access_ttl"]);
+    refused("[tokens.access]\nttl = '1m'", &[], &[], &["test.toml", "tokens.access: there is no such setting"]);
+    refused("tokens = 5", &[], &[], &["test.toml", "tokens: there is no such setting"]);
+    refused("[tokns]", &[], &[], &["tokns"]);
+    refused("[tokens]\naccess_ttl = 'soon'", &[], &[], &["test.toml", "tokens.access_ttl", "found \"soon\", allowed: a duration such as"]);
+    refused("[tokens]\naccess_ttl = 5", &[], &[], &["test.toml", "tokens.access_ttl", "found 5, allowed: a duration such as"]);
+    refused("[page]\nenabled = 'yes'", &[], &[], &["page.enabled", "found \"yes\", allowed: true or false"]);
+    refused("[server]\nlisten = '3000'", &[], &[], &["server.listen", "found \"3000\", allowed: an address and a port"]);
+    refused("[roles]\nviewer = []", &[], &[], &["test.toml", "roles.admin", "allowed: a role admin"]);
+    refused("[sessions]\nmax_per_user = -1", &[], &[], &["max_per_user", "found -1, allowed: a whole number"]);
+    refused("[passwords]\nscrypt_log_n = 300", &[], &[], &["scrypt_log_n", "found 300, allowed: a smaller number"]);
+    refused("[cors]\nallowed_origins = 'x'", &[], &[], &["cors.allowed_origins", "found \"x\", allowed: a list"]);
+    refused("", &[], &["tokens.refresh_ttl=999d"], &["tokens.refresh_ttl", "found 999d, allowed: 15m to 365d"]);
+    refused("", &[], &["registration.default_role=admin"], &["allowed: a role of [roles] that may not administer: editor, viewer"]);
     refused("[tokens]\naccess_ttl = '1s'", &[], &[], &["test.toml", "tokens.access_ttl", "1s", "10s to 1h"]);
-    refused("[registration]\nmode = 'all'", &[], &[], &["registration.mode", "all", "open", "invite", "closed"]);
+    refused("[registration]\nmode = 'all'", &[], &[], &["registration.mode", "found \"all\", allowed: auto, open, invite, closed"]);
     refused("[server\n", &[], &[], &["test.toml", "line 1"]);
     refused("", &[("DOORWARD_TOKENS_ACESS_TTL", "1m")], &[], &["DOORWARD_TOKENS_ACESS_TTL", "DOORWARD_TOKENS_ACCESS_TTL"]);
     refused("", &[("DOORWARD_PORT", "3000")], &[], &["DOORWARD_PORT", "no such setting"]);
     refused("[server]\ntrusted_proxies = ['10.0.0']", &[], &[], &["test.toml", "server.trusted_proxies", "10.0.0", "such as"]);
     refused("", &[], &["server.trusted_proxies=0.0.0.0/0"], &["server.trusted_proxies", "0.0.0.0/0", "everybody"]);
     refused("", &[("DOORWARD_SESSIONS_MAX_PER_USER", "many")], &[], &["DOORWARD_SESSIONS_MAX_PER_USER", "many"]);
-    refused("", &[], &["tokens.ttl=1m"], &["--set tokens.ttl", "tokens.access_ttl"]);
-    refused("", &[], &["tokens"], &["--set tokens", "KEY=VALUE"]);
-    refused("", &[], &["server.public_url=http://box.lan"], &["--set server.public_url", "box.lan", "insecure_http"]);
+    refused("", &[], &["tokens.ttl=1m"], &["--set: tokens.ttl", "tokens.access_ttl"]);
+    refused("", &[], &["tokens"], &["--set", "tokens", "KEY=VALUE"]);
+    refused("", &[], &["server.public_url=http://box.lan"], &["--set: server.public_url", "box.lan", "insecure_http"]);
 }
 
 proptest::proptest! {
