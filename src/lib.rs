@@ -1,6 +1,6 @@
 //! Doorward: login for everything on one box, in one file.
 //!
-//! One static binary with its database, its keys and its page inside. It registers users, logs them
+//! One binary with its database, its keys and its page inside. It registers users, logs them
 //! in, hands out short-lived access tokens (JWT) and rotating refresh tokens, notices stolen ones,
 //! checks roles and permissions, revokes everything at once when told to, and throttles attackers
 //! without locking owners out.
@@ -57,6 +57,7 @@
 //! | reuse | an older generation is presented and nothing excuses it: taken for theft |
 //! | lost race, conflict | the token's rotation by another request was not durable yet when it arrived: 409 |
 //! | conflict window | how long after a rotation a browser with a CSRF token is still taken for a lost race |
+//! | child | the refresh token that replaces another |
 //! | retry key | the `Idempotency-Key` of a refresh: sent again with it, the same child is given again |
 //! | grace | a time in which that needs no key; none by default |
 //! | transport | how a session's refresh token travels: in a cookie or in the body; never changes |

@@ -60,7 +60,7 @@ export interface Doorward {
   logout(): Promise<void>;
   /** Signs out every device of this user. */
   logoutAll(): Promise<void>;
-  /** This session goes on, all others of the user end. */
+  /** Every session of the user ends, and a new one begins here. */
   changePassword(form: { currentPassword: string; newPassword: string }): Promise<void>;
   /** Tells of every change of `user`. Returns how to stop. */
   onChange(listener: (user: User | null | undefined, reason?: Reason) => void): () => void;

@@ -2,11 +2,12 @@
 
 use super::output::print;
 use crate::{
-    config::{Loaded, OperatorSecrets},
+    config::{Loaded, OperatorSecrets, keys},
     failure::Failure,
 };
 use clap::Subcommand;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -35,7 +36,8 @@ pub fn run(command: &Command, loaded: &Loaded, secrets: &OperatorSecrets, json: 
             ];
             let text = toml::to_string(&loaded.settings).map_err(|error| Failure::new(error.to_string()))?;
             let values: toml::Table = text.parse().map_err(|error: toml::de::Error| Failure::new(error.to_string()))?;
-            let answer = json!({ "settings": values, "secrets": secrets.iter().copied().collect::<std::collections::BTreeMap<_, _>>() });
+            let sources: BTreeMap<_, _> = keys(&values).into_iter().map(|key| (key.clone(), loaded.source(&key))).collect();
+            let answer = json!({ "settings": values, "sources": sources, "secrets": secrets.iter().copied().collect::<BTreeMap<_, _>>() });
             print(json, &answer, |_| show(&values, loaded, &secrets))
         }
     }

@@ -22,7 +22,9 @@ pub struct Args {
 pub fn run(args: &Args, settings: &Settings, json: bool) -> Result<(), Failure> {
     let at = args.at.unwrap_or_else(|| reachable(settings.server.listen));
     let asked = async { tokio::time::timeout(HEALTH_TIMEOUT, ask(at)).await.unwrap_or_else(|_| Err("no answer in time".into())) };
-    let (healthy, answer) = runtime()?.block_on(asked).map_err(|why| Failure::new(format!("http://{at}/health: {why}")))?;
+    let (healthy, answer) = runtime()?
+        .block_on(asked)
+        .map_err(|why| Failure::new(format!("http://{at}/health: {why}: is the server running? --at asks at another address")))?;
     print(json, &answer, |answer| output::text(answer, "status").into_owned())?;
     if healthy { Ok(()) } else { Err(Failure::new(format!("http://{at}/health: the server is up but degraded: see its log"))) }
 }

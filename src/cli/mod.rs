@@ -89,7 +89,10 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve => serve::serve(loaded, &secrets),
         Command::User(command) => user::run(command, json, send),
         Command::Session(command) => session::run(command, json, send),
-        Command::SetupLink => output::print(json, &send(Request::SetupLink)?, |answer| output::text(answer, "link").into_owned()),
+        Command::SetupLink => {
+            let shown = |answer: &_| format!("{}\ngood once, until {}", output::text(answer, "link"), output::text(answer, "expiresAt"));
+            output::print(json, &send(Request::SetupLink)?, shown)
+        }
         Command::Check => check::run(&send(Request::Check)?, json),
         Command::Config(command) => config::run(&command, &loaded, &secrets, json),
         Command::Token(_) => unreachable!("carried out above"),

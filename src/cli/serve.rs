@@ -46,8 +46,9 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
         ("SIGUSR1", signals(SignalKind::user_defined1())?),
         ("SIGUSR2", signals(SignalKind::user_defined2())?),
     ]));
-    let app = Arc::new(App::open(&settings, secrets).await?);
+    // Before the data: a start whose port is taken makes no installation.
     let (listener, site) = listen(&settings)?;
+    let app = Arc::new(App::open(&settings, secrets).await?);
     first_admin(&app, &site, secrets).await?;
     match control::listen(&settings.server.data_dir) {
         Ok(control) => drop(tokio::spawn(control::serve(control, Arc::clone(&app), site.clone()))),
@@ -82,9 +83,6 @@ fn warn_of_settings(loaded: &Loaded, secrets: &OperatorSecrets) {
     for warning in loaded.renamed.iter().chain(&loaded.settings.warnings()).chain(&secrets.warnings) {
         tracing::warn!("{warning}");
     }
-    if loaded.settings.insecure_dev {
-        tracing::warn!("insecure_dev = true: for a developer's own machine alone");
-    }
 }
 
 /// Opens the listener at the configured address.
@@ -95,9 +93,6 @@ fn listen(settings: &Settings) -> Result<(TcpListener, PublicOrigin), Failure> {
     })?;
     let address = listener.local_addr().map_err(|error| Failure::new(format!("{listen}: {error}")))?;
     let site = PublicOrigin::new(settings, address);
-    if !site.secure && !address.ip().is_loopback() {
-        tracing::warn!("serving plain http beyond this machine: whoever is on the way can take over accounts (server.insecure_http)");
-    }
     Ok((listener, site))
 }
 

@@ -85,7 +85,10 @@ pub fn run(command: Command, json: bool, send: impl Fn(Request) -> Result<Value,
         Command::Disable { user } => Request::UserDisabled { user, disabled: true },
         Command::Enable { user } => Request::UserDisabled { user, disabled: false },
         Command::Verify { user, no } => Request::UserVerified { user, verified: !no },
-        Command::Unlock { user } => Request::UserUnlock { user },
+        Command::Unlock { user } => {
+            let forgotten = |user: &Value| format!("forgot the failed sign-ins of {}", text(user, "email"));
+            return print(json, &send(Request::UserUnlock { user })?, forgotten);
+        }
         Command::Delete { user, yes } => {
             if !yes {
                 confirm(&format!("Delete {user} for good, with all their sessions?"))?;
@@ -113,13 +116,13 @@ fn user_table(users: &Value) -> String {
         [
             text(user, "id").into(),
             text(user, "email").into(),
-            if user["emailVerified"] == true { "verified" } else { "" }.into(),
+            if user["emailVerified"] == true { "yes" } else { "no" }.into(),
             text(user, "role").into(),
             state.into(),
             text(user, "createdAt").into(),
         ]
     });
-    table(["id", "email", "address", "role", "state", "created"], rows)
+    table(["id", "email", "verified", "role", "state", "created"], rows)
 }
 
 /// Asks for a password twice, without echo, or reads the first line of stdin. Never from argv, where others could see it.
@@ -131,6 +134,9 @@ fn password() -> Result<PlainPassword, Failure> {
         if let Some(oddity) = oddity {
             // A warning that cannot be written must not fail the command.
             let _ = writeln!(std::io::stderr(), "doorward: the password {oddity}: is that meant?");
+        }
+        if text.is_empty() {
+            return Err(Failure::new("stdin: no password: write one to it, or run this at a terminal to be asked"));
         }
         let text = str::from_utf8(&text).map_err(|_| Failure::new("stdin: the password is no UTF-8 text"))?;
         return Ok(PlainPassword::from(text.to_owned()));

@@ -56,6 +56,9 @@ impl DataDir {
     /// The directory belongs to another user or cannot be made private (STO-11), another process has
     /// locked it, or the system refuses.
     pub fn open(path: &Path) -> Result<Self, Failure> {
+        if path.exists() && !path.is_dir() {
+            return Err(Failure::config(format!("{}: that is no directory: --data-dir takes another", path.display())));
+        }
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| file_error(path, "cannot be made", &error))?;
         recheck_path(path)?;
         // Absolute, so that a later change of the working directory does not matter.
@@ -203,7 +206,9 @@ impl From<Error> for Failure {
 fn not_locked(path: &Path, error: Errno) -> Failure {
     let path = path.display();
     match error {
-        Errno::WOULDBLOCK => Failure::busy(format!("{path}: data directory in use by another doorward")),
+        Errno::WOULDBLOCK => Failure::busy(format!(
+            "{path}: data directory in use by another doorward: stop that one first, or take another with --data-dir"
+        )),
         Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP => Failure::config(format!(
             "{path}: this file system has no locks ({error}), so two servers could write at once: put server.data_dir on a local disk"
         )),

@@ -86,14 +86,14 @@ kinds! {
     RateLimited "rate_limited";
     /// `verify` was asked for a role or permission that is not configured: the proxy's configuration must be
     /// corrected.
-    QuestionMistaken "verify_mistaken";
+    VerifyMistaken "verify_mistaken";
 }
 
 impl Kind {
     /// Whether an operator should look at it soon.
     #[must_use]
     pub const fn is_alarm(self) -> bool {
-        matches!(self, Self::RefreshReuse | Self::StateRollback | Self::ForgedToken | Self::PlantedSession | Self::QuestionMistaken)
+        matches!(self, Self::RefreshReuse | Self::StateRollback | Self::ForgedToken | Self::PlantedSession | Self::VerifyMistaken)
     }
 }
 

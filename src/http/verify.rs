@@ -108,9 +108,9 @@ fn verify_param(req: &Request, name: &'static str) -> Result<Option<String>, Api
 /// The error for a question that nobody can have meant. It is logged, because somebody has to correct the proxy's
 /// configuration. Until then nobody is let in.
 fn invalid_question(req: &Request, parameter: &str, what: &'static str) -> ApiError {
-    if req.app().refusals().is_first(Kind::QuestionMistaken, req.context.from()) {
+    if req.app().refusals().is_first(Kind::VerifyMistaken, req.context.from()) {
         let asked = format!("{}?{parameter}", req.context.path());
-        let event = Event::new(Kind::QuestionMistaken, By::Anyone).why(what).from(req.context.from());
+        let event = Event::new(Kind::VerifyMistaken, By::Anyone).why(what).from(req.context.from());
         events::write(&event.refused(req.context.request_id(), asked));
     }
     ApiError::field(parameter, what)

@@ -240,6 +240,8 @@ fn settings_are_checked_and_shown_with_their_origins_and_without_secrets() {
     assert!(config(&public).starts_with("warning: server.public_url is https"));
     let warned = json(&[&public[..], &["--json"]].concat());
     assert!(warned["warnings"][0].as_str().is_some_and(|warning| warning.contains("server.trusted_proxies")));
+    let dev = config(&["config", "check", "--set", "insecure_dev=true"]);
+    assert!(dev.starts_with("warning: insecure_dev = true"), "{dev}");
     let text = config(&["config", "show"]);
     let origin =
         |key: &str| text.lines().find(|line| line.starts_with(key)).and_then(|line| line.split_once(" # ")).map(|(_, origin)| origin);
@@ -248,6 +250,8 @@ fn settings_are_checked_and_shown_with_their_origins_and_without_secrets() {
     assert!(text.contains("DOORWARD_ACCESS_SECRET = ***"), "{text}");
     let shown: Value = serde_json::from_str(&config(&["config", "show", "--json"])).expect("JSON");
     assert_eq!(shown["settings"]["tokens"]["issuer"], "from-the-file");
+    assert_eq!(shown["settings"]["tokens"]["refresh_ttl"], "7d");
+    assert_eq!((&shown["sources"]["tokens.issuer"], &shown["sources"]["tokens.refresh_ttl"]), (&"config.toml".into(), &"default".into()));
     assert_eq!(shown["secrets"]["DOORWARD_ACCESS_SECRET"], "***");
     assert!(!dir.path().join("data").exists(), "neither makes anything");
 }
@@ -304,9 +308,40 @@ fn a_command_finds_a_server_that_was_killed_to_be_stopped() {
 #[test]
 fn a_command_without_a_data_directory_makes_none() {
     let dir = tempfile::tempdir().expect("a directory");
-    let output = run(doorward(dir.path(), &[], &[]).args(["user", "list"]), "");
-    assert_eq!(output.status.code(), Some(65));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("no data directory"));
+    let refused = |arguments: &[&str], stdin: &str, why: &str| {
+        let output = run(doorward(dir.path(), &[], &[]).args(arguments), stdin);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(why), "{arguments:?}: {stderr}");
+        assert!(!dir.path().join("data").exists(), "{arguments:?} left something");
+    };
+    refused(&["user", "list"], "", "no data directory");
+    refused(&["setup-link"], "", "no data directory");
+    // Adding a user makes an installation, but only if they can be added.
+    refused(&["user", "add", "no address"], PASSWORD, "the address");
+    refused(&["user", "add", "ada@example.org"], "12345678", "the password");
+    refused(&["user", "add", "ada@example.org"], "", "no password");
+    refused(&["user", "add", "ada@example.org", "--role", "lord"], PASSWORD, "no such role; configured are: admin");
+    let output = run(doorward(dir.path(), &[], &[]).args(["user", "add", "ada@example.org"]), PASSWORD);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.starts_with("doorward: a new installation"), "{stderr}");
+    fs::write(dir.path().join("file"), "").expect("written");
+    for arguments in [&["--data-dir", "file"][..], &["--data-dir", "file", "user", "list"]] {
+        let output = run(doorward(dir.path(), &[], &[]).args(arguments), "");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("that is no directory"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_start_whose_port_is_taken_makes_no_installation() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").to_string();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_doorward"));
+    let output = run(command.current_dir(dir.path()).env_clear().args(["--listen", &port]), "");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("is another server running?"), "{stderr}");
     assert!(!dir.path().join("data").exists());
 }
 

@@ -196,10 +196,10 @@ fn sto_11_root_does_not_follow_another_users_settings_that_it_found() {
     chown(&settings, Some(OWNER), Some(OWNER)).expect("given away");
     let binary = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
-        command.current_dir(&home).args(["setup-link"]).stdin(Stdio::null());
+        command.current_dir(&home).args(["user", "add", "ada@example.org"]);
         command
     };
-    refuses(&run(&mut binary(), ""), 78, &["config.toml", "belongs to", "(uid 65534)", "--config"]);
+    refuses(&run(&mut binary(), PASSWORD), 78, &["config.toml", "belongs to", "(uid 65534)", "--config"]);
     assert_eq!(everything(&elsewhere).len(), 1);
     // A link of theirs to a settings file of root is not followed either.
     let roots = elsewhere.join("config.toml");
@@ -207,20 +207,20 @@ fn sto_11_root_does_not_follow_another_users_settings_that_it_found() {
     chown(&roots, Some(0), Some(0)).expect("taken");
     std::os::unix::fs::symlink(&roots, &settings).expect("linked");
     std::os::unix::fs::lchown(&settings, Some(OWNER), Some(OWNER)).expect("theirs");
-    refuses(&run(&mut binary(), ""), 78, &["config.toml", "belongs to", "(uid 65534)"]);
+    refuses(&run(&mut binary(), PASSWORD), 78, &["config.toml", "belongs to", "(uid 65534)"]);
     fs::remove_file(&settings).expect("removed");
     fs::copy(&roots, &settings).expect("copied");
     // A settings file that everybody may write is refused.
     fs::set_permissions(&settings, Permissions::from_mode(0o666)).expect("set");
-    refuses(&run(&mut binary(), ""), 78, &["config.toml", "mode 666"]);
+    refuses(&run(&mut binary(), PASSWORD), 78, &["config.toml", "mode 666"]);
     fs::remove_file(&roots).expect("removed");
     assert_eq!(everything(&elsewhere).len(), 1);
     fs::set_permissions(&settings, Permissions::from_mode(0o644)).expect("set");
     chown(&settings, Some(OWNER), Some(OWNER)).expect("given away");
     // The file is used if `--config` names it, or if the data belongs to the same user as the file.
-    assert!(run(binary().arg("--config").arg(&settings), "").status.success());
+    assert!(run(binary().arg("--config").arg(&settings), PASSWORD).status.success());
     fs::write(&settings, "[server]\ndata_dir = \"own\"\n").expect("written");
-    assert!(run(&mut binary(), "").status.success());
+    assert!(run(&mut binary(), PASSWORD).status.success());
     assert_eq!(fs::metadata(home.join("own")).expect("made").uid(), OWNER);
 }
 
@@ -270,7 +270,7 @@ fn a_reading_command_makes_no_installation() {
     let data = dir.path().join("data");
     fs::create_dir(&data).expect("made");
     for arguments in [&["user", "list"][..], &["check"], &["session", "list", "ada@example.org"]] {
-        refuses(&command(dir.path(), arguments).output().expect("ran"), 65, &["nothing is kept there yet"]);
+        refuses(&command(dir.path(), arguments).output().expect("ran"), 1, &["nothing is kept there yet"]);
         assert_eq!(everything(&data).len(), 1, "{arguments:?} left something");
     }
 }

@@ -1,16 +1,17 @@
 //! The client side of the control socket.
 
 use super::{
-    execute::execute,
+    execute::{execute, parse_email, role_named},
     protocol::{CommandError, Request},
 };
 use crate::{
     app::App,
     cli::process::{log_warnings_only, runtime},
-    config::{Loaded, OperatorSecrets},
+    config::{Loaded, OperatorSecrets, Settings},
     data::{self, DataDir},
     failure::Failure,
     http::PublicOrigin,
+    service::{self, passwords},
 };
 use rustix::{net::sockopt::socket_peercred, process::geteuid};
 use secrecy::{ExposeSecret, SecretString};
@@ -33,12 +34,9 @@ pub fn dispatch(loaded: &Loaded, secrets: &OperatorSecrets, request: Request) ->
     let settings = &loaded.settings;
     let data_dir = &settings.server.data_dir;
     data::act_as_owner(data_dir, loaded.discovered_file())?;
-    if DataDir::is_new(data_dir) && !matches!(request, Request::UserAdd { .. } | Request::SetupLink) {
-        return Err(Failure::data(format!(
-            "{}: {}: start doorward there, or name another with --data-dir",
-            data_dir.display(),
-            if data_dir.exists() { "nothing is kept there yet" } else { "there is no data directory yet" }
-        )));
+    let is_new = DataDir::is_new(data_dir);
+    if is_new {
+        require_first(&request, settings)?;
     }
     let socket = DataDir::control_socket(data_dir);
     match UnixStream::connect(&socket) {
@@ -53,6 +51,10 @@ pub fn dispatch(loaded: &Loaded, secrets: &OperatorSecrets, request: Request) ->
             runtime()?.block_on(async {
                 let app = App::open(settings, secrets).await?;
                 let site = PublicOrigin::new(settings, settings.server.listen);
+                if is_new {
+                    // A note that cannot be written must not fail the command.
+                    let _ = writeln!(io::stderr(), "doorward: a new installation: keys and database made in {}", data_dir.display());
+                }
                 let outcome = execute(&app, &site, request).await;
                 Ok::<_, Failure>(outcome)
             })?
@@ -60,6 +62,32 @@ pub fn dispatch(loaded: &Loaded, secrets: &OperatorSecrets, request: Request) ->
         Err(error) => return Err(Failure::new(format!("{}: {error}", socket.display()))),
     }
     .map_err(|CommandError(why)| Failure::new(why))
+}
+
+/// Refuses commands that a data directory without data has no answer to, and those that would fail once it was made. Only
+/// adding a user makes a new installation.
+fn require_first(request: &Request, settings: &Settings) -> Result<(), Failure> {
+    let Request::UserAdd { email, role, password } = request else {
+        let data_dir = &settings.server.data_dir;
+        return Err(Failure::new(format!(
+            "{}: {}: start doorward there, or name another with --data-dir",
+            data_dir.display(),
+            match (data_dir.is_dir(), data_dir.exists()) {
+                (true, _) => "nothing is kept there yet",
+                (false, true) => "that is no directory",
+                (false, false) => "there is no data directory yet",
+            }
+        )));
+    };
+    let (email, password) = (parse_email(email), password.password());
+    let role = role.as_deref().map(role_named).transpose();
+    let refused = |CommandError(why)| Failure::new(why);
+    let (email, password, role) = (email.map_err(refused)?, password.map_err(refused)?, role.map_err(refused)?);
+    if role.is_some_and(|role| !settings.roles.contains(&role)) {
+        let allowed = settings.roles.names().cloned().collect();
+        return Err(refused(service::Error::InvalidRole { allowed }.into()));
+    }
+    passwords::check(&password, &email, settings.passwords.min_length).map_err(|why| Failure::new(format!("the password {why}")))
 }
 
 /// Checks that the process that listens on the socket runs as our own user, as the kernel reports it. Passwords are

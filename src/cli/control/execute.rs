@@ -5,7 +5,7 @@ use crate::{
     app::App,
     domain::{Email, Role, Session, SessionId, User, UserId},
     http::PublicOrigin,
-    service::events::Actor,
+    service::{self, events::Actor},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -42,16 +42,15 @@ pub async fn execute(app: &App, site: &PublicOrigin, request: Request) -> Result
 }
 
 async fn add(app: &App, email: &str, role: Option<&str>, password: &PlainPassword) -> Result<User, CommandError> {
-    let email = email.parse().map_err(|error| CommandError(format!("the address {error}")))?;
     let role = role.map(role_named).transpose()?;
-    Ok(app.accounts().add(email, password.password()?, role).await?)
+    Ok(app.accounts().add(parse_email(email)?, password.password()?, role).await?)
 }
 
 /// Revokes one session, or all sessions of a user.
 async fn revoke(app: &App, session: Option<String>, user: Option<String>) -> Result<Value, CommandError> {
     if let Some(id) = session {
         let id: SessionId = id.parse().map_err(|error| CommandError(format!("the session's id: {error}")))?;
-        app.sessions().revoke(Actor::Operator, id, None).await?;
+        app.sessions().revoke(Actor::Operator, id, None).await.map_err(|error| not_found(error, &format!("session {id}")))?;
         return Ok(json!({ "revoked": id }));
     }
     let user = find(app, &user.unwrap_or_default()).await?;
@@ -86,13 +85,27 @@ async fn list(app: &App, query: &str) -> Result<Value, CommandError> {
 
 async fn find(app: &App, name: &str) -> Result<Arc<User>, CommandError> {
     if let Ok(id) = name.parse::<UserId>() {
-        return Ok(app.accounts().user(id).await?);
+        return app.accounts().user(id).await.map_err(|error| not_found(error, &format!("user {id}")));
     }
     let email: Email = name.parse().map_err(|_| CommandError(format!("{name:?} is neither an e-mail address nor an id")))?;
-    Ok(app.accounts().user_by_email(&email).await?.into())
+    Ok(app.accounts().user_by_email(&email).await.map_err(|error| not_found(error, &format!("user {}", email.as_str())))?.into())
 }
 
-fn role_named(name: &str) -> Result<Role, CommandError> {
+/// Says what was not found by name.
+fn not_found(error: service::Error, what: &str) -> CommandError {
+    match error {
+        service::Error::NotFound => CommandError(format!("there is no {what}")),
+        other => other.into(),
+    }
+}
+
+/// An address, or why it is none.
+pub fn parse_email(text: &str) -> Result<Email, CommandError> {
+    text.parse().map_err(|error| CommandError(format!("the address {error}")))
+}
+
+/// A role by its name, or why that is none.
+pub fn role_named(name: &str) -> Result<Role, CommandError> {
     name.parse().map_err(|error| CommandError(format!("{name:?}: {error}")))
 }
 

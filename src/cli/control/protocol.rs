@@ -67,7 +67,7 @@ impl From<service::Error> for CommandError {
                 let names: Vec<_> = allowed.iter().map(Role::as_str).collect();
                 Self(format!("no such role; configured are: {}", names.join(", ")))
             }
-            service::Error::NotFound => Self("there is no such user or session".into()),
+            service::Error::NotFound => Self("there is no such user".into()),
             service::Error::EmailTaken => Self("there is a user with that address already".into()),
             service::Error::LastAdmin => Self("that would leave nobody to administer: make another admin first".into()),
             other => Self(other.to_string()),
