@@ -5,12 +5,14 @@ use crate::{
     data::{DataDir, Opened},
     domain::{By, Clock, Event, Kind, Timestamp},
     failure::Failure,
+    keyring::OperatorKeys,
     service::{
         Services,
         access_tokens::AccessTokens,
         accounts::Accounts,
         denylist::DenyList,
         events::{self, EventLog, Refusals},
+        key_rotation::{KeyRotation, Keys},
         sessions::Sessions,
     },
     store::{
@@ -19,6 +21,7 @@ use crate::{
     },
 };
 use std::{path::Path, sync::Arc};
+use tokio::sync::Notify;
 
 /// Makes the storage for a data directory; the second argument is the disk space, in bytes, reserved for revocations (STO-5).
 pub type MakeStorage = fn(&Path, u64) -> Box<dyn Storage>;
@@ -32,8 +35,10 @@ pub struct App {
     is_dev: bool,
     /// At the start, the database was older than the rollback marker in the data directory (STO-14).
     was_rolled_back: bool,
+    /// Told when a test lets time pass.
+    time_passed: Notify,
     /// Holds the lock: no other process may open the directory while the store is open (STO-10).
-    _data_dir: DataDir,
+    _data_dir: Arc<DataDir>,
 }
 
 impl App {
@@ -52,11 +57,12 @@ impl App {
     /// As [`App::open`].
     pub async fn open_on(storage: MakeStorage, settings: &Settings, secrets: &OperatorSecrets) -> Result<Self, Failure> {
         let clock = Clock::default();
-        let data_dir = DataDir::open(&settings.server.data_dir)?;
+        let data_dir = Arc::new(DataDir::open(&settings.server.data_dir)?);
         let storage = storage(data_dir.path(), settings.server.min_free_mib.saturating_mul(1024 * 1024));
         let denylist = Arc::new(DenyList::default());
         let now = clock.now();
-        let Opened { keyring, store } = data_dir.open_store(&*storage, now, vec![denylist.clone(), Arc::new(EventLog)]).await?;
+        let Opened { keyring, store } =
+            data_dir.open_store(&*storage, settings.tokens.algorithm, now, vec![denylist.clone(), Arc::new(EventLog)]).await?;
         let noted = store.issued().await?;
         let issued = AccessTokens::issued_by(now, &settings.tokens, noted);
         let (void_before, forget_by) = (issued.latest.next_second(), issued.latest.plus(issued.lifetime));
@@ -68,11 +74,13 @@ impl App {
         }
         store.migrate(void_before, forget_by).await?;
         denylist.load(store.deny_list(void_before, forget_by).await?, issued.lifetime);
-        let keyring = keyring.with_operator_secrets(secrets.access.as_ref(), secrets.refresh.as_ref());
+        let operator = OperatorKeys::new(secrets.access.as_ref(), secrets.refresh.as_ref());
+        let save = Arc::clone(&data_dir);
+        let keys = Keys { keyring, operator, save: Box::new(move |keyring| save.save_keyring(keyring)) };
         let store = Arc::new(store);
-        let services = Services::start(settings, &keyring, Arc::clone(&store), denylist, clock.clone(), noted)
+        let services = Services::start(settings, keys, Arc::clone(&store), denylist, clock.clone(), noted)
             .map_err(|error| Failure::new(format!("no thread for hashing passwords: {error}")))?;
-        Ok(Self { services, store, clock, is_dev: settings.insecure_dev, was_rolled_back, _data_dir: data_dir })
+        Ok(Self { services, store, clock, is_dev: settings.insecure_dev, was_rolled_back, time_passed: Notify::new(), _data_dir: data_dir })
     }
 
     /// The account service.
@@ -85,6 +93,12 @@ impl App {
     #[must_use]
     pub fn sessions(&self) -> &Sessions {
         &self.services.sessions
+    }
+
+    /// The keys, and their rotation.
+    #[must_use]
+    pub const fn keys(&self) -> &Arc<KeyRotation> {
+        &self.services.keys
     }
 
     /// Counters of refused requests, which the log sums up.
@@ -111,6 +125,11 @@ impl App {
         self.store.is_writable()
     }
 
+    /// Waits until a test lets time pass.
+    pub async fn time_passed(&self) {
+        self.time_passed.notified().await;
+    }
+
     /// Reads every row and checks that the tables agree with each other.
     ///
     /// # Errors
@@ -131,7 +150,10 @@ impl App {
         let millis = by.saturating_mul(1000);
         match (self.is_dev, slept) {
             (false, _) => {}
-            (true, true) => self.clock.sleep(millis),
+            (true, true) => {
+                self.clock.sleep(millis);
+                self.time_passed.notify_one();
+            }
             (true, false) => self.clock.shift(millis),
         }
         self.is_dev

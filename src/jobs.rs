@@ -4,7 +4,7 @@ use crate::app::App;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often expired rows are deleted; STO-15 asks for within a minute.
+/// How often expired rows are deleted and keys rotated; STO-15 asks for within a minute.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Runs all jobs; never returns.
@@ -12,13 +12,20 @@ pub async fn run(app: Arc<App>) {
     sweep(&app).await;
 }
 
-/// Deletes expired sessions, invitations, deny-list entries and rate-limit buckets.
+/// Deletes expired sessions, invitations, deny-list entries and rate-limit buckets, and rotates the keys that are due.
 async fn sweep(app: &App) {
     let mut ticks = interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = app.time_passed() => {}
+        }
         app.services().tidy();
+        let keys = Arc::clone(app.keys());
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || keys.settle()).await {
+            tracing::warn!(%error, "keys are not rotated; it is tried again");
+        }
         if let Err(error) = app.sessions().sweep().await {
             tracing::warn!(%error, "sweeping failed; it is tried again");
         }

@@ -67,7 +67,8 @@
 //! | device token | lets nobody in; whoever has it has login tries of their own, which strangers cannot use up |
 //! | caller, address prefix | who asks for a hash; the /32 of IPv4 or /64 of IPv6 that limits count as one |
 //! | decoy | a row that is nobody's, read when there is none, so that finding nobody takes as long |
-//! | keyring | the file with the keys, made at the first start: one for each purpose |
+//! | keyring | the file with the keys, made at the first start; a ring of them for each purpose |
+//! | next, current, retired | a key of a ring: published and not used yet; used for what is new; only verifies what was |
 //! | set-up link | by which the first admin is made: good once, for an hour |
 //! | engine, storage | what keeps ordered bytes; where they are kept and how that is opened |
 //! | transaction, work | one atomic and durable change, as the store and as the engine know it |
@@ -78,7 +79,7 @@
 //!
 //! # Invariants
 //! * **I1** One place names each dependency: sled `store/engine/sled/`, bincode `store/record.rs`,
-//!   scrypt `service/passwords.rs`, jsonwebtoken `service/keys.rs`, governor
+//!   scrypt `service/passwords.rs`, jsonwebtoken `service/keys.rs`, aws-lc-rs `keyring/pair.rs`, governor
 //!   `service/throttle/bucket.rs`, rust-embed `http/assets.rs`, warp `http/`.
 //! * **I2** Only `http/error.rs` chooses the status of a refusal.
 //! * **I3** Domain types are neither what is sent nor what is stored: each edge has its own serde types.

@@ -23,13 +23,14 @@ use warp::{Filter, Reply};
 /// Runs Doorward on the engine in memory: the same work without waiting for a disk.
 pub fn no_fsync(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let settings = load(flags, &Environment::of_process())?.settings;
+    let mut settings = load(flags, &Environment::of_process())?.settings;
     doorward::telemetry::start(&settings.log);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let secrets = OperatorSecrets::read(&Environment::default())?;
-        let app = Arc::new(App::open_on(|_, _| Box::new(Memory::default()), &settings, &secrets).await?);
+        let secrets = OperatorSecrets::read(&Environment::default(), settings.tokens.algorithm)?;
         let listener = server::listen(settings.server.listen)?;
-        let site = PublicOrigin::new(&settings, listener.local_addr()?);
+        settings.server.listen = listener.local_addr()?;
+        let app = Arc::new(App::open_on(|_, _| Box::new(Memory::default()), &settings, &secrets).await?);
+        let site = PublicOrigin::new(&settings);
         server::run(listener, Arc::new(AppState { app, site }), std::future::pending()).await;
         Ok(())
     })

@@ -19,13 +19,13 @@ pub fn seed(flags: &Flags, count: u64, alone: bool) -> Result<(), Box<dyn std::e
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let settings = load(flags, &Environment::of_process())?.settings;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let app = App::open(&settings, &OperatorSecrets::read(&Environment::default())?).await?;
+        let app = App::open(&settings, &OperatorSecrets::read(&Environment::default(), settings.tokens.algorithm)?).await?;
         let password = Password::new(&SecretString::from(crate::peer::PASSWORD))?;
         let model = app.accounts().add("seed@bench.example".parse()?, password, Some(Role::admin())).await?;
         drop(app);
         let data_dir = DataDir::open(&settings.server.data_dir)?;
         let now = Clock::default().now();
-        let store = data_dir.open_store(&SledStorage::new(data_dir.path(), 0), now, Vec::new()).await?.store;
+        let store = data_dir.open_store(&SledStorage::new(data_dir.path(), 0), settings.tokens.algorithm, now, Vec::new()).await?.store;
         let ends_at = now.plus(settings.tokens.session_max_age);
         let progress = |number: u64| {
             if number.is_multiple_of(100_000) {

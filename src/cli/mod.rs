@@ -5,6 +5,7 @@ mod check;
 mod config;
 mod control;
 mod healthcheck;
+mod key;
 mod output;
 mod process;
 mod serve;
@@ -42,6 +43,9 @@ enum Command {
     /// Sessions: list, revoke
     #[command(subcommand)]
     Session(session::Command),
+    /// Keys: list, rotate
+    #[command(subcommand)]
+    Key(key::Command),
     /// Read the whole database and report everything that is wrong with it
     Check,
     /// Make a new link for the first admin
@@ -83,12 +87,13 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     };
     let environment = Environment::of_process();
     let loaded = load(&flags, &environment)?;
-    let secrets = OperatorSecrets::read(&environment)?;
+    let secrets = OperatorSecrets::read(&environment, loaded.settings.tokens.algorithm)?;
     let send = |request| control::dispatch(&loaded, &secrets, request);
     match command {
         Command::Serve => serve::serve(loaded, &secrets),
         Command::User(command) => user::run(command, json, send),
         Command::Session(command) => session::run(command, json, send),
+        Command::Key(command) => key::run(&command, json, send),
         Command::SetupLink => {
             let shown = |answer: &_| format!("{}\ngood once, until {}", output::text(answer, "link"), output::text(answer, "expiresAt"));
             output::print(json, &send(Request::SetupLink)?, shown)

@@ -36,7 +36,7 @@ pub fn serve(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
 
 async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     warn_of_settings(&loaded, secrets);
-    let settings = loaded.settings;
+    let mut settings = loaded.settings;
     // The handlers are installed before the start, so a signal during the start stops it too.
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
@@ -47,13 +47,12 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
         ("SIGUSR2", signals(SignalKind::user_defined2())?),
     ]));
     // Before the data: a start whose port is taken makes no installation.
-    let (listener, site) = listen(&settings)?;
+    let listener = listen(&mut settings)?;
+    let site = PublicOrigin::new(&settings);
     let app = Arc::new(App::open(&settings, secrets).await?);
+    app.keys().follow_settings().map_err(|error| Failure::io(error.to_string()))?;
     first_admin(&app, &site, secrets).await?;
-    match control::listen(&settings.server.data_dir) {
-        Ok(control) => drop(tokio::spawn(control::serve(control, Arc::clone(&app), site.clone()))),
-        Err(error) => tracing::warn!(%error, "no control socket: serving without, and commands work while the server is stopped"),
-    }
+    take_commands(&settings, &app, &site);
     tokio::spawn(jobs::run(Arc::clone(&app)));
     let web = Arc::new(AppState { app, site });
     announce(&listener);
@@ -85,15 +84,14 @@ fn warn_of_settings(loaded: &Loaded, secrets: &OperatorSecrets) {
     }
 }
 
-/// Opens the listener at the configured address.
-fn listen(settings: &Settings) -> Result<(TcpListener, PublicOrigin), Failure> {
+/// Opens the listener at the configured address, and notes the port there if the system was to choose one.
+fn listen(settings: &mut Settings) -> Result<TcpListener, Failure> {
     let listen = settings.server.listen;
     let listener = server::listen(listen).map_err(|error| {
         Failure::new(format!("{listen}: cannot be listened on: {error}: is another server running? --listen takes another address"))
     })?;
-    let address = listener.local_addr().map_err(|error| Failure::new(format!("{listen}: {error}")))?;
-    let site = PublicOrigin::new(settings, address);
-    Ok((listener, site))
+    settings.server.listen = listener.local_addr().map_err(|error| Failure::new(format!("{listen}: {error}")))?;
+    Ok(listener)
 }
 
 /// Prints the one line on stdout. From the bind on, the system queues connections, so clients may connect as soon as
@@ -102,6 +100,14 @@ fn announce(listener: &TcpListener) {
     let address = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
     if let Err(error) = output::write(&format!("listening on http://{address}")) {
         tracing::warn!(%error, "listening on http://{address}, which stdout does not take");
+    }
+}
+
+/// Takes commands on the control socket.
+fn take_commands(settings: &Settings, app: &Arc<App>, site: &PublicOrigin) {
+    match control::listen(&settings.server.data_dir) {
+        Ok(control) => drop(tokio::spawn(control::serve(control, Arc::clone(app), site.clone()))),
+        Err(error) => tracing::warn!(%error, "no control socket: serving without, and commands work while the server is stopped"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Checks that types alone cannot express: bounds, contradictions, and warnings about settings that are rarely meant.
 
 use super::{DAY, RegistrationMode, RegistrationSetting, Settings, duration};
-use crate::domain::{Role, Session};
+use crate::domain::{Algorithm, Role, Session};
 use ipnet::IpNet;
 use std::time::Duration;
 use url::Url;
@@ -17,6 +17,17 @@ pub struct OutOfBounds {
     pub allowed: String,
 }
 
+impl OutOfBounds {
+    /// The same, with a word that is allowed too.
+    fn or(mut self, word: &str) -> Self {
+        self.allowed = format!("{}, or {word}", self.allowed);
+        self
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAYS: Duration = Duration::from_secs(DAY);
+
 /// The most memory one hash may take: 256 MiB (AUT-13).
 pub const MAX_SCRYPT_MEMORY: u64 = 256 * 1024 * 1024;
 
@@ -26,23 +37,12 @@ impl Settings {
     /// # Errors
     /// The first setting that is out of bounds or contradicts another.
     pub fn check(&self) -> Result<(), OutOfBounds> {
-        let show = duration::text;
-        let span = |key, found: Duration, least: Duration, most: Duration| {
-            ensure(found >= least && found <= most, key, show(found), format!("{} to {}", show(least), show(most)))
-        };
-        let secs = Duration::from_secs;
-        let t = &self.tokens;
-        span("tokens.access_ttl", t.access_ttl, if self.insecure_dev { secs(1) } else { secs(10) }, secs(3600))?;
-        span("tokens.refresh_ttl", t.refresh_ttl, t.access_ttl, secs(365 * DAY))?;
-        span("tokens.session_max_age", t.session_max_age, t.refresh_ttl, secs(10 * 365 * DAY))?;
-        span("tokens.clock_tolerance", t.clock_tolerance, Duration::ZERO, secs(120))?;
-        span("sessions.conflict_window", self.sessions.conflict_window, Duration::ZERO, Session::ROTATION_RETENTION)?;
-        span("sessions.refresh_grace", self.sessions.refresh_grace, Duration::ZERO, Session::ROTATION_RETENTION)?;
-        span("passwords.hash_wait", self.passwords.hash_wait, secs(1), secs(60))?;
-        span("limits.login_window", self.limits.login_window, secs(1), secs(DAY))?;
-        let count = |key, found: usize, least: usize, most: usize| {
-            ensure((least..=most).contains(&found), key, found.to_string(), format!("{least} to {most}"))
-        };
+        self.check_tokens()?;
+        let rotation = Session::ROTATION_RETENTION;
+        span("sessions.conflict_window", self.sessions.conflict_window, Duration::ZERO, rotation)?;
+        span("sessions.refresh_grace", self.sessions.refresh_grace, Duration::ZERO, rotation)?;
+        span("passwords.hash_wait", self.passwords.hash_wait, SECOND, SECOND * 60)?;
+        span("limits.login_window", self.limits.login_window, SECOND, DAYS)?;
         count("sessions.max_per_user", self.sessions.max_per_user, 1, 1000)?;
         count("passwords.min_length", self.passwords.min_length, 8, 128)?;
         count("passwords.hash_threads", self.passwords.hash_threads, 0, 64)?;
@@ -55,13 +55,42 @@ impl Settings {
         count("limits.wide_prefix_factor", self.limits.wide_prefix_factor as usize, 1, 1000)?;
         count("limits.register_burst", self.limits.register_burst as usize, 1, 1_000_000)?;
         count("limits.refresh_per_minute", self.limits.refresh_per_minute as usize, 1, 1_000_000)?;
-        for (key, name) in [("tokens.issuer", &t.issuer), ("tokens.audience", &t.audience)] {
-            let plain = !name.is_empty() && name.len() <= 256 && name.chars().all(|c| c.is_ascii_graphic());
-            ensure(plain, key, format!("{name:?}"), "1 to 256 printable ASCII characters".into())?;
-        }
         self.check_hashing()?;
         self.check_roles()?;
         self.check_addresses()
+    }
+
+    fn check_tokens(&self) -> Result<(), OutOfBounds> {
+        let t = &self.tokens;
+        span("tokens.access_ttl", t.access_ttl, if self.insecure_dev { SECOND } else { SECOND * 10 }, SECOND * 3600)?;
+        span("tokens.refresh_ttl", t.refresh_ttl, t.access_ttl, DAYS * 365)?;
+        span("tokens.session_max_age", t.session_max_age, t.refresh_ttl, DAYS * 3650)?;
+        span("tokens.clock_tolerance", t.clock_tolerance, Duration::ZERO, SECOND * 120)?;
+        if let Some(every) = t.rotate_every {
+            span("tokens.rotate_every", every, DAYS * 7, DAYS * 3650).map_err(|error| error.or("never"))?;
+        }
+        for (key, name) in [("tokens.issuer", &self.issuer(t.algorithm)), ("tokens.audience", &t.audience)] {
+            let plain = !name.is_empty() && name.len() <= 256 && name.chars().all(|c| c.is_ascii_graphic());
+            ensure(plain, key, format!("{name:?}"), "1 to 256 printable ASCII characters".into())?;
+        }
+        Ok(())
+    }
+
+    /// The address that people type in their browsers, without a slash at the end.
+    #[must_use]
+    pub fn public_url(&self) -> String {
+        origin(&self.server.public_url).unwrap_or_else(|| format!("http://{}", self.server.listen))
+    }
+
+    /// The issuer of tokens that this algorithm signs. Whoever fetches public keys expects the address that they are
+    /// fetched from (RFC 8414 §2).
+    #[must_use]
+    pub fn issuer(&self, algorithm: Algorithm) -> String {
+        match (self.tokens.issuer.as_str(), algorithm.is_asymmetric()) {
+            ("", true) => self.public_url(),
+            ("", false) => "doorward".to_owned(),
+            (issuer, _) => issuer.to_owned(),
+        }
     }
 
     /// Resolves `registration.mode`. `auto` is open while only this machine can reach the server, and needs an
@@ -163,6 +192,15 @@ impl Settings {
         let allowed = "an https address (a proxy in front speaks TLS), a loopback one, or server.insecure_http = true".into();
         ensure(!plain_and_remote || self.server.insecure_http, "server.public_url", found, allowed)
     }
+}
+
+fn span(key: &'static str, found: Duration, least: Duration, most: Duration) -> Result<(), OutOfBounds> {
+    let show = duration::text;
+    ensure(found >= least && found <= most, key, show(found), format!("{} to {}", show(least), show(most)))
+}
+
+fn count(key: &'static str, found: usize, least: usize, most: usize) -> Result<(), OutOfBounds> {
+    ensure((least..=most).contains(&found), key, found.to_string(), format!("{least} to {most}"))
 }
 
 fn ensure(holds: bool, key: &'static str, found: String, allowed: String) -> Result<(), OutOfBounds> {

@@ -24,6 +24,21 @@ pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Er
     humantime::parse_duration(&String::deserialize(from)?).map_err(D::Error::custom)
 }
 
+/// Writes a duration, or `never` for none.
+#[allow(clippy::ref_option, reason = "the form in which serde calls it")]
+pub fn serialize_or_never<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => serialize(duration, to),
+        None => to.serialize_str("never"),
+    }
+}
+
+/// Reads a duration, or none from `never`.
+pub fn deserialize_or_never<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(from)?;
+    if text == "never" { Ok(None) } else { humantime::parse_duration(&text).map(Some).map_err(D::Error::custom) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -96,8 +96,11 @@ section!(
     Tokens {
         /// How access tokens are signed.
         algorithm: Algorithm = Algorithm::HS256,
-        /// The claim `iss`.
-        issuer: String = "doorward".into(),
+        /// The claim `iss`; see [`Settings::issuer`] for what it is when this is empty.
+        issuer: String = String::new(),
+        /// How long a key pair signs before the next one replaces it; `None` is forever.
+        #[serde(serialize_with = "duration::serialize_or_never", deserialize_with = "duration::deserialize_or_never")]
+        rotate_every: Option<Duration> = Some(Duration::from_secs(180 * DAY)),
         /// The claim `aud`.
         audience: String = "doorward".into(),
         /// Lifetime of an access token.

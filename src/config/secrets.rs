@@ -3,7 +3,7 @@
 
 use super::Environment;
 use crate::{
-    domain::{Email, Password},
+    domain::{Algorithm, Email, Password},
     failure::Failure,
 };
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
@@ -61,12 +61,12 @@ pub struct FirstAdmin {
 }
 
 impl OperatorSecrets {
-    /// Reads and checks the secrets.
+    /// Reads and checks the secrets, for access tokens that are signed with this algorithm.
     ///
     /// # Errors
-    /// A secret is weak, equal to the other or contradictory. The message names the variable and never shows the
+    /// A secret is weak, equal to the other or contradicts the settings. The message names the variable and never shows the
     /// value; exit 78.
-    pub fn read(environment: &Environment) -> Result<Self, Failure> {
+    pub fn read(environment: &Environment, algorithm: Algorithm) -> Result<Self, Failure> {
         let mut reader = Reader { environment, warnings: Vec::new() };
         let access = reader.key("DOORWARD_ACCESS_SECRET")?;
         let refresh = reader.key("DOORWARD_REFRESH_SECRET")?;
@@ -76,6 +76,12 @@ impl OperatorSecrets {
             return Err(Failure::config(
                 "DOORWARD_ACCESS_SECRET and DOORWARD_REFRESH_SECRET are the same: found one value twice, allowed: two different ones",
             ));
+        }
+        if access.is_some() && algorithm.is_asymmetric() {
+            return Err(Failure::config(format!(
+                "DOORWARD_ACCESS_SECRET: found one, and tokens.algorithm = \"{algorithm}\", which signs with a key pair from the keyring: \
+                 unset it, or set tokens.algorithm = \"HS256\""
+            )));
         }
         let first_admin = reader.first_admin()?;
         Ok(Self { access, refresh, first_admin, warnings: reader.warnings })
@@ -187,7 +193,7 @@ mod tests {
     const OTHER: &str = "M4xT8wQe2Zr6Yu1Io5Pa9Sd3Fg7Hj0KlVbNm";
 
     fn read(variables: &[(&str, &str)]) -> Result<OperatorSecrets, Failure> {
-        OperatorSecrets::read(&Environment::with(variables))
+        OperatorSecrets::read(&Environment::with(variables), Algorithm::HS256)
     }
 
     #[test]
@@ -206,6 +212,14 @@ mod tests {
             assert_eq!(failure.code(), 78);
             assert!(failure.to_string().contains("DOORWARD_ACCESS_SECRET"), "{failure}");
             assert!(!failure.to_string().contains(weak), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_no_key_pair() {
+        let environment = Environment::with(&[("DOORWARD_ACCESS_SECRET", GOOD)]);
+        for algorithm in Algorithm::ALL {
+            assert_eq!(OperatorSecrets::read(&environment, algorithm).is_err(), algorithm.is_asymmetric(), "{algorithm}");
         }
     }
 

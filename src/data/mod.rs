@@ -2,7 +2,8 @@
 //!
 //! A first start writes the keys as `keyring.new`, creates the database, and only then renames the
 //! file to `keyring`. After a crash at any point the next start can continue, and a keyring without
-//! its database, or the reverse, is never taken for a new installation (STO-8, OPS-1, OPS-2).
+//! its database, or the reverse, is never taken for a new installation (STO-8, OPS-1, OPS-2). A changed keyring is written as
+//! `keyring.next` and renamed.
 
 mod owner;
 mod path;
@@ -12,7 +13,7 @@ pub use owner::{act_as_owner, keep_private, recheck_path};
 pub use user::User;
 
 use crate::{
-    domain::Timestamp,
+    domain::{Algorithm, Timestamp},
     failure::Failure,
     keyring::Keyring,
     store::{
@@ -88,12 +89,20 @@ impl DataDir {
         path.join("control.sock")
     }
 
-    /// Opens the keyring and the store, or creates both on the first start. The store reports its commits to `observers`.
+    /// Opens the keyring and the store, or creates both on the first start, whose access tokens `algorithm` is to
+    /// sign. The store reports its commits to `observers`.
     ///
     /// # Errors
     /// Keyring or database is missing or damaged, or the two do not belong together.
-    pub async fn open_store(&self, storage: &dyn Storage, now: Timestamp, observers: Vec<Arc<dyn Observer>>) -> Result<Opened, Failure> {
-        let keyring = if self.file("keyring").exists() { self.read_keyring("keyring")? } else { self.initialise(storage, now).await? };
+    pub async fn open_store(
+        &self,
+        storage: &dyn Storage,
+        algorithm: Algorithm,
+        now: Timestamp,
+        observers: Vec<Arc<dyn Observer>>,
+    ) -> Result<Opened, Failure> {
+        let keyring =
+            if self.file("keyring").exists() { self.read_keyring("keyring")? } else { self.initialise(storage, algorithm, now).await? };
         // An engine creates a database where there is none. For an existing installation that would mean to
         // serve without any accounts.
         if !storage.is_there() {
@@ -107,14 +116,17 @@ impl DataDir {
         Ok(Opened { keyring, store })
     }
 
-    async fn initialise(&self, storage: &dyn Storage, now: Timestamp) -> Result<Keyring, Failure> {
+    async fn initialise(&self, storage: &dyn Storage, algorithm: Algorithm, now: Timestamp) -> Result<Keyring, Failure> {
+        let make = || {
+            let keyring = Keyring::generate(algorithm, now);
+            self.write_keyring("keyring.new", &keyring)
+                .map_err(|error| file_error(&self.file("keyring.new"), "cannot be written", &error))?;
+            Ok::<_, Failure>(keyring)
+        };
         let keyring = match self.file("keyring.new").exists().then(|| self.read_keyring("keyring.new")) {
             Some(Ok(unfinished)) => unfinished,
             // The keys are durable before the database is created, so half-written keys mean that there is no database yet.
-            Some(Err(_)) if !storage.is_begun() => {
-                fs::remove_file(self.file("keyring.new")).map_err(|error| file_error(&self.path, "cannot be written", &error))?;
-                self.write_keyring(now)?
-            }
+            Some(Err(_)) if !storage.is_begun() => make()?,
             Some(Err(failure)) => return Err(failure),
             None if storage.is_begun() => {
                 return Err(Failure::data(format!(
@@ -123,7 +135,7 @@ impl DataDir {
                     self.path.display()
                 )));
             }
-            None => self.write_keyring(now)?,
+            None => make()?,
         };
         let engine = match open_engine(storage) {
             Ok(engine) => engine,
@@ -144,18 +156,26 @@ impl DataDir {
         Ok(keyring)
     }
 
-    fn write_keyring(&self, now: Timestamp) -> Result<Keyring, Failure> {
-        let keyring = Keyring::generate();
-        let text = keyring.to_file(now).map_err(|error| Failure::new(error.to_string()))?;
-        let path = self.file("keyring.new");
-        let written = (|| {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-            file.write_all(text.expose_secret().as_bytes())?;
-            file.sync_all()?;
-            self.sync()
-        })();
-        written.map_err(|error| file_error(&path, "cannot be written", &error))?;
-        Ok(keyring)
+    /// Replaces the keyring's file, durably: after a crash at any point it is the former one or this.
+    ///
+    /// # Errors
+    /// The file cannot be written; then it is what it was.
+    pub fn save_keyring(&self, keyring: &Keyring) -> io::Result<()> {
+        self.write_keyring("keyring.next", keyring)?;
+        fs::rename(self.file("keyring.next"), self.file("keyring"))?;
+        self.sync()
+    }
+
+    fn write_keyring(&self, name: &str, keyring: &Keyring) -> io::Result<()> {
+        let path = self.file(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(keyring.to_file()?.expose_secret().as_bytes())?;
+        file.sync_all()?;
+        self.sync()
     }
 
     fn read_keyring(&self, name: &str) -> Result<Keyring, Failure> {

@@ -80,6 +80,12 @@ kinds! {
     InviteCreated "invite_created";
     /// An invitation was withdrawn.
     InviteWithdrawn "invite_withdrawn";
+    /// A key was made; it is to be used later.
+    KeyPublished "key_published";
+    /// A key is in use from now on.
+    KeyInUse "key_in_use";
+    /// A key was removed: what it signed has expired, or is void.
+    KeyRemoved "key_removed";
     /// A request did not prove that it came from an allowed page.
     CsrfFailed "csrf_failed";
     /// A limit refused a request.
@@ -102,6 +108,8 @@ impl Kind {
 pub enum By {
     /// An operator on this machine.
     Operator,
+    /// The server itself, on a timer or at its start.
+    Server,
     /// This user.
     User(UserId),
     /// A client that has not proved who it is.
@@ -112,6 +120,7 @@ impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Operator => f.write_str("operator"),
+            Self::Server => f.write_str("server"),
             Self::User(id) => id.fmt(f),
             Self::Anyone => f.write_str("anyone"),
         }
@@ -136,6 +145,8 @@ pub struct Event {
     pub invite: Option<InviteId>,
     /// The role that was given.
     pub role: Option<Role>,
+    /// The id of the key it is about.
+    pub key: Option<String>,
     /// The reason.
     pub why: Option<&'static str>,
     /// The id of the request that was refused.
@@ -159,6 +170,7 @@ impl Event {
             session: None,
             invite: None,
             role: None,
+            key: None,
             why: None,
             request: None,
             path: None,
@@ -200,6 +212,12 @@ impl Event {
     /// The role that was given.
     pub fn role(mut self, role: &Role) -> Self {
         self.role = Some(role.clone());
+        self
+    }
+
+    /// The id of the key it is about.
+    pub fn key(mut self, key: String) -> Self {
+        self.key = Some(key);
         self
     }
 

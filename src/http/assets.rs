@@ -1,6 +1,6 @@
 //! The embedded page and client module. The only place that names rust-embed (I1).
 
-use super::{context::RequestContext, state::AppState, verb};
+use super::{context::RequestContext, reply::is_known, state::AppState, verb};
 use bytes::Bytes;
 use rust_embed::{EmbeddedFile, RustEmbed};
 use std::{borrow::Cow, sync::Arc};
@@ -63,7 +63,7 @@ fn answer(Asset { name, file }: Asset, context: &RequestContext) -> Response {
     let hash = data_encoding::HEXLOWER.encode(&file.metadata.sha256_hash()[..16]);
     let tag = compressed.as_ref().map_or_else(|| format!("\"{hash}\""), |(coding, _)| format!("\"{hash}-{coding}\""));
     let coding = compressed.as_ref().map(|(coding, _)| *coding);
-    let mut response = if has_etag(context, &tag) {
+    let mut response = if is_known(context, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let data = compressed.map_or(file.data, |(_, compressed)| compressed.data);
@@ -93,12 +93,6 @@ fn accepts(context: &RequestContext, coding: &str) -> bool {
         let refused = weight.trim().strip_prefix("q=").is_some_and(|weight| weight.parse() == Ok(0.0_f32));
         name.trim().eq_ignore_ascii_case(coding) && !refused
     })
-}
-
-fn has_etag(context: &RequestContext, tag: &str) -> bool {
-    context
-        .header(&header::IF_NONE_MATCH)
-        .is_some_and(|tags| tags.split(',').map(str::trim).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag))
 }
 
 fn media_type(name: &str) -> &'static str {

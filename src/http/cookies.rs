@@ -124,7 +124,7 @@ mod tests {
     fn site(url: &str) -> PublicOrigin {
         let mut settings = Settings::default();
         settings.server.public_url = url.into();
-        PublicOrigin::new(&settings, ([127, 0, 0, 1], 3000).into())
+        PublicOrigin::new(&settings)
     }
 
     fn context(lines: &[&[u8]]) -> RequestContext {

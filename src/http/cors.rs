@@ -1,6 +1,6 @@
 //! Cross-origin resource sharing, for listed origins alone (COK-12).
 
-use super::{context::RequestContext, origin::PublicOrigin};
+use super::{context::RequestContext, origin::PublicOrigin, reply::CROSS_ORIGIN_RESOURCE_POLICY};
 use warp::{
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     reply::{Reply, Response},
@@ -39,14 +39,17 @@ fn requested_headers(context: &RequestContext) -> Option<HeaderValue> {
     are_names.then(|| HeaderValue::from_str(requested).ok())?
 }
 
-/// Adds the headers by which a listed origin may read the answer.
+/// Adds the headers by which a listed origin may read the answer. What every origin may read stays so, without credentials.
 pub fn add_cors_headers(site: &PublicOrigin, context: &RequestContext, response: &mut Response) {
+    if response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        return;
+    }
     if let Some(origin) = allowed_origin(site, context) {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
-        headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin"));
+        headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The headers that every answer carries (HDR-1..7).
 
-use super::{context::RequestContext, cors, origin::PublicOrigin};
+use super::{context::RequestContext, cors, origin::PublicOrigin, reply::CROSS_ORIGIN_RESOURCE_POLICY};
 use warp::{
     http::{HeaderName, HeaderValue, header},
     reply::Response,
@@ -14,7 +14,7 @@ pub fn add_security_headers(site: &PublicOrigin, context: &RequestContext, path:
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
-        (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+        (CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
     ];
     const VARY: HeaderValue = HeaderValue::from_static("Origin, Sec-Fetch-Site");
     const TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");

@@ -29,6 +29,7 @@ mod tokens;
 mod users;
 mod verb;
 mod verify;
+mod well_known;
 
 pub use context::Connection;
 pub use head::{AmbiguousLength, Fragment};

@@ -7,7 +7,6 @@ use super::{
 };
 use crate::config::{self, CsrfMode, Settings};
 use ipnet::IpNet;
-use std::net::SocketAddr;
 use url::Url;
 use warp::http::{HeaderName, header};
 
@@ -58,11 +57,10 @@ pub struct PublicOrigin {
 }
 
 impl PublicOrigin {
-    /// The site of these settings, listening on `address`.
+    /// The site of these settings.
     #[must_use]
-    pub fn new(settings: &Settings, address: SocketAddr) -> Self {
-        let configured = &settings.server.public_url;
-        let url = config::origin(if configured.is_empty() { "" } else { configured }).unwrap_or_else(|| format!("http://{address}"));
+    pub fn new(settings: &Settings) -> Self {
+        let url = settings.public_url();
         let parsed = Url::parse(&url).ok();
         let secure = url.starts_with("https:");
         let mut own = vec![url.clone()];
@@ -123,7 +121,7 @@ mod tests {
         let mut settings = Settings::default();
         settings.server.public_url = url.into();
         settings.cors.allowed_origins = vec!["https://app.example.org".into()];
-        PublicOrigin::new(&settings, ([127, 0, 0, 1], 3000).into())
+        PublicOrigin::new(&settings)
     }
 
     fn check(site: &PublicOrigin, lines: &[(&'static str, &str)]) -> Result<bool, Code> {

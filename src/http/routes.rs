@@ -11,6 +11,7 @@ use super::{
     table::method_of,
     users, verb,
     verify::{self, with_queried_role_or_permission},
+    well_known,
 };
 use crate::domain::{InviteId, SessionId, UserId};
 use std::sync::Arc;
@@ -47,5 +48,8 @@ routes! {
         get   ()         with_permission "users:write", none() => invites::list;
         post  ()         with_permission "users:write", optional_json() => invites::create;
         delete(InviteId) with_permission "users:write", none() => invites::withdraw;
+    }
+    ".well-known" / "jwks.json" {
+        get   () anyone, none() => well_known::jwks;
     }
 }

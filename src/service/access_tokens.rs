@@ -9,12 +9,13 @@ use super::{
     keys::{SigningKeys, is_object},
 };
 use crate::{
-    config,
-    domain::{Clock, Permission, Role, Session, SessionId, Timestamp, TokenId, TokenIds, User, UserId},
-    keyring::Keyring,
+    config::{Settings, Tokens},
+    domain::{Algorithm, Clock, Permission, Role, Session, SessionId, Timestamp, TokenId, TokenIds, User, UserId},
+    keyring::TokenRing,
     store::{Deny, Issued, NOTING_INTERVAL},
 };
 use data_encoding::BASE64URL_NOPAD;
+use parking_lot::RwLock;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use std::{
@@ -34,8 +35,9 @@ const MAX_SKEW: u64 = 60;
 
 /// Issues and verifies access tokens.
 pub struct AccessTokens {
-    keys: SigningKeys,
-    settings: config::Tokens,
+    /// Replaced as a whole at a key rotation.
+    keys: RwLock<Arc<SigningKeys>>,
+    settings: TokenSettings,
     clock: Clock,
     denylist: Arc<DenyList>,
     /// The latest `iat` of any token issued, in seconds. After the clock was set back, deny-list entries must be kept
@@ -44,6 +46,35 @@ pub struct AccessTokens {
     /// The longest that any token issued so far can be accepted after its `iat`.
     lifetime: Duration,
     full_warning: OncePerMinute,
+}
+
+/// What access tokens say, and how long they live.
+#[derive(Debug, Clone)]
+pub struct TokenSettings {
+    /// The `iss` of tokens that an HMAC signs.
+    pub issuer_of_secrets: String,
+    /// The `iss` of tokens that a key pair signs.
+    pub issuer_of_pairs: String,
+    /// `aud`
+    pub audience: String,
+    /// The lifetime of a token.
+    pub access_ttl: Duration,
+    /// The leeway on time claims.
+    pub clock_tolerance: Duration,
+}
+
+impl TokenSettings {
+    /// Those of the configuration.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        let Tokens { audience, access_ttl, clock_tolerance, .. } = settings.tokens.clone();
+        let (issuer_of_secrets, issuer_of_pairs) = (settings.issuer(Algorithm::HS256), settings.issuer(Algorithm::EdDSA));
+        Self { issuer_of_secrets, issuer_of_pairs, audience, access_ttl, clock_tolerance }
+    }
+
+    fn issuer(&self, algorithm: Algorithm) -> &str {
+        if algorithm.is_asymmetric() { &self.issuer_of_pairs } else { &self.issuer_of_secrets }
+    }
 }
 
 /// The furthest ahead of the present clock that an earlier run's is believed to have been. Without a bound, a clock that was
@@ -149,10 +180,10 @@ impl PresentedClaims {
 impl AccessTokens {
     /// Sets up the keys. `earlier` is which tokens earlier runs may have issued.
     #[must_use]
-    pub fn new(keyring: &Keyring, settings: config::Tokens, clock: Clock, denylist: Arc<DenyList>, earlier: Issued) -> Self {
+    pub fn new(ring: &TokenRing, settings: TokenSettings, clock: Clock, denylist: Arc<DenyList>, earlier: Issued) -> Self {
         let latest_iat = AtomicU64::new(earlier.latest.secs());
         Self {
-            keys: SigningKeys::new(&keyring.access, MEDIA_TYPE),
+            keys: RwLock::new(Arc::new(SigningKeys::new(ring, MEDIA_TYPE))),
             settings,
             clock,
             denylist,
@@ -162,10 +193,15 @@ impl AccessTokens {
         }
     }
 
+    /// Signs and verifies with these keys from now on.
+    pub fn replace_keys(&self, ring: &TokenRing) {
+        *self.keys.write() = Arc::new(SigningKeys::new(ring, MEDIA_TYPE));
+    }
+
     /// Which tokens there may be at a start, from what an earlier run has noted. Its clock may have been ahead, and its
     /// tokens may have had a longer life.
     #[must_use]
-    pub fn issued_by(now: Timestamp, settings: &config::Tokens, noted: Option<Issued>) -> Issued {
+    pub fn issued_by(now: Timestamp, settings: &Tokens, noted: Option<Issued>) -> Issued {
         let lifetime = Self::max_token_lifetime(settings);
         let Some(noted) = noted else { return Issued { latest: now, lifetime } };
         let latest = if noted.latest > now { noted.latest.plus(NOTING_INTERVAL).min(now.plus(MAX_BELIEVED_AHEAD)) } else { now };
@@ -191,8 +227,9 @@ impl AccessTokens {
             tracing::warn!(seconds = latest - iat, "the clock was set back: tokens from before are refused until it has caught up");
         }
         let exp = iat + self.settings.access_ttl.as_secs().min(session.ends_at.secs().saturating_sub(iat));
+        let keys = Arc::clone(&self.keys.read());
         let claims = Claims {
-            iss: &self.settings.issuer,
+            iss: self.settings.issuer(keys.current().algorithm),
             aud: &self.settings.audience,
             sub: user.id,
             iat,
@@ -203,7 +240,7 @@ impl AccessTokens {
             role: &user.role,
             permissions,
         };
-        let token = self.keys.current().sign(&claims).into();
+        let token = keys.current().sign(&claims).into();
         AccessToken { token, expires_in: exp.saturating_sub(self.clock.now().secs()) }
     }
 
@@ -238,9 +275,9 @@ impl AccessTokens {
 
     /// The claims of a token that we issued at any time: signed by us, with our issuer, audience and lifetime.
     fn decode_issued(&self, token: &str) -> Option<PresentedClaims> {
-        let claims = self.decode_signed(token)?;
+        let (claims, algorithm) = self.decode_signed(token)?;
         let life = claims.exp.checked_sub(claims.iat)?;
-        let is_ours = claims.iss == self.settings.issuer && claims.aud == self.settings.audience;
+        let is_ours = claims.iss == self.settings.issuer(algorithm) && claims.aud == self.settings.audience;
         (is_ours && life <= self.settings.access_ttl.as_secs()).then_some(claims)
     }
 
@@ -258,21 +295,30 @@ impl AccessTokens {
         Deny { until: latest.plus(self.lifetime), lifetime: self.lifetime, not_before }
     }
 
+    /// The moment that is later than every token issued so far, and until when that must be remembered.
+    #[must_use]
+    pub fn void_before(&self) -> (Timestamp, Timestamp) {
+        let latest = self.clock.now().max(Timestamp::from_secs(self.latest_iat.load(Relaxed)));
+        (latest.next_second(), latest.next_second().plus(self.lifetime))
+    }
+
     /// The longest that a token can be accepted after it was issued.
     #[must_use]
-    pub fn max_token_lifetime(settings: &config::Tokens) -> Duration {
+    pub fn max_token_lifetime(settings: &Tokens) -> Duration {
         settings.access_ttl + settings.clock_tolerance + Duration::from_secs(MAX_SKEW)
     }
 
-    /// The claims of a token that one of our keys signed. The size and the number of parts are checked first, then
+    /// The claims of a token that one of our keys signed, and that key's algorithm. The size and the number of parts are checked first, then
     /// the header and the signature; the claims of a token with another signature are never decoded (TOK-6). The
     /// decoder of each part accepts only base64url without padding.
-    fn decode_signed(&self, token: &str) -> Option<PresentedClaims> {
+    fn decode_signed(&self, token: &str) -> Option<(PresentedClaims, Algorithm)> {
         let (message, signature) = token.rsplit_once('.').filter(|_| token.len() <= MAX_TOKEN_LEN)?;
         let (header, claims) = message.split_once('.').filter(|(_, claims)| !claims.contains('.'))?;
-        let key = self.keys.for_header(header)?;
+        let keys = Arc::clone(&self.keys.read());
+        let key = keys.for_header(header)?;
         let claims = key.has_signed(message, signature).then(|| BASE64URL_NOPAD.decode(claims.as_bytes()).ok())??;
-        is_object(&claims).then(|| serde_json::from_slice(&claims).ok())?
+        let claims = is_object(&claims).then(|| serde_json::from_slice(&claims).ok())??;
+        Some((claims, key.algorithm))
     }
 }
 

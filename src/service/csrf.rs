@@ -1,10 +1,7 @@
 //! CSRF tokens: signed double submit, bound to the session (COK-7).
 
-use super::mac::MacRing;
-use crate::{
-    domain::{SessionId, random},
-    keyring::Keyring,
-};
+use super::mac::{MacRing, MacRings};
+use crate::domain::{SessionId, random};
 use data_encoding::BASE64URL_NOPAD;
 
 const NONCE_LEN: usize = 16;
@@ -17,8 +14,8 @@ pub struct Csrf {
 impl Csrf {
     /// Sets up the keys.
     #[must_use]
-    pub fn new(keyring: &Keyring) -> Self {
-        Self { keys: MacRing::new(&keyring.csrf) }
+    pub fn new(rings: &MacRings) -> Self {
+        Self { keys: rings.csrf.clone() }
     }
 
     /// A new token for a session.
@@ -29,7 +26,7 @@ impl Csrf {
     pub fn issue(&self, session: SessionId) -> String {
         let mut bytes = [0; NONCE_LEN + 32];
         bytes[..NONCE_LEN].copy_from_slice(&random::bytes::<NONCE_LEN>());
-        let tag = self.keys.current().tag(&[b"csrf\0", session.as_bytes(), &bytes[..NONCE_LEN]]);
+        let tag = self.keys.with_current(|key| key.tag(&[b"csrf\0", session.as_bytes(), &bytes[..NONCE_LEN]]));
         bytes[NONCE_LEN..].copy_from_slice(&tag);
         BASE64URL_NOPAD.encode(&bytes)
     }
@@ -39,7 +36,7 @@ impl Csrf {
     pub fn verify(&self, session: SessionId, token: &str) -> bool {
         let Ok(bytes) = BASE64URL_NOPAD.decode(token.as_bytes()) else { return false };
         let Some((nonce, tag)) = bytes.split_at_checked(NONCE_LEN) else { return false };
-        self.keys.iter().any(|key| key.verify(&[b"csrf\0", session.as_bytes(), nonce], tag))
+        self.keys.keys().iter().any(|key| key.verify(&[b"csrf\0", session.as_bytes(), nonce], tag))
     }
 }
 
@@ -49,12 +46,12 @@ mod tests {
 
     #[test]
     fn cok_7_a_token_is_good_for_its_session_alone() {
-        let csrf = Csrf::new(&Keyring::generate());
+        let csrf = Csrf::new(&MacRings::example());
         let (mine, other) = (SessionId::from_bytes([1; 16]), SessionId::from_bytes([2; 16]));
         let token = csrf.issue(mine);
         assert!(csrf.verify(mine, &token));
         assert!(!csrf.verify(other, &token));
-        assert!(!Csrf::new(&Keyring::generate()).verify(mine, &token));
+        assert!(!Csrf::new(&MacRings::example()).verify(mine, &token));
         for wrong in ["", "x", &token[..40], &format!("{token}="), &token.to_lowercase()] {
             assert!(!csrf.verify(mine, wrong), "{wrong}");
         }

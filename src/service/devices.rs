@@ -1,11 +1,8 @@
 //! Known devices: somebody who has logged in to an account from a device before is not limited there by what
 //! strangers try on the account (LIM-3; OWASP: device cookies).
 
-use super::mac::MacRing;
-use crate::{
-    domain::{Timestamp, UserId},
-    keyring::Keyring,
-};
+use super::mac::{MacRing, MacRings};
+use crate::domain::{Timestamp, UserId};
 use data_encoding::BASE64URL_NOPAD;
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
@@ -46,8 +43,8 @@ pub struct Devices {
 impl Devices {
     /// Sets up the keys. A device is known for at least as long as a session there can last.
     #[must_use]
-    pub fn new(keyring: &Keyring, session_max_age: Duration) -> Self {
-        Self { keys: MacRing::new(&keyring.hash), lifetime: MIN_LIFETIME.max(session_max_age) }
+    pub fn new(rings: &MacRings, session_max_age: Duration) -> Self {
+        Self { keys: rings.hash.clone(), lifetime: MIN_LIFETIME.max(session_max_age) }
     }
 
     /// How long a device is known after its last login.
@@ -71,7 +68,7 @@ impl Devices {
             |device| device.id,
         );
         let mut bytes = [&user.as_bytes()[..], &epoch.to_be_bytes(), &[id], &now.secs().to_be_bytes()].concat();
-        bytes.extend(self.keys.current().tag(&[b"device\0", &bytes]));
+        bytes.extend(self.keys.with_current(|key| key.tag(&[b"device\0", &bytes])));
         format!("{TOKEN_PREFIX}{}", BASE64URL_NOPAD.encode(&bytes)).into()
     }
 
@@ -101,7 +98,7 @@ impl Devices {
     pub fn verify(&self, token: &str, now: Timestamp) -> Option<Device> {
         let bytes = BASE64URL_NOPAD.decode(token.strip_prefix(TOKEN_PREFIX)?.as_bytes()).ok()?;
         let (body, tag) = bytes.split_at_checked(BODY_LEN)?;
-        self.keys.iter().find(|key| key.verify(&[b"device\0", body], tag))?;
+        self.keys.keys().iter().find(|key| key.verify(&[b"device\0", body], tag))?;
         let (user, rest) = body.split_first_chunk()?;
         let (epoch, rest) = rest.split_first_chunk()?;
         let (id, issued) = rest.split_first()?;
@@ -119,7 +116,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_000_000_000);
 
     fn devices() -> Devices {
-        Devices::new(&Keyring::generate(), Duration::from_secs(1))
+        Devices::new(&MacRings::example(), Duration::from_secs(1))
     }
 
     fn user(n: u8) -> UserId {
@@ -136,7 +133,7 @@ mod tests {
         let later = devices.issue(user(1), 8, Some(device), NOW.plus(MIN_LIFETIME));
         let later = devices.verify(later.expose_secret(), NOW.plus(MIN_LIFETIME)).expect("known");
         assert_eq!(later, Device { epoch: 8, ..device }, "the same device in another epoch");
-        let long = Devices::new(&Keyring::generate(), MIN_LIFETIME * 2);
+        let long = Devices::new(&MacRings::example(), MIN_LIFETIME * 2);
         let token = long.issue(user(1), 7, None, NOW);
         assert!(long.verify(token.expose_secret(), NOW.plus(MIN_LIFETIME)).is_some(), "as long as a session may last");
         assert_eq!(self::devices().verify(token.expose_secret(), NOW), None);

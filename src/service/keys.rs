@@ -1,12 +1,13 @@
 //! Keys that sign JWTs. The only file that names jsonwebtoken (I1).
 //!
-//! jsonwebtoken signs, but does not verify: its `decode` would set up the HMAC key for each token and read the header
-//! three times and the claims twice. We verify with a [`MacKey`], which is set up once (ADR 12).
+//! jsonwebtoken makes headers and signs with HMAC. It does not verify: its `decode` would set up the key for each token and
+//! read the header three times and the claims twice. Nor does it sign with pairs: it would set up the pair for each token,
+//! which costs more than an RSA signature. Keys are set up once here (ADR 12).
 
 use super::mac::MacKey;
 use crate::{
     domain::Algorithm,
-    keyring::{Key, Ring},
+    keyring::{Material, PrivateKey, PublicKey, TokenKey, TokenRing},
 };
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{EncodingKey, Header};
@@ -21,17 +22,27 @@ pub struct SigningKeys(Vec<SigningKey>);
 
 /// A key and its one algorithm (RFC 8725 §3.1): the algorithm is the key's, whatever the token says (TOK-1).
 pub struct SigningKey {
-    algorithm: Algorithm,
+    /// The algorithm.
+    pub algorithm: Algorithm,
     header: Header,
     /// The header as it stands in every token.
     encoded_header: String,
-    encoding: EncodingKey,
-    verifying: VerifyingKey,
+    signer: Signer,
+    verifier: Verifier,
 }
 
-/// The key that verifies signatures, in the form its algorithm needs.
-enum VerifyingKey {
+/// What signs, in the form the algorithm needs.
+enum Signer {
+    Hs256(EncodingKey),
+    Pair(PrivateKey),
+    /// The key's private part is no longer there.
+    None,
+}
+
+/// What verifies signatures, in the form the algorithm needs.
+enum Verifier {
     Hs256(MacKey),
+    Pair(PublicKey),
 }
 
 /// The header of a presented token. It may have no field but those that we write: no `crit`, `b64`, `jku`, `jwk`,
@@ -47,8 +58,10 @@ struct PresentedHeader {
 impl SigningKeys {
     /// Sets up the keys of a ring for tokens of one media type (`typ`).
     #[must_use]
-    pub fn new(ring: &Ring, typ: &str) -> Self {
-        Self(ring.iter().map(|key| SigningKey::new(key, typ)).collect())
+    pub fn new(ring: &TokenRing, typ: &str) -> Self {
+        let current = std::iter::once(ring.current());
+        let others = ring.iter().filter(|key| key.id != ring.current().id);
+        Self(current.chain(others).map(|key| SigningKey::new(key, typ)).collect())
     }
 
     /// The key that signs.
@@ -70,33 +83,56 @@ impl SigningKeys {
 }
 
 impl SigningKey {
-    fn new(key: &Key, typ: &str) -> Self {
-        let mut header = Header::new(jsonwebtoken::Algorithm::HS256);
+    /// Sets a key up.
+    ///
+    /// # Panics
+    /// Never: the keyring has read its keys, and a ring's current key can sign.
+    fn new(key: &TokenKey, typ: &str) -> Self {
+        const READ: &str = "the keyring has read this key";
+        let mut header = Header::new(match key.algorithm {
+            Algorithm::HS256 => jsonwebtoken::Algorithm::HS256,
+            Algorithm::EdDSA => jsonwebtoken::Algorithm::EdDSA,
+            Algorithm::ES256 => jsonwebtoken::Algorithm::ES256,
+            Algorithm::RS256 => jsonwebtoken::Algorithm::RS256,
+        });
         header.typ = Some(typ.into());
         header.kid = Some(key.id.clone());
         let json = serde_json::to_vec(&header).expect("a header of text is JSON");
-        Self {
-            algorithm: Algorithm::HS256,
-            encoded_header: BASE64URL_NOPAD.encode(&json),
-            header,
-            encoding: EncodingKey::from_secret(key.secret.expose_secret()),
-            verifying: VerifyingKey::Hs256(MacKey::new(key)),
-        }
+        let (signer, verifier) = match &key.material {
+            Material::Secret(secret) => {
+                (Signer::Hs256(EncodingKey::from_secret(secret.expose_secret())), Verifier::Hs256(MacKey::of(&key.id, secret)))
+            }
+            Material::Pair { private, public } => {
+                let private = private.as_ref().map(|private| PrivateKey::new(key.algorithm, private.expose_secret(), public).expect(READ));
+                (private.map_or(Signer::None, Signer::Pair), Verifier::Pair(PublicKey::new(key.algorithm, public).expect(READ)))
+            }
+        };
+        Self { algorithm: key.algorithm, encoded_header: BASE64URL_NOPAD.encode(&json), header, signer, verifier }
     }
 
     /// A token with these claims.
     ///
     /// # Panics
-    /// Never: an HMAC key signs any claims.
+    /// Never for the current key of a ring.
     pub(super) fn sign(&self, claims: &impl Serialize) -> String {
-        jsonwebtoken::encode(&self.header, claims, &self.encoding).expect("an HMAC key signs any claims")
+        match &self.signer {
+            Signer::Hs256(key) => jsonwebtoken::encode(&self.header, claims, key).expect("an HMAC key signs any claims"),
+            Signer::Pair(key) => {
+                let claims = serde_json::to_vec(claims).expect("our own claims serialise");
+                let message = format!("{}.{}", self.encoded_header, BASE64URL_NOPAD.encode(&claims));
+                let signature = BASE64URL_NOPAD.encode(&key.sign(message.as_bytes()));
+                format!("{message}.{signature}")
+            }
+            Signer::None => unreachable!("a key that has no private part is not the current one"),
+        }
     }
 
     /// Whether this is our signature, in base64url, of a message.
     pub(super) fn has_signed(&self, message: &str, signature: &str) -> bool {
         let Ok(signature) = BASE64URL_NOPAD.decode(signature.as_bytes()) else { return false };
-        match &self.verifying {
-            VerifyingKey::Hs256(key) => key.verify(&[message.as_bytes()], &signature),
+        match &self.verifier {
+            Verifier::Hs256(key) => key.verify(&[message.as_bytes()], &signature),
+            Verifier::Pair(key) => key.verify(message.as_bytes(), &signature),
         }
     }
 

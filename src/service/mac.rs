@@ -1,12 +1,13 @@
-//! HMAC-SHA-256 with the key set up once.
+//! HMAC-SHA-256 with the keys set up once.
 
-use crate::keyring::{Key, Ring};
+use crate::keyring::{Key, Keyring, Ring};
 use hmac::{Hmac, KeyInit, Mac};
-use secrecy::ExposeSecret;
+use parking_lot::RwLock;
+use secrecy::{ExposeSecret, SecretSlice};
 use sha2::Sha256;
+use std::sync::Arc;
 
 /// A named key, ready to authenticate.
-#[derive(Clone)]
 pub struct MacKey {
     /// The key's id.
     pub id: String,
@@ -16,8 +17,13 @@ pub struct MacKey {
 impl MacKey {
     /// Sets a key up.
     pub fn new(key: &Key) -> Self {
-        let keyed = Hmac::new_from_slice(key.secret.expose_secret()).expect("HMAC takes keys of any length");
-        Self { id: key.id.clone(), keyed }
+        Self::of(&key.id, &key.secret)
+    }
+
+    /// Sets a secret up.
+    pub fn of(id: &str, secret: &SecretSlice<u8>) -> Self {
+        let keyed = Hmac::new_from_slice(secret.expose_secret()).expect("HMAC takes keys of any length");
+        Self { id: id.to_owned(), keyed }
     }
 
     /// The tag over the concatenation of `parts`.
@@ -37,28 +43,68 @@ impl MacKey {
     }
 }
 
-/// The keys of a ring, the current one first.
+/// The keys of a ring, the current one first. Clones share them, so that all of them see a replacement.
 #[derive(Clone)]
-pub struct MacRing(Vec<MacKey>);
+pub struct MacRing(Arc<RwLock<Arc<[MacKey]>>>);
 
 impl MacRing {
     /// Sets a ring up.
     pub fn new(ring: &Ring) -> Self {
-        Self(ring.iter().map(MacKey::new).collect())
+        Self(Arc::new(RwLock::new(set_up(ring))))
     }
 
-    /// The key that new tags are made with.
-    pub fn current(&self) -> &MacKey {
-        self.0.first().expect("a ring has at least one key")
+    /// All keys, the current one first.
+    pub fn keys(&self) -> Arc<[MacKey]> {
+        Arc::clone(&self.0.read())
     }
 
-    /// The key with this id.
-    pub fn find(&self, id: &str) -> Option<&MacKey> {
-        self.0.iter().find(|key| key.id == id)
+    /// What `make` makes with the current key, which new tags are made with.
+    pub fn with_current<T>(&self, make: impl FnOnce(&MacKey) -> T) -> T {
+        make(self.keys().first().expect("a ring has at least one key"))
     }
 
-    /// All keys.
-    pub fn iter(&self) -> impl Iterator<Item = &MacKey> {
-        self.0.iter()
+    /// What `make` makes with the key of this id, if there is one.
+    pub fn with_key<T>(&self, id: &str, make: impl FnOnce(&MacKey) -> T) -> Option<T> {
+        self.keys().iter().find(|key| key.id == id).map(make)
+    }
+
+    fn replace(&self, ring: &Ring) {
+        *self.0.write() = set_up(ring);
+    }
+}
+
+fn set_up(ring: &Ring) -> Arc<[MacKey]> {
+    ring.iter().map(MacKey::new).collect()
+}
+
+/// The rings of a keyring that authenticate with secrets.
+#[derive(Clone)]
+pub struct MacRings {
+    /// Tags refresh tokens.
+    pub refresh: MacRing,
+    /// Hashes what the database keeps of secrets.
+    pub hash: MacRing,
+    /// Binds CSRF tokens to sessions.
+    pub csrf: MacRing,
+}
+
+impl MacRings {
+    /// Sets them up.
+    #[must_use]
+    pub fn new(keyring: &Keyring) -> Self {
+        Self { refresh: MacRing::new(&keyring.refresh), hash: MacRing::new(&keyring.hash), csrf: MacRing::new(&keyring.csrf) }
+    }
+
+    /// Those of a new installation.
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        Self::new(&Keyring::generate(crate::domain::Algorithm::HS256, crate::domain::Timestamp::default()))
+    }
+
+    /// Replaces their keys by those that the keyring has now.
+    pub fn replace(&self, keyring: &Keyring) {
+        self.refresh.replace(&keyring.refresh);
+        self.hash.replace(&keyring.hash);
+        self.csrf.replace(&keyring.csrf);
     }
 }

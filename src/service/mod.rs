@@ -9,6 +9,7 @@ mod devices;
 mod error;
 pub mod events;
 mod hashing;
+pub mod key_rotation;
 mod keys;
 mod mac;
 pub mod passwords;

@@ -6,11 +6,8 @@
 //! The database keeps only a hash of the current token, under another key. So somebody who can write the database
 //! cannot plant a session, and somebody who can read it cannot use one.
 
-use super::mac::{MacKey, MacRing};
-use crate::{
-    domain::{InviteId, Session, SessionId, Timestamp},
-    keyring::Keyring,
-};
+use super::mac::{MacKey, MacRing, MacRings};
+use crate::domain::{InviteId, Session, SessionId, Timestamp};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
@@ -59,14 +56,14 @@ pub struct TokenHash {
 impl RefreshTokens {
     /// Sets up the keys.
     #[must_use]
-    pub fn new(keyring: &Keyring) -> Self {
-        Self { tag_keys: MacRing::new(&keyring.refresh), hash_keys: MacRing::new(&keyring.hash) }
+    pub fn new(rings: &MacRings) -> Self {
+        Self { tag_keys: rings.refresh.clone(), hash_keys: rings.hash.clone() }
     }
 
     /// The id of the key that tags the tokens of new sessions.
     #[must_use]
-    pub fn current_key(&self) -> &str {
-        &self.tag_keys.current().id
+    pub fn current_key(&self) -> String {
+        self.tag_keys.with_current(|key| key.id.clone())
     }
 
     /// The current token of a session; `None` when its key is no longer in the ring.
@@ -80,8 +77,7 @@ impl RefreshTokens {
     #[must_use]
     pub fn hash(&self, token_key: &str, session: SessionId, generation: u32, expires_at: Timestamp) -> Option<TokenHash> {
         let bytes = self.bytes(token_key, session, generation, expires_at)?;
-        let key = self.hash_keys.current();
-        Some(TokenHash { key: key.id.clone(), hash: hash(key, &bytes) })
+        Some(self.hash_keys.with_current(|key| TokenHash { key: key.id.clone(), hash: hash(key, &bytes) }))
     }
 
     /// The hash, kept in the session, of the `Idempotency-Key` that a refresh of this generation came with; `None`
@@ -89,8 +85,8 @@ impl RefreshTokens {
     /// when the ring gets a new current key.
     #[must_use]
     pub fn retry_hash(&self, session: &Session, generation: u32, key: &str) -> Option<[u8; 32]> {
-        let tag = self.tag_keys.find(&session.token_key)?;
-        Some(tag.tag(&[b"retry\0", session.id.as_bytes(), &generation.to_be_bytes(), key.as_bytes()]))
+        let retry = [b"retry\0", &session.id.as_bytes()[..], &generation.to_be_bytes(), key.as_bytes()];
+        self.tag_keys.with_key(&session.token_key, |key| key.tag(&retry))
     }
 
     /// Verifies by its tag that we issued a token. Says nothing of whether it is current or its session goes on.
@@ -104,7 +100,7 @@ impl RefreshTokens {
         }
         BASE64URL_NOPAD.decode_mut(text, &mut bytes).ok()?;
         let (body, tag) = bytes.split_at(BODY_LEN);
-        self.tag_keys.iter().find(|key| key.verify(&[b"rt1", body], tag))?;
+        self.tag_keys.keys().iter().find(|key| key.verify(&[b"rt1", body], tag))?;
         let (session, rest) = body.split_first_chunk()?;
         let (generation, expires) = rest.split_first_chunk()?;
         Some(VerifiedRefreshToken {
@@ -119,7 +115,7 @@ impl RefreshTokens {
     /// token is.
     #[must_use]
     pub fn is_current(&self, token: &VerifiedRefreshToken, session: &Session) -> bool {
-        self.hash_keys.find(&session.hash_key).is_some_and(|key| bool::from(hash(key, &token.bytes).ct_eq(&session.token_hash)))
+        self.hash_keys.with_key(&session.hash_key, |key| hash(key, &token.bytes)).is_some_and(|hash| hash.ct_eq(&session.token_hash).into())
     }
 
     fn bytes(&self, key: &str, session: SessionId, generation: u32, expires_at: Timestamp) -> Option<[u8; TOKEN_LEN]> {
@@ -127,7 +123,7 @@ impl RefreshTokens {
         bytes[..16].copy_from_slice(session.as_bytes());
         bytes[16..20].copy_from_slice(&generation.to_be_bytes());
         bytes[20..BODY_LEN].copy_from_slice(&expires_at.secs().to_be_bytes());
-        let tag = self.tag_keys.find(key)?.tag(&[b"rt1", &bytes[..BODY_LEN]]);
+        let tag = self.tag_keys.with_key(key, |key| key.tag(&[b"rt1", &bytes[..BODY_LEN]]))?;
         bytes[BODY_LEN..].copy_from_slice(&tag);
         Some(bytes)
     }
@@ -139,34 +135,38 @@ fn hash(key: &MacKey, bytes: &[u8]) -> [u8; 32] {
 
 /// Makes and verifies set-up tokens and invitation codes.
 pub struct OneTimeCodes {
-    hash_key: MacKey,
+    hash_keys: MacRing,
 }
 
 impl OneTimeCodes {
-    /// Sets up the key.
+    /// Sets up the keys.
     #[must_use]
-    pub fn new(keyring: &Keyring) -> Self {
-        Self { hash_key: MacKey::new(keyring.hash.current()) }
+    pub fn new(rings: &MacRings) -> Self {
+        Self { hash_keys: rings.hash.clone() }
+    }
+
+    fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
+        self.hash_keys.with_current(|key| key.tag(parts))
     }
 
     /// A new set-up token, and its hash.
     #[must_use]
     pub fn setup(&self) -> (SecretString, [u8; 32]) {
         let secret = random::<32>();
-        (format!("{SETUP_PREFIX}{}", BASE64URL_NOPAD.encode(&secret)).into(), self.hash_key.tag(&[b"setup\0", &secret]))
+        (format!("{SETUP_PREFIX}{}", BASE64URL_NOPAD.encode(&secret)).into(), self.hash(&[b"setup\0", &secret]))
     }
 
     /// The hash of a set-up token.
     #[must_use]
     pub fn setup_hash(&self, token: &SecretString) -> Option<[u8; 32]> {
         let secret = decode::<32>(token.expose_secret().strip_prefix(SETUP_PREFIX)?)?;
-        Some(self.hash_key.tag(&[b"setup\0", &secret]))
+        Some(self.hash(&[b"setup\0", &secret]))
     }
 
     /// The hash of a typed name by which the log shows the account of a failed login.
     #[must_use]
     pub fn name_hash(&self, name: &str) -> String {
-        HEXLOWER.encode(&self.hash_key.tag(&[b"name\0", name.trim().to_lowercase().as_bytes()])[..8])
+        HEXLOWER.encode(&self.hash(&[b"name\0", name.trim().to_lowercase().as_bytes()])[..8])
     }
 
     /// A new code for an invitation, and its hash.
@@ -175,14 +175,14 @@ impl OneTimeCodes {
         let mut code = [0; 40];
         code[..16].copy_from_slice(id.as_bytes());
         code[16..].copy_from_slice(&random::<24>());
-        (format!("{INVITE_PREFIX}{}", BASE64URL_NOPAD.encode(&code)).into(), self.hash_key.tag(&[b"invite\0", &code]))
+        (format!("{INVITE_PREFIX}{}", BASE64URL_NOPAD.encode(&code)).into(), self.hash(&[b"invite\0", &code]))
     }
 
     /// The invitation that a code belongs to, and the code's hash.
     #[must_use]
     pub fn invite_hash(&self, code: &SecretString) -> Option<(InviteId, [u8; 32])> {
         let code = decode::<40>(code.expose_secret().strip_prefix(INVITE_PREFIX)?)?;
-        Some((InviteId::from_bytes(*code.first_chunk()?), self.hash_key.tag(&[b"invite\0", &code])))
+        Some((InviteId::from_bytes(*code.first_chunk()?), self.hash(&[b"invite\0", &code])))
     }
 }
 
@@ -203,13 +203,13 @@ mod tests {
 
     fn session(tokens: &RefreshTokens, generation: u32) -> Session {
         let (id, expires_at) = (SessionId::from_bytes([7; 16]), Timestamp::from_secs(2_000_000_000));
-        let hash = tokens.hash(tokens.current_key(), id, generation, expires_at).expect("the key is there");
+        let hash = tokens.hash(&tokens.current_key(), id, generation, expires_at).expect("the key is there");
         Session {
             id,
             generation,
             token_hash: hash.hash,
             hash_key: hash.key,
-            token_key: tokens.current_key().to_owned(),
+            token_key: tokens.current_key(),
             expires_at,
             ends_at: expires_at,
             sweep_at: expires_at,
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_token_is_verified_and_known_to_its_row() {
-        let tokens = RefreshTokens::new(&Keyring::generate());
+        let tokens = RefreshTokens::new(&MacRings::example());
         let session = session(&tokens, 5);
         let token = tokens.token(&session).expect("the key is there");
         let verified = tokens.verify(token.expose_secret()).expect("genuine");
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn ref_8_a_token_has_one_text_and_nobody_else_can_make_one() {
-        let tokens = RefreshTokens::new(&Keyring::generate());
+        let tokens = RefreshTokens::new(&MacRings::example());
         let token = tokens.token(&session(&tokens, 1)).expect("the key is there");
         let token = token.expose_secret();
         for i in 0..token.len() {
@@ -245,30 +245,30 @@ mod tests {
                 }
             }
         }
-        assert_eq!(RefreshTokens::new(&Keyring::generate()).verify(token), None, "another installation's");
+        assert_eq!(RefreshTokens::new(&MacRings::example()).verify(token), None, "another installation's");
         assert_eq!(tokens.verify(&format!("{token}=")), None);
     }
 
     #[test]
     fn codes_of_one_kind_are_not_of_another() {
-        let keyring = Keyring::generate();
-        let codes = OneTimeCodes::new(&keyring);
+        let rings = MacRings::example();
+        let codes = OneTimeCodes::new(&rings);
         let (setup, setup_hash) = codes.setup();
         let (invite, invite_hash) = codes.invite(InviteId::from_bytes([3; 16]));
         assert_eq!(codes.setup_hash(&setup), Some(setup_hash));
         assert_eq!(codes.invite_hash(&invite), Some((InviteId::from_bytes([3; 16]), invite_hash)));
         assert_eq!(codes.setup_hash(&invite), None);
         assert!(codes.invite_hash(&setup).is_none());
-        assert_eq!(RefreshTokens::new(&keyring).verify(setup.expose_secret()), None);
+        assert_eq!(RefreshTokens::new(&rings).verify(setup.expose_secret()), None);
     }
 
     proptest! {
         #[test]
         fn no_text_makes_verifying_panic(text in "(dwr1\\.|dws1\\.|dwi1\\.)?\\PC{0,120}") {
-            let keyring = Keyring::generate();
-            prop_assert_eq!(RefreshTokens::new(&keyring).verify(&text), None);
-            let _ = OneTimeCodes::new(&keyring).setup_hash(&text.clone().into());
-            let _ = OneTimeCodes::new(&keyring).invite_hash(&text.into());
+            let rings = MacRings::example();
+            prop_assert_eq!(RefreshTokens::new(&rings).verify(&text), None);
+            let _ = OneTimeCodes::new(&rings).setup_hash(&text.clone().into());
+            let _ = OneTimeCodes::new(&rings).invite_hash(&text.into());
         }
     }
 }

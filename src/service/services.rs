@@ -1,12 +1,14 @@
 //! Sets up all use cases from the settings.
 
 use super::{
-    access_tokens::AccessTokens,
+    access_tokens::{AccessTokens, TokenSettings},
     accounts::Accounts,
     csrf::Csrf,
     denylist::DenyList,
     devices::Devices,
     events::Refusals,
+    key_rotation::{KeyRotation, Keys, KeysInUse},
+    mac::MacRings,
     passwords::Passwords,
     refresh_tokens::{OneTimeCodes, RefreshTokens},
     sessions::Sessions,
@@ -15,7 +17,7 @@ use super::{
 use crate::{
     config::Settings,
     domain::{Clock, SteadyClock},
-    keyring::Keyring,
+    keyring::RotationPolicy,
     store::{Issued, Store},
 };
 use std::{io, sync::Arc};
@@ -26,6 +28,8 @@ pub struct Services {
     pub accounts: Accounts,
     /// The use cases of sessions.
     pub sessions: Arc<Sessions>,
+    /// The keys, and their rotation.
+    pub keys: Arc<KeyRotation>,
     /// Counts of refusals, for the log.
     pub refusals: Arc<Refusals>,
     throttle: Arc<Throttle>,
@@ -39,43 +43,37 @@ impl Services {
     /// When the system gives no thread.
     pub fn start(
         settings: &Settings,
-        keyring: &Keyring,
+        keys: Keys,
         store: Arc<Store>,
         denylist: Arc<DenyList>,
         clock: Clock,
         noted: Option<Issued>,
     ) -> io::Result<Self> {
         let earlier = AccessTokens::issued_by(clock.now(), &settings.tokens, noted);
+        let steady = Arc::new(SteadyClock::since(clock.clone(), noted.map_or_else(|| clock.now(), |noted| noted.latest)));
+        let keyring = keys.in_use();
+        let (rings, token_settings) = (MacRings::new(&keyring), TokenSettings::new(settings));
+        let access = Arc::new(AccessTokens::new(&keyring.access, token_settings, clock.clone(), Arc::clone(&denylist), earlier));
+        let (in_use, policy) = (KeysInUse::new(&keyring, Arc::clone(&access), rings.clone()), rotation_policy(settings, earlier));
+        let keys = KeyRotation::new(keys, in_use, policy, Arc::clone(&store), clock.clone(), Arc::clone(&steady));
         let throttle = Arc::new(Throttle::new(&settings.limits));
         let refusals = Arc::new(Refusals::default());
         let sessions = Arc::new(Sessions {
-            store: Arc::clone(&store),
-            access: Arc::new(AccessTokens::new(keyring, settings.tokens.clone(), clock.clone(), Arc::clone(&denylist), earlier)),
-            refresh_tokens: RefreshTokens::new(keyring),
-            csrf: Csrf::new(keyring),
+            store,
+            access,
+            refresh_tokens: RefreshTokens::new(&rings),
+            csrf: Csrf::new(&rings),
             denylist,
             throttle: Arc::clone(&throttle),
             roles: settings.roles.clone(),
             tokens: settings.tokens.clone(),
             policy: settings.sessions.clone(),
             refusals: Arc::clone(&refusals),
-            steady: SteadyClock::since(clock.clone(), noted.map_or_else(|| clock.now(), |noted| noted.latest)),
-            clock: clock.clone(),
-        });
-        let accounts = Accounts {
-            store,
-            sessions: Arc::clone(&sessions),
-            passwords: Passwords::start(&settings.passwords)?,
-            codes: OneTimeCodes::new(keyring),
-            devices: Devices::new(keyring, settings.tokens.session_max_age),
-            throttle: Arc::clone(&throttle),
-            policy: settings.roles.policy(&settings.registration.default_role),
-            roles: settings.roles.clone(),
-            mode: settings.registration_mode(),
-            registration: settings.registration.clone(),
+            steady,
             clock,
-        };
-        Ok(Self { accounts, sessions, refusals, throttle })
+        });
+        let accounts = accounts(settings, Arc::clone(&sessions), &rings)?;
+        Ok(Self { accounts, sessions, keys: Arc::new(keys), refusals, throttle })
     }
 
     /// Forgets the limits that no longer limit anybody, and logs the counts of refusals.
@@ -85,20 +83,44 @@ impl Services {
     }
 }
 
+fn accounts(settings: &Settings, sessions: Arc<Sessions>, rings: &MacRings) -> io::Result<Accounts> {
+    Ok(Accounts {
+        store: Arc::clone(&sessions.store),
+        passwords: Passwords::start(&settings.passwords)?,
+        codes: OneTimeCodes::new(rings),
+        devices: Devices::new(rings, settings.tokens.session_max_age),
+        throttle: Arc::clone(&sessions.throttle),
+        policy: settings.roles.policy(&settings.registration.default_role),
+        roles: settings.roles.clone(),
+        mode: settings.registration_mode(),
+        registration: settings.registration.clone(),
+        clock: sessions.clock.clone(),
+        sessions,
+    })
+}
+
+fn rotation_policy(settings: &Settings, issued: Issued) -> RotationPolicy {
+    let tokens = &settings.tokens;
+    RotationPolicy { algorithm: tokens.algorithm, every: tokens.rotate_every, token_lifetime: issued.lifetime }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        domain::{Session, Timestamp, User},
+        domain::{Algorithm, Session, Timestamp, User},
+        keyring::{Keyring, OperatorKeys},
         store::engine::memory::Memory,
     };
     use secrecy::ExposeSecret;
 
     async fn services() -> Services {
-        let (keyring, denylist, memory) = (Keyring::generate(), Arc::new(DenyList::default()), Memory::default());
+        let keyring = Keyring::generate(Algorithm::HS256, Timestamp::default());
+        let (denylist, memory) = (Arc::new(DenyList::default()), Memory::default());
         Store::initialise(&memory, keyring.instance, Timestamp::default()).await.expect("empty");
         let store = Arc::new(Store::open(Box::new(memory), keyring.instance, vec![denylist.clone()]).await.expect("just made"));
-        Services::start(&Settings::default(), &keyring, store, denylist, Clock::default(), None).expect("threads")
+        let keys = Keys { keyring, operator: OperatorKeys::default(), save: Box::new(|_| Ok(())) };
+        Services::start(&Settings::default(), keys, store, denylist, Clock::default(), None).expect("threads")
     }
 
     #[tokio::test]

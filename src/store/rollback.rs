@@ -17,6 +17,22 @@ impl Store {
     /// # Errors
     /// [`Error::Corrupt`] when the database has lost all its users too, and the engine's own.
     pub async fn revoke_all(&self, now: Timestamp, until: Timestamp) -> Result<(), Error> {
+        // Damage near the file's beginning makes sled drop everything after it. Never start an empty server (STO-8).
+        if self.end_everything(now, until).await? == 0 {
+            return Err(Error::Corrupt("it is older than when it was last seen and has no users".into()));
+        }
+        self.engine.accept_rollback();
+        // The engine notes that before this transaction. Otherwise a kill within the next second would look like another
+        // rollback, and everybody who has logged in again would be logged out.
+        self.transact(|_| Ok(())).await
+    }
+
+    /// Ends every session and voids every access token issued before `now`, every invitation and every device token.
+    /// Returns how many users there are.
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub async fn end_everything(&self, now: Timestamp, until: Timestamp) -> Result<usize, Error> {
         let users = self
             .view(|reads| {
                 let mut users = Vec::new();
@@ -27,19 +43,21 @@ impl Store {
                 Ok(users)
             })
             .await?;
-        // Damage near the file's beginning makes sled drop everything after it. Never start an empty server (STO-8).
-        if users.is_empty() {
-            return Err(Error::Corrupt("it is older than when it was last seen and has no users".into()));
-        }
         // A token issued in the lost part may carry a token version that is now given out again, so void all
         // tokens by their time of issue.
         let deny = Deny { until, lifetime: Duration::ZERO, not_before: Some(now) };
-        for user in users {
+        for user in &users {
+            let user = *user;
             self.revoke(move |t| rows::end_everything(t, user, deny)).await?;
         }
-        self.engine.accept_rollback();
-        // The engine notes that before this transaction. Otherwise a kill within the next second would look like another
-        // rollback, and everybody who has logged in again would be logged out.
-        self.transact(|_| Ok(())).await
+        Ok(users.len())
+    }
+
+    /// Voids every access token issued before `moment`; an entry says so until `until`.
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub async fn void_all_before(&self, moment: Timestamp, until: Timestamp) -> Result<(), Error> {
+        self.revoke(move |t| rows::void_all_before(t, moment, until)).await
     }
 }

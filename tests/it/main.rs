@@ -9,6 +9,7 @@ mod crash;
 mod data_dir;
 mod environment;
 mod examples;
+mod keys;
 mod layering;
 mod proxies;
 mod readme;

@@ -50,7 +50,7 @@ pub fn dispatch(loaded: &Loaded, secrets: &OperatorSecrets, request: Request) ->
             log_warnings_only(settings);
             runtime()?.block_on(async {
                 let app = App::open(settings, secrets).await?;
-                let site = PublicOrigin::new(settings, settings.server.listen);
+                let site = PublicOrigin::new(settings);
                 if is_new {
                     // A note that cannot be written must not fail the command.
                     let _ = writeln!(io::stderr(), "doorward: a new installation: keys and database made in {}", data_dir.display());

@@ -1,6 +1,9 @@
 //! Executes commands, in the server or in the command's own process.
 
-use super::protocol::{CommandError, PlainPassword, Request};
+use super::{
+    keys,
+    protocol::{CommandError, PlainPassword, Request},
+};
 use crate::{
     app::App,
     domain::{Email, Role, Session, SessionId, User, UserId},
@@ -30,6 +33,9 @@ pub async fn execute(app: &App, site: &PublicOrigin, request: Request) -> Result
         Request::UserList { query } => return list(app, &query).await,
         Request::SessionList { user } => return Ok(app.sessions().list(id(user).await?).await?.iter().map(session_view).collect()),
         Request::SessionRevoke { session, user } => return revoke(app, session, user).await,
+        Request::KeyList => return keys::list(app),
+        Request::KeyRotate { algorithm } => return keys::rotate(app, algorithm).await,
+        Request::KeyReplace { all } => return keys::replace(app, all).await,
         Request::Check => {
             let report = app.check().await.map_err(|error| CommandError(error.to_string()))?;
             return serde_json::to_value(report).map_err(|error| CommandError(error.to_string()));

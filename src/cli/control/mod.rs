@@ -4,6 +4,7 @@
 
 mod client;
 mod execute;
+mod keys;
 mod protocol;
 mod server;
 

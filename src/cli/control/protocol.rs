@@ -1,7 +1,7 @@
 //! The messages on the control socket.
 
 use crate::{
-    domain::{Password, Role},
+    domain::{Algorithm, Password, Role},
     service,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -22,6 +22,9 @@ pub enum Request {
     UserDelete { user: String },
     SessionList { user: String },
     SessionRevoke { session: Option<String>, user: Option<String> },
+    KeyList,
+    KeyRotate { algorithm: Option<Algorithm> },
+    KeyReplace { all: bool },
     Check,
     SetupLink,
     Clock { seconds: i64, slept: bool },

@@ -1,34 +1,75 @@
-//! The forgeries of the attack matrix, each signed with the real key.
+//! Tokens in time, and forgeries signed with the real key of each algorithm.
+
+mod forgeries;
 
 use super::*;
-use crate::store::{CommitEvent, Observer};
+use crate::{
+    keyring::{Material, PrivateKey, TokenKey},
+    store::{CommitEvent, Observer},
+};
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use sha2::Sha256;
+use std::sync::OnceLock;
 
 struct Fixture {
     tokens: AccessTokens,
     denylist: Arc<DenyList>,
-    keyring: Keyring,
+    ring: TokenRing,
     user: User,
     session: Session,
     clock: Clock,
 }
 
 fn fixture() -> Fixture {
-    let (keyring, clock, denylist) = (Keyring::generate(), Clock::default(), Arc::new(DenyList::default()));
+    fixture_with(&ring(Algorithm::HS256))
+}
+
+/// A fixture for each algorithm.
+fn fixtures() -> impl Iterator<Item = Fixture> {
+    Algorithm::ALL.into_iter().map(|algorithm| fixture_with(&ring(algorithm)))
+}
+
+/// A ring of one key. It is made once: an RSA key takes half a second.
+fn ring(algorithm: Algorithm) -> TokenRing {
+    static RINGS: OnceLock<Vec<TokenRing>> = OnceLock::new();
+    let generate = || Algorithm::ALL.into_iter().map(|algorithm| TokenRing::generate(algorithm, Timestamp::default())).collect();
+    RINGS.get_or_init(generate).iter().find(|ring| ring.current().algorithm == algorithm).expect("one for each").clone()
+}
+
+fn fixture_with(ring: &TokenRing) -> Fixture {
+    let (clock, denylist) = (Clock::default(), Arc::new(DenyList::default()));
     let user = User { role: "editor".parse().expect("a role"), token_version: 3, ..User::example() };
     let far = Timestamp::from_secs(4_000_000_000);
     let session = Session { user: user.id, expires_at: far, ends_at: far, sweep_at: far, ..Session::example() };
-    let tokens = tokens(&keyring, &clock, &denylist);
-    Fixture { tokens, denylist, keyring, user, session, clock }
+    let (settings, earlier) = (Settings::default(), AccessTokens::issued_by(clock.now(), &Settings::default().tokens, None));
+    let tokens = AccessTokens::new(ring, TokenSettings::new(&settings), clock.clone(), denylist.clone(), earlier);
+    Fixture { tokens, denylist, ring: ring.clone(), user, session, clock }
 }
 
-fn tokens(keyring: &Keyring, clock: &Clock, denylist: &Arc<DenyList>) -> AccessTokens {
-    let settings = config::Tokens::default();
-    let earlier = AccessTokens::issued_by(clock.now(), &settings, None);
-    AccessTokens::new(keyring, settings, clock.clone(), denylist.clone(), earlier)
+/// A key's signature of a message.
+fn sign(key: &TokenKey, message: &[u8]) -> Vec<u8> {
+    match &key.material {
+        Material::Secret(secret) => hmac(secret.expose_secret(), message),
+        Material::Pair { private, public } => {
+            let private = private.as_ref().expect("it signs").expose_secret();
+            PrivateKey::new(key.algorithm, private, public).expect("a key").sign(message)
+        }
+    }
+}
+
+fn hmac(secret: &[u8], message: &[u8]) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("a key");
+    mac.update(message);
+    mac.finalize().into_bytes().to_vec()
+}
+
+/// A token with any header and claims.
+fn token_of(header: &str, claims: &str, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+    let message = format!("{}.{}", BASE64URL_NOPAD.encode(header.as_bytes()), BASE64URL_NOPAD.encode(claims.as_bytes()));
+    let signature = sign(message.as_bytes());
+    format!("{message}.{}", BASE64URL_NOPAD.encode(&signature))
 }
 
 impl Fixture {
@@ -47,10 +88,7 @@ impl Fixture {
 
     /// A token with any header and claims, signed with the real key.
     fn forge(&self, header: &str, claims: &str) -> String {
-        let input = format!("{}.{}", BASE64URL_NOPAD.encode(header.as_bytes()), BASE64URL_NOPAD.encode(claims.as_bytes()));
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.keyring.access.current().secret.expose_secret()).expect("a key");
-        mac.update(input.as_bytes());
-        format!("{input}.{}", BASE64URL_NOPAD.encode(&mac.finalize().into_bytes()))
+        token_of(header, claims, |message| sign(self.ring.current(), message))
     }
 
     fn with_header(&self, change: impl Fn(&mut Value)) -> Result<VerifiedToken, VerifyError> {
@@ -68,8 +106,17 @@ impl Fixture {
 
 #[test]
 fn a_token_says_what_the_contract_lists_and_nothing_personal() {
-    let fixture = fixture();
+    for fixture in fixtures() {
+        says_what_the_contract_lists(&fixture);
+    }
+}
+
+fn says_what_the_contract_lists(fixture: &Fixture) {
     let (header, claims) = fixture.parts();
+    let key = fixture.ring.current();
+    assert_eq!((&header["alg"], &header["kid"]), (&json!(key.algorithm.as_str()), &json!(key.id)));
+    let issuer = if key.algorithm.is_asymmetric() { "http://127.0.0.1:3000" } else { "doorward" };
+    assert_eq!(claims["iss"], issuer);
     let names = |v: &Value| v.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&header), ["alg", "kid", "typ"]);
     assert_eq!(header["typ"], "at+jwt");
@@ -79,91 +126,6 @@ fn a_token_says_what_the_contract_lists_and_nothing_personal() {
     let principal = fixture.tokens.verify(&fixture.issue()).expect("valid");
     assert_eq!((principal.ids.user, principal.ids.session, principal.role.as_str()), (fixture.user.id, fixture.session.id, "editor"));
     assert!(principal.expires_in <= 900 && principal.expires_in >= 899);
-}
-
-#[test]
-fn a_forged_twin_of_our_own_token_is_taken_so_the_forgeries_below_fail_for_what_they_change() {
-    let fixture = fixture();
-    assert!(fixture.with_header(|_| {}).is_ok());
-    for typ in ["AT+JWT", "application/at+jwt"] {
-        assert!(fixture.with_header(|h| h["typ"] = json!(typ)).is_ok(), "{typ}");
-    }
-}
-
-#[test]
-fn tok_1_2_3_10_no_other_header_is_taken() {
-    let fixture = fixture();
-    for alg in ["none", "None", "", "hs256", "HS256 ", "HS384", "HS512", "RS256", "ES256", "EdDSA"] {
-        assert_eq!(fixture.with_header(|h| h["alg"] = json!(alg)), Err(VerifyError::Invalid), "alg {alg}");
-    }
-    for alg in [Value::Null, json!(["HS256"]), json!(1)] {
-        assert_eq!(fixture.with_header(|h| h["alg"] = alg.clone()), Err(VerifyError::Invalid), "alg {alg}");
-    }
-    let listed = fixture.with_header(|h| *h = json!([h["alg"], h["typ"], h["kid"]]));
-    assert_eq!(listed, Err(VerifyError::Invalid), "an array");
-    for typ in [json!("JWT"), json!("refresh+jwt"), json!(""), Value::Null] {
-        assert_eq!(fixture.with_header(|h| h["typ"] = typ.clone()), Err(VerifyError::Invalid), "typ {typ}");
-    }
-    for (name, value) in [
-        ("crit", json!(["x"])),
-        ("crit", json!([])),
-        ("b64", json!(false)),
-        ("cty", json!("JWT")),
-        ("zip", json!("DEF")),
-        ("jku", json!("http://127.0.0.1:1/")),
-        ("jwk", json!({"kty": "oct", "k": "AA"})),
-        ("x5u", json!("http://127.0.0.1:1/")),
-        ("x5c", json!([])),
-        ("anything", json!(1)),
-    ] {
-        assert_eq!(fixture.with_header(|h| h[name] = value.clone()), Err(VerifyError::Invalid), "{name}");
-    }
-    for kid in [json!("../../dev/null"), json!("' OR 1=1"), json!("k".repeat(10_000)), json!(1), json!(""), Value::Null] {
-        assert_eq!(fixture.with_header(|h| h["kid"] = kid.clone()), Err(VerifyError::Invalid), "kid {kid}");
-    }
-    for name in ["alg", "typ", "kid"] {
-        let gone = fixture.with_header(|h| drop(h.as_object_mut().expect("an object").remove(name)));
-        assert_eq!(gone, Err(VerifyError::Invalid), "no {name}");
-    }
-    let (header, claims) = fixture.parts();
-    let twice = header.to_string().replacen('{', "{\"alg\":\"HS256\",", 1);
-    assert_eq!(fixture.tokens.verify(&fixture.forge(&twice, &claims.to_string())), Err(VerifyError::Invalid));
-}
-
-#[test]
-fn tok_4_every_claim_is_there_of_its_type_and_ours() {
-    let fixture = fixture();
-    for name in ["iss", "aud", "sub", "iat", "exp", "jti", "sid", "ver", "role", "permissions"] {
-        let gone = fixture.with_claims(|c| drop(c.as_object_mut().expect("an object").remove(name)));
-        assert_eq!(gone, Err(VerifyError::Invalid), "no {name}");
-        if name != "permissions" {
-            assert_eq!(fixture.with_claims(|c| c[name] = json!([c[name]])), Err(VerifyError::Invalid), "{name} in a list");
-            assert_eq!(fixture.with_claims(|c| c[name] = Value::Null), Err(VerifyError::Invalid), "{name} null");
-        }
-    }
-    for (name, value) in [
-        ("iss", json!("other")),
-        ("aud", json!("other")),
-        ("aud", json!(["doorward", "other"])),
-        ("sub", json!("1")),
-        ("exp", json!("9999999999")),
-        ("exp", json!(-1)),
-        ("exp", json!(1.5)),
-        ("exp", json!(u64::MAX)),
-        ("ver", json!(-1)),
-        ("ver", json!("3")),
-        ("nbf", json!("0")),
-        ("nbf", json!(9_999_999_999_u64)),
-        ("sub", json!("AA".repeat(16))),
-    ] {
-        assert_eq!(fixture.with_claims(|c| c[name] = value.clone()), Err(VerifyError::Invalid), "{name} {value}");
-    }
-    let (header, claims) = fixture.parts();
-    for twice in ["\"role\":\"admin\"", "\"sub\":\"00\"", "\"exp\":9999999999"] {
-        let claims = claims.to_string().replacen('{', &format!("{{{twice},"), 1);
-        assert_eq!(fixture.tokens.verify(&fixture.forge(&header.to_string(), &claims)), Err(VerifyError::Invalid), "{twice} twice");
-    }
-    assert!(fixture.with_claims(|c| c["other"] = json!(1)).is_ok(), "unknown claims are ignored");
 }
 
 #[test]
@@ -183,43 +145,6 @@ fn tok_5_time_is_exact() {
     assert_eq!(lives(now + 62, now + 600), Err(VerifyError::Invalid), "from the future");
     assert_eq!(lives(now, now - 1), Err(VerifyError::Invalid), "over before it began");
     assert_eq!(lives(u64::MAX, u64::MAX), Err(VerifyError::Invalid));
-}
-
-#[test]
-fn tok_6_size_characters_and_parts_are_checked_before_anything_is_decoded() {
-    let fixture = fixture();
-    let token = fixture.issue();
-    let (head, tail) = token.split_at(token.len() / 2);
-    for wrong in [
-        String::new(),
-        ".".into(),
-        "..".into(),
-        ".".repeat(15_000),
-        format!("{token}."),
-        format!("{token}.a"),
-        format!("{token}="),
-        format!(" {token}"),
-        format!("{token}\n"),
-        format!("{head}\0{tail}"),
-        format!("{head}/{tail}"),
-        format!("{head}é{tail}"),
-        "a".repeat(8 << 20),
-        format!("{}.{}.{}", "a".repeat(300), "a", "a"),
-        token.rsplit_once('.').expect("parts").0.to_owned(),
-        format!("{}.", token.rsplit_once('.').expect("parts").0),
-    ] {
-        assert_eq!(fixture.tokens.verify(&wrong), Err(VerifyError::Invalid), "{} bytes", wrong.len());
-    }
-}
-
-#[test]
-fn every_last_character_but_the_right_one_is_refused() {
-    let fixture = fixture();
-    let token = fixture.issue();
-    let (rest, last) = token.split_at(token.len() - 1);
-    for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".chars() {
-        assert_eq!(fixture.tokens.verify(&format!("{rest}{c}")).is_ok(), last.starts_with(c), "{c}");
-    }
 }
 
 #[test]
@@ -297,7 +222,7 @@ fn rev_6_after_everything_was_voided_new_tokens_are_good_at_once() {
 #[test]
 fn ops_7_a_revocation_outlives_the_tokens_of_earlier_runs() {
     let (seconds, now) = (Duration::from_secs, Timestamp::from_secs(1_800_000_000));
-    let settings = config::Tokens { access_ttl: seconds(10), ..config::Tokens::default() };
+    let settings = Tokens { access_ttl: seconds(10), ..Tokens::default() };
     let own = AccessTokens::max_token_lifetime(&settings);
     let at_start = |noted| AccessTokens::issued_by(now, &settings, noted);
     let noted = |latest: Timestamp, lifetime| Some(Issued { latest, lifetime });
@@ -310,9 +235,15 @@ fn ops_7_a_revocation_outlives_the_tokens_of_earlier_runs() {
     assert_eq!(at_start(noted(ahead, own)).latest, ahead.plus(NOTING_INTERVAL), "the clock was ahead");
     assert_eq!(at_start(noted(now.plus(seconds(1_000_000_000)), own)).latest, now.plus(MAX_BELIEVED_AHEAD));
 
-    let (keyring, clock, denylist) = (Keyring::generate(), Clock::default(), Arc::new(DenyList::default()));
+    let (clock, denylist) = (Clock::default(), Arc::new(DenyList::default()));
     let latest = clock.now().plus(seconds(3600));
-    let tokens = AccessTokens::new(&keyring, settings, clock, denylist, Issued { latest, lifetime: seconds(960) });
+    let tokens = AccessTokens::new(
+        &ring(Algorithm::HS256),
+        TokenSettings::new(&Settings::default()),
+        clock,
+        denylist,
+        Issued { latest, lifetime: seconds(960) },
+    );
     assert_eq!(tokens.deny().until, Timestamp::from_secs(latest.secs()).plus(seconds(960)));
 }
 
@@ -340,30 +271,4 @@ fn a_token_never_outlives_its_session() {
     fixture.session.ends_at = fixture.clock.now().plus(Duration::from_secs(60));
     let verified = fixture.tokens.verify(&fixture.issue()).expect("just issued");
     assert!(verified.expires_in <= 60);
-}
-
-/// Wycheproof's signatures: our verification agrees with each expected result. None of them is one of our access
-/// tokens, not even the one with a valid signature, whose header and payload lack what we require.
-#[test]
-fn tok_1_6_the_wycheproof_vectors_for_hs256_are_judged_as_they_should_be() {
-    let secret = BASE64URL_NOPAD.decode(b"-ebuDNsVZ2iJtoZ-akfXTSCt4UO2cruLCsbWlBinggE").expect("base64url");
-    let mut fixture = fixture();
-    fixture.keyring.access = crate::keyring::Ring::of("kid-aes-sign", secret);
-    let tokens = tokens(&fixture.keyring, &fixture.clock, &fixture.denylist);
-    let key = tokens.keys.current();
-    let vectors = include_str!("../../../tests/vectors/jws_hs256.txt").lines().filter(|line| !line.starts_with('#'));
-    let mut genuine = 0;
-    for vector in vectors {
-        let mut fields = vector.splitn(3, ' ');
-        let [case, result, token] = std::array::from_fn(|_| fields.next().expect("three fields"));
-        assert_eq!(tokens.verify(token), Err(VerifyError::Invalid), "case {case}");
-        let parts: Vec<_> = token.split('.').collect();
-        let verified = match parts[..] {
-            [header, payload, signature] => key.has_signed(&format!("{header}.{payload}"), signature),
-            _ => false,
-        };
-        assert_eq!(verified, result == "valid", "case {case}");
-        genuine += usize::from(verified);
-    }
-    assert_eq!(genuine, 1);
 }

@@ -127,7 +127,7 @@ pub struct Sessions {
     pub(super) refusals: Arc<Refusals>,
     pub(super) clock: Clock,
     /// The clock for sweeping: what is swept by a wrong clock is lost.
-    pub(super) steady: SteadyClock,
+    pub(super) steady: Arc<SteadyClock>,
 }
 
 impl Sessions {
@@ -136,7 +136,7 @@ impl Sessions {
         let (id, now) = (SessionId::random(), self.access.now());
         let ends_at = whole_seconds(now.plus(self.tokens.session_max_age));
         let expires_at = self.child_expiry(now, ends_at);
-        let token_key = self.refresh_tokens.current_key().to_owned();
+        let token_key = self.refresh_tokens.current_key();
         let hash = self.refresh_tokens.hash(&token_key, id, 1, expires_at).expect("the current key is in its ring");
         Session {
             id,

@@ -9,11 +9,12 @@ use std::{
 };
 
 /// I1: where each dependency may be named.
-const HOMES: [(&str, &[&str]); 7] = [
+const HOMES: [(&str, &[&str]); 8] = [
     ("sled", &["src/store/engine/sled/"]),
     ("bincode", &["src/store/record.rs"]),
     ("scrypt", &["src/service/passwords.rs"]),
     ("jsonwebtoken", &["src/service/keys.rs"]),
+    ("aws_lc_rs", &["src/keyring/pair.rs"]),
     ("governor", &["src/service/throttle/bucket.rs"]),
     ("rust_embed", &["src/http/assets.rs"]),
     ("warp", &["src/http/"]),
@@ -29,7 +30,7 @@ const DEPENDENCIES: [(&str, &[&str]); 13] = [
     ("telemetry", &["config", "store"]),
     ("service", &["config", "domain", "keyring", "store"]),
     ("data", &["domain", "failure", "keyring", "store"]),
-    ("app", &["config", "data", "domain", "failure", "service", "store"]),
+    ("app", &["config", "data", "domain", "failure", "keyring", "service", "store"]),
     ("jobs", &["app"]),
     ("http", &["app", "config", "domain", "service", "store"]),
     ("server", &["domain", "http"]),

@@ -121,6 +121,12 @@ impl Server {
             launch(self.dir.path(), &self.settings, &self.environment).unwrap_or_else(|log| panic!("no start: {log}"));
     }
 
+    /// Changes a setting, for the next start.
+    pub fn set(&mut self, setting: &str, value: &str) {
+        self.unset(setting);
+        self.settings.push(format!("{setting}={value}"));
+    }
+
     /// Removes a setting, for the next start.
     pub fn unset(&mut self, setting: &str) {
         self.settings.retain(|assignment| !assignment.starts_with(&format!("{setting}=")));
