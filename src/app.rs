@@ -10,6 +10,8 @@ use crate::{
         Services,
         access_tokens::AccessTokens,
         accounts::Accounts,
+        api_keys::{ApiKeyIndex, ApiKeys},
+        bearers::Bearers,
         denylist::DenyList,
         events::{self, EventLog, Refusals},
         key_rotation::{KeyRotation, Keys},
@@ -42,7 +44,7 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the data directory and builds all services. The deny list is loaded before this returns,
+    /// Opens the data directory and builds all services. The deny list and the API keys are loaded before this returns,
     /// and so before anything listens (REV-3).
     ///
     /// # Errors
@@ -59,10 +61,11 @@ impl App {
         let clock = Clock::default();
         let data_dir = Arc::new(DataDir::open(&settings.server.data_dir)?);
         let storage = storage(data_dir.path(), settings.server.min_free_mib.saturating_mul(1024 * 1024));
-        let denylist = Arc::new(DenyList::default());
+        let (denylist, index) = (Arc::new(DenyList::default()), Arc::new(ApiKeyIndex::default()));
         let now = clock.now();
-        let Opened { keyring, store } =
-            data_dir.open_store(&*storage, settings.tokens.algorithm, now, vec![denylist.clone(), Arc::new(EventLog)]).await?;
+        let Opened { keyring, store } = data_dir
+            .open_store(&*storage, settings.tokens.algorithm, now, vec![denylist.clone(), index.clone(), Arc::new(EventLog)])
+            .await?;
         let noted = store.issued().await?;
         let issued = AccessTokens::issued_by(now, &settings.tokens, noted);
         let (void_before, forget_by) = (issued.latest.next_second(), issued.latest.plus(issued.lifetime));
@@ -74,11 +77,12 @@ impl App {
         }
         store.migrate(void_before, forget_by).await?;
         denylist.load(store.deny_list(void_before, forget_by).await?, issued.lifetime);
+        index.load(store.api_keys().await?);
         let operator = OperatorKeys::new(secrets.access.as_ref(), secrets.refresh.as_ref());
         let save = Arc::clone(&data_dir);
         let keys = Keys { keyring, operator, save: Box::new(move |keyring| save.save_keyring(keyring)) };
         let store = Arc::new(store);
-        let services = Services::start(settings, keys, Arc::clone(&store), denylist, clock.clone(), noted)
+        let services = Services::start(settings, keys, Arc::clone(&store), denylist, index, clock.clone(), noted)
             .map_err(|error| Failure::new(format!("no thread for hashing passwords: {error}")))?;
         Ok(Self { services, store, clock, is_dev: settings.insecure_dev, was_rolled_back, time_passed: Notify::new(), _data_dir: data_dir })
     }
@@ -93,6 +97,18 @@ impl App {
     #[must_use]
     pub fn sessions(&self) -> &Sessions {
         &self.services.sessions
+    }
+
+    /// Who presents a token or a key.
+    #[must_use]
+    pub const fn bearers(&self) -> &Bearers {
+        &self.services.bearers
+    }
+
+    /// The use cases of API keys.
+    #[must_use]
+    pub const fn api_keys(&self) -> &ApiKeys {
+        &self.services.api_keys
     }
 
     /// The keys, and their rotation.

@@ -26,6 +26,9 @@ async fn sweep(app: &App) {
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || keys.settle()).await {
             tracing::warn!(%error, "keys are not rotated; it is tried again");
         }
+        if let Err(error) = app.api_keys().sweep().await {
+            tracing::warn!(%error, "sweeping API keys failed; it is tried again");
+        }
         if let Err(error) = app.sessions().sweep().await {
             tracing::warn!(%error, "sweeping failed; it is tried again");
         }

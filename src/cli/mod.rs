@@ -1,6 +1,7 @@
 //! The command line: one file per noun. Commands that need the data directory ask a running server
 //! through its control socket, or open the directory themselves if none runs; the output is the same.
 
+mod api_key;
 mod check;
 mod config;
 mod control;
@@ -43,6 +44,12 @@ enum Command {
     /// Sessions: list, revoke
     #[command(subcommand)]
     Session(session::Command),
+    /// API keys: add, list, revoke
+    #[command(subcommand)]
+    ApiKey(api_key::Command),
+    /// Service accounts: add
+    #[command(subcommand)]
+    Service(api_key::ServiceCommand),
     /// Keys: list, rotate
     #[command(subcommand)]
     Key(key::Command),
@@ -93,6 +100,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve => serve::serve(loaded, &secrets),
         Command::User(command) => user::run(command, json, send),
         Command::Session(command) => session::run(command, json, send),
+        Command::ApiKey(command) => api_key::run(command, json, send),
+        Command::Service(command) => api_key::run_service(command, json, send),
         Command::Key(command) => key::run(&command, json, send),
         Command::SetupLink => {
             let shown = |answer: &_| format!("{}\ngood once, until {}", output::text(answer, "link"), output::text(answer, "expiresAt"));

@@ -54,6 +54,7 @@ impl Settings {
         count("limits.hashes_per_minute", self.limits.hashes_per_minute as usize, 2, 1_000_000)?;
         count("limits.wide_prefix_factor", self.limits.wide_prefix_factor as usize, 1, 1000)?;
         count("limits.register_burst", self.limits.register_burst as usize, 1, 1_000_000)?;
+        count("limits.api_key_per_minute", self.limits.api_key_per_minute as usize, 1, 1_000_000)?;
         count("limits.refresh_per_minute", self.limits.refresh_per_minute as usize, 1, 1_000_000)?;
         self.check_hashing()?;
         self.check_roles()?;

@@ -50,6 +50,8 @@ pub struct Settings {
     pub roles: Roles,
     /// `[limits]`
     pub limits: Limits,
+    /// `[keys]`
+    pub keys: Keys,
     /// `[page]`
     pub page: Page,
     /// `[log]`
@@ -249,6 +251,18 @@ section!(
         register_burst: u32 = 20,
         /// Refreshes per session and minute.
         refresh_per_minute: u32 = 30,
+        /// Requests per API key and minute (KEY-7).
+        api_key_per_minute: u32 = 600,
+    }
+);
+
+section!(
+    /// API keys.
+    Keys {
+        /// Whether `verify` takes an API key as the password of HTTP Basic authentication.
+        basic: bool = false,
+        /// Whether a key may be made that never expires.
+        allow_endless: bool = false,
     }
 );
 

@@ -48,6 +48,46 @@ impl Email {
     }
 }
 
+/// The domain of service accounts. It cannot exist (RFC 2606 §2), so no mail ever goes there.
+const SERVICE_DOMAIN: &str = "service.invalid";
+
+impl Email {
+    /// Whether this is the address of a service account, or could be.
+    #[must_use]
+    pub fn is_of_a_service(&self) -> bool {
+        self.0.rsplit_once('@').is_some_and(|(_, domain)| domain == SERVICE_DOMAIN)
+    }
+}
+
+/// The name of a service account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceName(String);
+
+/// The text is no name of a service account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be 1 to 64 lower-case letters, digits, - and _, with a letter or digit first")]
+pub struct InvalidServiceName;
+
+impl ServiceName {
+    /// The address that stands for it, since every account has one.
+    #[must_use]
+    pub fn address(&self) -> Email {
+        Email::from_canonical(format!("{}@{SERVICE_DOMAIN}", self.0))
+    }
+}
+
+impl FromStr for ServiceName {
+    type Err = InvalidServiceName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidServiceName> {
+        let is_word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let is_name = text.len() <= MAX_LOCAL
+            && text.bytes().next().is_some_and(is_word)
+            && text.bytes().all(|b| is_word(b) || matches!(b, b'-' | b'_'));
+        if is_name { Ok(Self(text.to_owned())) } else { Err(InvalidServiceName) }
+    }
+}
+
 impl FromStr for Email {
     type Err = InvalidEmail;
 

@@ -86,6 +86,14 @@ kinds! {
     KeyInUse "key_in_use";
     /// A key was removed: what it signed has expired, or is void.
     KeyRemoved "key_removed";
+    /// A service account was made.
+    ServiceAdded "service_added";
+    /// An API key was made.
+    ApiKeyCreated "api_key_created";
+    /// An API key was given another secret.
+    ApiKeyRotated "api_key_rotated";
+    /// An API key was revoked.
+    ApiKeyRevoked "api_key_revoked";
     /// A request did not prove that it came from an allowed page.
     CsrfFailed "csrf_failed";
     /// A limit refused a request.
@@ -145,7 +153,7 @@ pub struct Event {
     pub invite: Option<InviteId>,
     /// The role that was given.
     pub role: Option<Role>,
-    /// The id of the key it is about.
+    /// The id of the key it is about, whether one of Doorward's own or an API key.
     pub key: Option<String>,
     /// The reason.
     pub why: Option<&'static str>,
@@ -177,6 +185,12 @@ impl Event {
             origin: None,
             from: None,
         }
+    }
+
+    /// The same, but of another kind: something else that the same actor did to the same user.
+    pub const fn of(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
     }
 
     /// The user it is about.

@@ -101,6 +101,11 @@ id!(
     InviteId
 );
 
+id!(
+    /// An API key.
+    ApiKeyId
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 //! the time and random bytes.
 
 mod address;
+mod api_key;
 mod clock;
 mod email;
 mod event;
@@ -17,13 +18,14 @@ mod token;
 mod user;
 
 pub use address::AddressPrefix;
+pub use api_key::{ApiKey, ReplacedSecret};
 pub use clock::{Clock, SteadyClock, Timestamp};
-pub use email::{Email, InvalidEmail};
+pub use email::{Email, InvalidEmail, InvalidServiceName, ServiceName};
 pub use event::{By, Event, Kind};
-pub use id::{InviteId, SessionId, TokenId, UserId};
+pub use id::{ApiKeyId, InviteId, SessionId, TokenId, UserId};
 pub use password::{Password, PasswordTooLong};
 pub use policy::{Algorithm, OnReuse};
 pub use role::{InvalidName, Permission, Role, RolePolicy, Roles};
 pub use session::{AuthMethod, Client, Session, Transport};
 pub use token::TokenIds;
-pub use user::{Invite, User};
+pub use user::{Invite, User, UserKind};

@@ -80,6 +80,12 @@ impl Permission {
         &self.0
     }
 
+    /// Whether this is `*` or `resource:*`.
+    #[must_use]
+    pub fn is_wildcard(&self) -> bool {
+        self.0.ends_with('*')
+    }
+
     /// Whether holding `self` allows `requested`.
     #[must_use]
     pub fn grants(&self, requested: &str) -> bool {
@@ -101,6 +107,12 @@ impl Permission {
             Some((resource, action)) if text.len() <= 64 && word(resource) && word(action) => Ok(Self(text.into())),
             _ => Err(InvalidName::Permission),
         }
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -1,16 +1,29 @@
 //! Users and invitations as the services see them.
 
 use super::{Email, InviteId, Role, Timestamp, UserId};
+use serde::Serialize;
 use std::fmt;
 
-/// A person with an account.
+/// Who has an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UserKind {
+    /// A person, who logs in with a password.
+    Person,
+    /// A program, which has API keys and nothing else: it cannot log in.
+    Service,
+}
+
+/// A person or a program with an account.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
+    /// Whether this is a person.
+    pub kind: UserKind,
     /// Never changes and is never given to another user.
     pub id: UserId,
     /// The address they log in with; unique.
     pub email: Email,
-    /// PHC string of the password (AUT-13).
+    /// PHC string of the password (AUT-13); empty for a service.
     pub password_hash: String,
     /// Decides what they may do.
     pub role: Role,
@@ -38,16 +51,23 @@ impl fmt::Debug for User {
 }
 
 impl User {
-    /// Whether this is an enabled admin (AZ-3).
+    /// Whether this is an enabled admin (AZ-3). A service is none: it cannot log in, so nobody could administer.
     #[must_use]
     pub fn is_active_admin(&self) -> bool {
-        self.role.is_admin() && !self.disabled
+        self.role.is_admin() && !self.disabled && self.is_person()
+    }
+
+    /// Whether this is a person.
+    #[must_use]
+    pub fn is_person(&self) -> bool {
+        self.kind == UserKind::Person
     }
 
     /// A user for tests that need only some of the fields.
     #[cfg(test)]
     pub(crate) fn example() -> Self {
         Self {
+            kind: UserKind::Person,
             id: UserId::from_bytes([1; 16]),
             email: "ada@example.org".parse().expect("an address"),
             password_hash: "$scrypt$".into(),

@@ -12,7 +12,8 @@ use crate::{
     service::{
         self,
         accounts::{LoginContext, LoginOutcome},
-        sessions::{CsrfProof, Principal, RequestTokens, RetryKey},
+        principal::Principal,
+        sessions::{CsrfProof, RequestTokens, RetryKey},
     },
 };
 use secrecy::{ExposeSecret, SecretString};

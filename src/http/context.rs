@@ -71,7 +71,7 @@ struct Inner {
     headers: HeaderMap,
     uri: Uri,
     connection: Option<Arc<dyn Connection>>,
-    principal: OnceLock<(UserId, u64)>,
+    principal: OnceLock<(UserId, Option<u64>)>,
 }
 
 impl RequestContext {
@@ -161,16 +161,16 @@ impl RequestContext {
         url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name.into_owned())
     }
 
-    /// Notes that a valid access token was presented.
-    pub fn authenticated(&self, user: UserId, expires_in: u64) {
+    /// Notes that a valid access token or API key was presented.
+    pub fn authenticated(&self, user: UserId, expires_in: Option<u64>) {
         // It is set once: a request is authenticated by one guard.
         let _ = self.0.principal.set((user, expires_in));
     }
 
-    /// Whole seconds left of the access token, if a valid one was presented (TOK-12).
+    /// Whole seconds left of the access token or API key, if a valid one was presented (TOK-12) that expires.
     #[must_use]
     pub fn expires_in(&self) -> Option<u64> {
-        self.0.principal.get().map(|(_, expires_in)| *expires_in)
+        self.0.principal.get().and_then(|(_, expires_in)| *expires_in)
     }
 
     /// The user who was authenticated, for logs.

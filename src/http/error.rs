@@ -2,12 +2,12 @@
 
 use super::reply;
 use crate::{
-    service::{self, access_tokens::VerifyError, sessions::Unauthenticated, throttle::Limited},
+    service::{self, access_tokens::VerifyError, bearers::Unauthenticated, throttle::Limited},
     store,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use warp::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     reject::Reject,
@@ -57,6 +57,7 @@ codes! {
     InvalidToken 401 "INVALID_TOKEN" "The access token is invalid";
     TokenExpired 401 "TOKEN_EXPIRED" "The access token has expired";
     TokenRevoked 401 "TOKEN_REVOKED" "The token has been revoked";
+    StepUpRequired 401 "STEP_UP_REQUIRED" "Sign in again: this needs a sign-in that is a few minutes old at most";
     MissingRefreshToken 401 "MISSING_REFRESH_TOKEN" "A refresh token is required";
     InvalidRefreshToken 401 "INVALID_REFRESH_TOKEN" "The refresh token is invalid";
     RefreshTokenExpired 401 "REFRESH_TOKEN_EXPIRED" "The session has expired; sign in again";
@@ -64,6 +65,7 @@ codes! {
     InvalidCredentials 401 "INVALID_CREDENTIALS" "E-mail or password is wrong";
     InvalidSetupToken 401 "INVALID_SETUP_TOKEN" "The set-up link is not good any more; `doorward setup-link` makes a new one";
     Forbidden 403 "FORBIDDEN" "You may not do this";
+    SessionRequired 403 "SESSION_REQUIRED" "An API key cannot do this";
     CsrfFailed 403 "CSRF_FAILED" "The request did not prove that it comes from an allowed page";
     RegistrationClosed 403 "REGISTRATION_CLOSED" "Registration needs a good invitation or is closed";
     NotFound 404 "NOT_FOUND" "There is nothing here";
@@ -71,6 +73,7 @@ codes! {
     RequestTimeout 408 "REQUEST_TIMEOUT" "The body did not arrive in time";
     EmailTaken 409 "EMAIL_TAKEN" "There is an account with this e-mail address";
     RefreshConflict 409 "REFRESH_CONFLICT" "Another refresh of this session came first; try again with its cookie";
+    TooManyKeys 409 "TOO_MANY_KEYS" "A user has at most 50 API keys; revoke one first";
     LastAdmin 409 "LAST_ADMIN" "Somebody must be left to administer";
     PayloadTooLarge 413 "PAYLOAD_TOO_LARGE" "The body is larger than 10 KiB";
     UnsupportedMediaType 415 "UNSUPPORTED_MEDIA_TYPE" "The body must be sent as Content-Type: application/json";
@@ -166,6 +169,13 @@ impl ApiError {
             .header(header::WWW_AUTHENTICATE, format!("Bearer error=\"insufficient_scope\", scope=\"{permission}\""))
     }
 
+    /// The error for a caller who authenticated too long ago (RFC 9470 §3).
+    pub fn step_up_required(max_age: Duration) -> Self {
+        let seconds = max_age.as_secs();
+        let challenge = format!("Bearer error=\"insufficient_user_authentication\", max_age=\"{seconds}\"");
+        Self::from(Code::StepUpRequired).detail("maxAge", json!(seconds)).header(header::WWW_AUTHENTICATE, challenge)
+    }
+
     fn retry_after(self, seconds: u64) -> Self {
         self.detail("retryAfter", json!(seconds)).header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
@@ -244,6 +254,7 @@ impl From<Unauthenticated> for ApiError {
     fn from(why: Unauthenticated) -> Self {
         match why {
             Unauthenticated::Token(rejected) => rejected.into(),
+            Unauthenticated::Limited(limited) => limited.into(),
             Unauthenticated::Store(error) => error.into(),
         }
     }
@@ -279,6 +290,10 @@ impl From<service::Error> for ApiError {
                 Self::from(Code::InvalidRole).with_field("role", format!("must be one of: {}", names.join(", ")))
             }
             Error::RoleBeyondReach => Self::from(Code::Forbidden).message("The role grants more than your own"),
+            Error::NotGranted { .. } => Self::field("permissions", error),
+            Error::EndlessKey => Self::field("expiresIn", error),
+            Error::TooManyKeys => Code::TooManyKeys.into(),
+            Error::NotAPerson | Error::ReservedAddress => Self::field("email", error),
             Error::Limited(limited) => limited.into(),
             Error::Overloaded => Code::Overloaded.into(),
             Error::Store(error) => error.into(),
@@ -344,12 +359,7 @@ mod tests {
 
     #[tokio::test]
     async fn lim_11_a_limit_says_when_to_come_back() {
-        let limited = Limited {
-            policy: "login",
-            quota: 5,
-            window: std::time::Duration::from_secs(900),
-            retry_after: std::time::Duration::from_secs(7),
-        };
+        let limited = Limited { policy: "login", quota: 5, window: Duration::from_secs(900), retry_after: Duration::from_secs(7) };
         let response = ApiError::from(limited).render("x");
         let header = |name: &str| response.headers()[name].to_str().expect("ASCII").to_owned();
         assert_eq!(header("retry-after"), "7");

@@ -4,13 +4,13 @@
 use super::{
     AppState,
     context::RequestContext,
+    credentials::{self, Credential},
     error::{ApiError, Code},
 };
 use crate::{
     app::App,
-    service::{access_tokens::VerifiedToken, events::Actor, sessions::Principal},
+    service::{access_tokens::VerifiedToken, events::Actor, principal::Principal, sessions::STEP_UP_MAX_AGE},
 };
-use memchr::memchr3;
 use std::{convert::Infallible, sync::Arc};
 use warp::{Filter, Rejection, http::header};
 
@@ -38,10 +38,36 @@ impl Request {
     /// # Errors
     /// 401, or 400 for two `Authorization` headers (TOK-7, TOK-8).
     pub async fn authenticate(&self) -> Result<Principal, ApiError> {
-        let token = self.bearer()?;
-        let principal = self.app().sessions().authenticate(token).await?;
+        let presented = credentials::bearer(&self.context)?;
+        Ok(self.noted(self.app().bearers().authenticate(presented).await?))
+    }
+
+    /// The principal of the credential that a proxy hands on.
+    ///
+    /// # Errors
+    /// 401, or 400 for two credentials.
+    pub async fn authenticate_handed_on(&self) -> Result<Principal, ApiError> {
+        let credential = credentials::handed_on(&self.context, self.app().api_keys().takes_basic())?;
+        let bearers = self.app().bearers();
+        Ok(self.noted(match &credential {
+            Credential::Bearer(presented) => bearers.authenticate(presented).await?,
+            // A password is never an access token, which would not get into a log as one.
+            Credential::Basic(key) => bearers.authenticate_key(key).await?,
+        }))
+    }
+
+    /// The principal of the API key that is the bearer; an access token that was issued for it will not do.
+    ///
+    /// # Errors
+    /// 401, or 400 for two `Authorization` headers.
+    pub async fn authenticate_api_key(&self) -> Result<Principal, ApiError> {
+        let presented = credentials::bearer(&self.context)?;
+        Ok(self.noted(self.app().bearers().authenticate_key(presented).await?))
+    }
+
+    fn noted(&self, principal: Principal) -> Principal {
         self.context.authenticated(principal.user().id, principal.expires_in);
-        Ok(principal)
+        principal
     }
 
     /// What the bearer token says, even if it has expired or was revoked. `None` if there is none that we issued.
@@ -49,7 +75,7 @@ impl Request {
     /// # Errors
     /// 400 for two `Authorization` headers.
     pub fn verify_bearer_origin(&self) -> Result<Option<VerifiedToken>, ApiError> {
-        match self.bearer() {
+        match credentials::bearer(&self.context) {
             Ok(token) => Ok(self.app().sessions().verify_ignoring_expiry(token)),
             Err(error) if error.code == Code::InvalidRequest => Err(error),
             Err(_) => Ok(None),
@@ -60,28 +86,6 @@ impl Request {
     pub fn actor<'a>(&self, principal: &'a Principal) -> Actor<'a> {
         principal.actor(self.context.from())
     }
-
-    fn bearer(&self) -> Result<&str, ApiError> {
-        let mut lines = self.context.headers(&header::AUTHORIZATION);
-        // An empty header counts as none: a proxy may add one.
-        let line = lines.next().filter(|line| !line.is_empty()).ok_or(Code::MissingToken)?;
-        if lines.next().is_some() {
-            return Err(ApiError::from(Code::InvalidRequest).message("There are two Authorization headers"));
-        }
-        // `is_ascii` and `memchr3` read many bytes at once: reading the token byte by byte would take as long as
-        // verifying its signature.
-        let (scheme, token) = str::from_utf8(line.as_bytes())
-            .ok()
-            .filter(|line| line.is_ascii())
-            .and_then(|line| line.split_once(' '))
-            .ok_or(Code::InvalidFormat)?;
-        // RFC 9110 §11.4: one blank or more.
-        let token = token.trim_start_matches(' ');
-        if !scheme.eq_ignore_ascii_case("Bearer") || token.is_empty() || memchr3(b' ', b'\t', b',', token.as_bytes()).is_some() {
-            return Err(Code::InvalidFormat.into());
-        }
-        Ok(token)
-    }
 }
 
 /// Lets every request through.
@@ -89,29 +93,61 @@ pub fn anyone(state: Arc<AppState>) -> impl Filter<Extract = (Request,), Error =
     warp::ext::get::<RequestContext>().map(move |context| Request { state: Arc::clone(&state), context })
 }
 
-/// Requires a valid access token.
+/// Requires a valid access token or API key.
 pub fn authenticated(state: Arc<AppState>) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone + use<> {
     authenticated_with(state, |_, _| Ok(()))
 }
 
-/// Requires a valid access token and a role with this permission. A permission over other users also requires that
-/// the session exists: a token that was forged with a stolen signing key can name any session.
+/// Requires a valid access token or API key with this permission. A permission over other users also requires that the
+/// session exists: a token that was forged with a stolen signing key can name any session.
 pub fn with_permission(
     state: Arc<AppState>,
     permission: &'static str,
 ) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone + use<> {
-    authenticated_with(state, move |req, principal| require_permission(req, principal, permission))
-        .and_then(move |req: Request, principal: Principal| async move {
-            if permission.starts_with("users:") && !req.app().sessions().is_live(&principal).await.map_err(ApiError::from)? {
-                return Err(Rejection::from(ApiError::from(Code::TokenRevoked)));
-            }
-            Ok((req, principal))
-        })
-        .untuple_one()
+    require_live(authenticated_with(state, move |req, principal| require_permission(req, principal, permission)), permission)
 }
 
-/// Requires a valid access token and that `check` passes.
-pub fn authenticated_with(
+/// Requires a valid access token. An API key will not do (KEY-5).
+pub fn session(state: Arc<AppState>) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone + use<> {
+    authenticated_with(state, |_, principal| require_session(principal))
+}
+
+/// Requires a valid access token with this permission. An API key will not do.
+pub fn session_with_permission(
+    state: Arc<AppState>,
+    permission: &'static str,
+) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone + use<> {
+    let check = move |req: &Request, principal: &Principal| {
+        require_session(principal)?;
+        require_permission(req, principal, permission)
+    };
+    require_live(authenticated_with(state, check), permission)
+}
+
+/// Requires a valid access token of a session that began minutes ago: what is done here outlives the session.
+pub fn fresh(state: Arc<AppState>) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone + use<> {
+    require_fresh(session(state))
+}
+
+/// Requires the same, and this permission.
+pub fn fresh_with_permission(
+    state: Arc<AppState>,
+    permission: &'static str,
+) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone + use<> {
+    require_fresh(session_with_permission(state, permission))
+}
+
+/// Requires an API key.
+pub fn api_key(state: Arc<AppState>) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone + use<> {
+    let authenticate = async |req: Request| {
+        let principal = req.authenticate_api_key().await?;
+        Ok::<_, Rejection>((req, principal))
+    };
+    anyone(state).and_then(authenticate).untuple_one()
+}
+
+/// Requires a valid access token or API key, and that `check` passes.
+fn authenticated_with(
     state: Arc<AppState>,
     check: impl Fn(&Request, &Principal) -> Result<(), ApiError> + Clone + Send + Sync + 'static,
 ) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone {
@@ -125,6 +161,36 @@ pub fn authenticated_with(
             }
         })
         .untuple_one()
+}
+
+/// Requires that a principal with a permission over other users has a session that goes on.
+fn require_live(
+    guard: impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone,
+    permission: &'static str,
+) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone {
+    let live = move |req: Request, principal: Principal| async move {
+        if permission.starts_with("users:") && !req.app().sessions().is_live(&principal).await.map_err(ApiError::from)? {
+            return Err(Rejection::from(ApiError::from(Code::TokenRevoked)));
+        }
+        Ok((req, principal))
+    };
+    guard.and_then(live).untuple_one()
+}
+
+fn require_fresh(
+    guard: impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone,
+) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone {
+    let fresh = async |req: Request, principal: Principal| {
+        if !req.app().sessions().is_fresh(&principal).await.map_err(ApiError::from)? {
+            return Err(Rejection::from(ApiError::step_up_required(STEP_UP_MAX_AGE)));
+        }
+        Ok((req, principal))
+    };
+    guard.and_then(fresh).untuple_one()
+}
+
+fn require_session(principal: &Principal) -> Result<(), ApiError> {
+    if principal.api_key().is_some() { Err(Code::SessionRequired.into()) } else { Ok(()) }
 }
 
 /// Requires that a principal has this permission.

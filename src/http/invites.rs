@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     domain::{Email, Invite, InviteId, Role, Timestamp, UserId},
-    service::sessions::Principal,
+    service::principal::Principal,
 };
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};

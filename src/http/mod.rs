@@ -5,12 +5,14 @@
 #[macro_use]
 mod table;
 
+mod api_keys;
 mod assets;
 mod auth;
 mod body;
 mod context;
 mod cookies;
 mod cors;
+mod credentials;
 pub mod error;
 mod guard;
 mod head;

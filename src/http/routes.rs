@@ -2,10 +2,10 @@
 //! path.
 
 use super::{
-    auth,
+    api_keys, auth,
     body::{json, lenient_json, none, optional_json},
     error::into_response,
-    guard::{anyone, authenticated, with_permission},
+    guard::{anyone, api_key, authenticated, fresh, fresh_with_permission, session, session_with_permission, with_permission},
     invites, sessions,
     state::AppState,
     table::method_of,
@@ -13,7 +13,7 @@ use super::{
     verify::{self, with_queried_role_or_permission},
     well_known,
 };
-use crate::domain::{InviteId, SessionId, UserId};
+use crate::domain::{ApiKeyId, InviteId, SessionId, UserId};
 use std::sync::Arc;
 use warp::{Filter, Rejection, reply::Response};
 
@@ -22,32 +22,45 @@ pub use super::table::{Access, Route};
 routes! {
     "api" / "auth" {
         get   ("verify")               with_queried_role_or_permission, none() => verify::verify;
-        post  ("refresh")              anyone,        optional_json() => auth::refresh;
-        post  ("login")                anyone,        json() => auth::login;
-        post  ("register")             anyone,        json() => auth::register;
-        post  ("setup")                anyone,        json() => auth::setup;
-        post  ("logout")               anyone,        lenient_json()  => auth::logout;
-        post  ("logout-all")           authenticated, none() => auth::logout_all;
-        get   ("csrf")                 anyone,        none() => auth::csrf;
-        post  ("password")             authenticated, json() => auth::change_password;
-        get   ("sessions")             authenticated, none() => sessions::list;
-        delete("sessions" / SessionId) authenticated, none() => sessions::revoke;
+        post  ("refresh")              anyone,  optional_json() => auth::refresh;
+        post  ("login")                anyone,  json() => auth::login;
+        post  ("register")             anyone,  json() => auth::register;
+        post  ("setup")                anyone,  json() => auth::setup;
+        post  ("logout")               anyone,  lenient_json()  => auth::logout;
+        post  ("logout-all")           session, none() => auth::logout_all;
+        get   ("csrf")                 anyone,  none() => auth::csrf;
+        post  ("password")             session, json() => auth::change_password;
+        get   ("sessions")             session, none() => sessions::list;
+        delete("sessions" / SessionId) session, none() => sessions::revoke;
+        post  ("token")                api_key, none() => api_keys::issue_token;
     }
     "api" / "users" {
-        get   ("me")                              authenticated,                 none() => users::me;
-        get   ()                                  with_permission "users:read",  none() => users::list;
-        get   (UserId)                            with_permission "users:read",  none() => users::show;
-        patch (UserId)                            with_permission "users:write", json() => users::change;
-        patch (UserId / "role")                   with_permission "users:write", json() => users::set_role;
-        delete(UserId)                            with_permission "users:write", none() => users::delete;
-        get   (UserId / "sessions")               with_permission "users:write", none() => sessions::list_of_user;
-        delete(UserId / "sessions")               with_permission "users:write", none() => sessions::revoke_all_of_user;
-        delete(UserId / "sessions" / SessionId)   with_permission "users:write", none() => sessions::revoke_of_user;
+        get   ("me")                              authenticated,                         none() => users::me;
+        get   ()                                  with_permission "users:read",          none() => users::list;
+        get   (UserId)                            with_permission "users:read",          none() => users::show;
+        patch (UserId)                            with_permission "users:write",         json() => users::change;
+        patch (UserId / "role")                   session_with_permission "users:write", json() => users::set_role;
+        delete(UserId)                            with_permission "users:write",         none() => users::delete;
+        get   (UserId / "sessions")               with_permission "users:write",         none() => sessions::list_of_user;
+        delete(UserId / "sessions")               with_permission "users:write",         none() => sessions::revoke_all_of_user;
+        delete(UserId / "sessions" / SessionId)   with_permission "users:write",         none() => sessions::revoke_of_user;
+        get   (UserId / "keys")                   session_with_permission "users:write", none() => api_keys::list_of_user;
+        delete(UserId / "keys")                   session_with_permission "users:write", none() => api_keys::revoke_all_of_user;
+        delete(UserId / "keys" / ApiKeyId)        session_with_permission "users:write", none() => api_keys::revoke_of_user;
+    }
+    "api" / "keys" {
+        get   ()                    session, none() => api_keys::list;
+        post  ()                    fresh,   json() => api_keys::create;
+        post  (ApiKeyId / "rotate") fresh,   optional_json() => api_keys::rotate;
+        delete(ApiKeyId)            session, none() => api_keys::revoke;
+    }
+    "api" / "services" {
+        post  () fresh_with_permission "users:write", json() => api_keys::add_service;
     }
     "api" / "invites" {
-        get   ()         with_permission "users:write", none() => invites::list;
-        post  ()         with_permission "users:write", optional_json() => invites::create;
-        delete(InviteId) with_permission "users:write", none() => invites::withdraw;
+        get   ()         session_with_permission "users:write", none() => invites::list;
+        post  ()         session_with_permission "users:write", optional_json() => invites::create;
+        delete(InviteId) session_with_permission "users:write", none() => invites::withdraw;
     }
     ".well-known" / "jwks.json" {
         get   () anyone, none() => well_known::jwks;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     domain::{Session, SessionId, Timestamp, UserId},
-    service::sessions::Principal,
+    service::principal::Principal,
 };
 use serde::Serialize;
 use serde_json::json as value;

@@ -6,10 +6,20 @@
 pub enum Access {
     /// Anyone. The handler may require a refresh token.
     Anyone,
-    /// A caller with a valid access token.
+    /// A caller with a valid access token or API key.
     Authenticated,
-    /// A caller with a valid access token and a role with this permission.
+    /// A caller with a valid access token or API key that has this permission.
     Permission(&'static str),
+    /// A caller with a valid access token.
+    Session,
+    /// A caller with a valid access token that has this permission.
+    SessionPermission(&'static str),
+    /// A caller with a valid access token, who authenticated minutes ago.
+    Fresh,
+    /// The same, with this permission.
+    FreshPermission(&'static str),
+    /// A caller with an API key.
+    ApiKey,
 }
 
 /// One endpoint, as the access matrix and the README know it.
@@ -46,6 +56,21 @@ macro_rules! access {
     };
     (with_permission $permission:literal) => {
         Access::Permission($permission)
+    };
+    (session) => {
+        Access::Session
+    };
+    (session_with_permission $permission:literal) => {
+        Access::SessionPermission($permission)
+    };
+    (fresh) => {
+        Access::Fresh
+    };
+    (fresh_with_permission $permission:literal) => {
+        Access::FreshPermission($permission)
+    };
+    (api_key) => {
+        Access::ApiKey
     };
 }
 

@@ -6,8 +6,8 @@ use super::{
     reply::{empty, json},
 };
 use crate::{
-    domain::{Email, Permission, Role, Timestamp, User, UserId},
-    service::sessions::Principal,
+    domain::{Email, Permission, Role, Timestamp, User, UserId, UserKind},
+    service::principal::Principal,
 };
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,7 @@ pub struct AdminView<'a> {
     email_verified: bool,
     role: &'a Role,
     disabled: bool,
+    kind: UserKind,
     created_at: Timestamp,
 }
 
@@ -65,6 +66,7 @@ impl<'a> From<&'a User> for AdminView<'a> {
             email_verified: user.email_verified,
             role: &user.role,
             disabled: user.disabled,
+            kind: user.kind,
             created_at: user.created_at,
         }
     }
@@ -72,7 +74,7 @@ impl<'a> From<&'a User> for AdminView<'a> {
 
 /// The caller's record.
 pub async fn me(req: Request, principal: Principal) -> HandlerResult {
-    let permissions = req.app().accounts().permissions(&principal.user().role);
+    let permissions = principal.permissions(req.app().accounts().roles());
     Ok(json(&UserView::new(principal.user(), &permissions)))
 }
 
@@ -147,6 +149,6 @@ pub async fn delete(id: UserId, req: Request, principal: Principal) -> HandlerRe
     Ok(empty())
 }
 
-fn user_response(user: &User) -> Response {
+pub fn user_response(user: &User) -> Response {
     json(&value!({ "user": AdminView::from(user) }))
 }

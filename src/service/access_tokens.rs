@@ -3,6 +3,10 @@
 //! The claims and the header are checked here, because jsonwebtoken ignores `typ` and `crit`, and treats a claim of
 //! the wrong type as absent.
 
+mod claims;
+
+pub use claims::TokenHolder;
+
 use super::{
     denylist::{DenyList, TokenStatus},
     events::OncePerMinute,
@@ -10,14 +14,14 @@ use super::{
 };
 use crate::{
     config::{Settings, Tokens},
-    domain::{Algorithm, Clock, Permission, Role, Session, SessionId, Timestamp, TokenId, TokenIds, User, UserId},
+    domain::{Algorithm, ApiKey, Clock, Permission, Session, SessionId, Timestamp, TokenId, TokenIds, User},
     keyring::TokenRing,
     store::{Deny, Issued, NOTING_INTERVAL},
 };
+use claims::{API_KEY_METHOD, Claims, PresentedClaims};
 use data_encoding::BASE64URL_NOPAD;
 use parking_lot::RwLock;
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize, de::IgnoredAny};
 use std::{
     sync::{
         Arc,
@@ -86,8 +90,8 @@ const MAX_BELIEVED_AHEAD: Duration = Duration::from_secs(24 * 3600);
 pub struct VerifiedToken {
     /// What identifies it.
     pub ids: TokenIds,
-    /// `role`. It is only compared with the role in the user's record, which is the one that counts.
-    pub role: Role,
+    /// Whom it was issued for.
+    pub holder: TokenHolder,
     /// `exp`
     pub expires_at: Timestamp,
     /// The whole seconds until it expires.
@@ -112,10 +116,35 @@ pub struct NewToken<'a> {
     pub user: &'a User,
     /// The permissions of the user's role.
     pub permissions: &'a [Permission],
-    /// The session it belongs to. The token expires no later.
-    pub session: &'a Session,
+    /// What it is issued for. The token expires no later.
+    pub of: TokenFor<'a>,
     /// The token's `iat`: when the transaction that it follows from was prepared, before it was submitted.
     pub issued_at: Timestamp,
+}
+
+/// What a token is issued for.
+#[derive(Debug, Clone, Copy)]
+pub enum TokenFor<'a> {
+    /// A session of the user.
+    Session(&'a Session),
+    /// An API key of the user. Its id stands in place of a session's.
+    ApiKey(&'a ApiKey),
+}
+
+impl TokenFor<'_> {
+    fn session(&self) -> SessionId {
+        match self {
+            Self::Session(session) => session.id,
+            Self::ApiKey(key) => SessionId::from_bytes(*key.id.as_bytes()),
+        }
+    }
+
+    const fn ends_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Session(session) => Some(session.ends_at),
+            Self::ApiKey(key) => key.expires_at,
+        }
+    }
 }
 
 /// An access token and how long it lives.
@@ -127,53 +156,10 @@ pub struct AccessToken {
     pub expires_in: u64,
 }
 
-#[derive(Serialize)]
-struct Claims<'a> {
-    iss: &'a str,
-    aud: &'a str,
-    sub: UserId,
-    iat: u64,
-    exp: u64,
-    jti: TokenId,
-    sid: SessionId,
-    ver: u32,
-    role: &'a Role,
-    permissions: &'a [Permission],
-}
-
-/// The claims of a presented token. All are required but `nbf`, each must have its type, and none may occur twice
-/// (TOK-4).
-#[derive(Deserialize)]
-struct PresentedClaims {
-    iss: String,
-    aud: String,
-    sub: UserId,
-    iat: u64,
-    exp: u64,
-    #[serde(default)]
-    nbf: u64,
-    jti: TokenId,
-    sid: SessionId,
-    ver: u32,
-    role: Role,
-    /// Must be there but is not used: the role's permissions are looked up, since the configuration may have changed.
-    #[serde(rename = "permissions")]
-    _permissions: IgnoredAny,
-}
-
-impl PresentedClaims {
-    const fn ids(&self) -> TokenIds {
-        TokenIds { user: self.sub, version: self.ver, session: self.sid, token: self.jti, issued_at: Timestamp::from_secs(self.iat) }
-    }
-
-    /// The verified token; `now` is in seconds and gives what is left of it.
-    fn into_verified(self, now: u64) -> VerifiedToken {
-        VerifiedToken {
-            ids: self.ids(),
-            role: self.role,
-            expires_at: Timestamp::from_secs(self.exp),
-            expires_in: self.exp.saturating_sub(now),
-        }
+impl VerifiedToken {
+    /// The token with these claims; `now` is in seconds and gives what is left of it.
+    fn new(claims: &PresentedClaims, holder: TokenHolder, now: u64) -> Self {
+        Self { ids: claims.ids(), holder, expires_at: Timestamp::from_secs(claims.exp), expires_in: claims.exp.saturating_sub(now) }
     }
 }
 
@@ -220,13 +206,18 @@ impl AccessTokens {
     /// which the transaction did not see outlives the token (see [`super::denylist`]).
     #[must_use]
     pub fn issue(&self, new: &NewToken<'_>) -> AccessToken {
-        let NewToken { user, permissions, session, issued_at } = *new;
+        let NewToken { user, permissions, of, issued_at } = *new;
         let iat = issued_at.secs();
         let latest = self.latest_iat.fetch_max(iat, Relaxed);
         if latest > iat + MAX_SKEW {
             tracing::warn!(seconds = latest - iat, "the clock was set back: tokens from before are refused until it has caught up");
         }
-        let exp = iat + self.settings.access_ttl.as_secs().min(session.ends_at.secs().saturating_sub(iat));
+        let ttl = self.settings.access_ttl.as_secs();
+        let exp = iat + of.ends_at().map_or(ttl, |end| ttl.min(end.secs().saturating_sub(iat)));
+        let (role, amr) = match of {
+            TokenFor::Session(_) => (Some(&user.role), None),
+            TokenFor::ApiKey(_) => (None, Some([API_KEY_METHOD])),
+        };
         let keys = Arc::clone(&self.keys.read());
         let claims = Claims {
             iss: self.settings.issuer(keys.current().algorithm),
@@ -235,10 +226,11 @@ impl AccessTokens {
             iat,
             exp,
             jti: TokenId::random(),
-            sid: session.id,
+            sid: of.session(),
             ver: user.token_version,
-            role: &user.role,
+            role,
             permissions,
+            amr,
         };
         let token = keys.current().sign(&claims).into();
         AccessToken { token, expires_in: exp.saturating_sub(self.clock.now().secs()) }
@@ -249,7 +241,7 @@ impl AccessTokens {
     /// # Errors
     /// [`VerifyError`]; anything unforeseen is [`VerifyError::Invalid`] (REV-9).
     pub fn verify(&self, token: &str) -> Result<VerifiedToken, VerifyError> {
-        let claims = self.decode_issued(token).ok_or(VerifyError::Invalid)?;
+        let (claims, holder) = self.decode_issued(token).ok_or(VerifyError::Invalid)?;
         let now = self.clock.now().secs();
         let leeway = self.settings.clock_tolerance.as_secs();
         // A voiding of all tokens may date the new ones ahead of the clock, see [`AccessTokens::now`].
@@ -263,22 +255,24 @@ impl AccessTokens {
         if self.denylist.check(&claims.ids()) == TokenStatus::Revoked {
             return Err(VerifyError::Revoked);
         }
-        Ok(claims.into_verified(now))
+        Ok(VerifiedToken::new(&claims, holder, now))
     }
 
-    /// Verifies that we issued a token, even if it has expired or was revoked: it still proves which session its
-    /// bearer had.
+    /// Verifies that we issued a token for a session, even if it has expired or was revoked: it still proves which session
+    /// its bearer had.
     #[must_use]
     pub fn verify_ignoring_expiry(&self, token: &str) -> Option<VerifiedToken> {
-        Some(self.decode_issued(token)?.into_verified(self.clock.now().secs()))
+        let (claims, holder) = self.decode_issued(token)?;
+        (holder != TokenHolder::ApiKey).then(|| VerifiedToken::new(&claims, holder, self.clock.now().secs()))
     }
 
-    /// The claims of a token that we issued at any time: signed by us, with our issuer, audience and lifetime.
-    fn decode_issued(&self, token: &str) -> Option<PresentedClaims> {
+    /// The claims of a token that we issued at any time: signed by us, with our issuer, audience and lifetime; and its holder.
+    fn decode_issued(&self, token: &str) -> Option<(PresentedClaims, TokenHolder)> {
         let (claims, algorithm) = self.decode_signed(token)?;
         let life = claims.exp.checked_sub(claims.iat)?;
         let is_ours = claims.iss == self.settings.issuer(algorithm) && claims.aud == self.settings.audience;
-        (is_ours && life <= self.settings.access_ttl.as_secs()).then_some(claims)
+        let holder = claims.holder()?;
+        (is_ours && life <= self.settings.access_ttl.as_secs()).then_some((claims, holder))
     }
 
     /// How long the deny list must keep an entry made now: until every token issued so far has expired.

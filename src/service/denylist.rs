@@ -137,7 +137,7 @@ impl Observer for DenyList {
             CommitEvent::SessionRevoked(session, until) => self.sessions.add(session, (), Until::new(until)),
             CommitEvent::TokenRevoked(token, until) => self.tokens.add(token, (), Until::new(until)),
             CommitEvent::AllVoidedBefore { moment, until } => self.void_all_before(moment, Until::new(until)),
-            CommitEvent::UserChanged(_) | CommitEvent::Rotated { .. } => {}
+            CommitEvent::UserChanged(_) | CommitEvent::Rotated { .. } | CommitEvent::ApiKeyChanged(_) | CommitEvent::ApiKeyRevoked(_) => {}
         }
     }
 }
@@ -240,7 +240,7 @@ mod tests {
 
     fn list_after(events: &[CommitEvent]) -> DenyList {
         let list = DenyList::default();
-        events.iter().for_each(|event| list.committed(*event));
+        events.iter().for_each(|event| list.committed(event.clone()));
         list
     }
 
@@ -255,7 +255,7 @@ mod tests {
             CommitEvent::TokenRevoked(IDS.token, LATE),
             CommitEvent::AllVoidedBefore { moment: IDS.issued_at.next_second(), until: LATE },
         ] {
-            assert_eq!(list_after(&[event]).check(&IDS), TokenStatus::Revoked, "{event:?}");
+            assert_eq!(list_after(std::slice::from_ref(&event)).check(&IDS), TokenStatus::Revoked, "{event:?}");
         }
         for event in [
             voided(3),
@@ -264,20 +264,20 @@ mod tests {
             CommitEvent::TokenRevoked(TokenId::from_bytes([9; 16]), LATE),
             CommitEvent::AllVoidedBefore { moment: IDS.issued_at, until: LATE },
         ] {
-            assert_eq!(list_after(&[event]).check(&IDS), TokenStatus::Active, "{event:?}");
+            assert_eq!(list_after(std::slice::from_ref(&event)).check(&IDS), TokenStatus::Active, "{event:?}");
         }
     }
 
     #[test]
     fn rev_9_events_mean_the_same_in_any_order() {
         let (earlier, later) = (voided(4), voided(7));
-        for events in [[earlier, later], [later, earlier]] {
-            assert_eq!(list_after(&events).check(&TokenIds { version: 6, ..IDS }), TokenStatus::Revoked);
+        for events in [[&earlier, &later], [&later, &earlier]] {
+            assert_eq!(list_after(&events.map(Clone::clone)).check(&TokenIds { version: 6, ..IDS }), TokenStatus::Revoked);
         }
         // A revocation made after all tokens were voided stays, even if its event arrives first.
         let everything = CommitEvent::AllVoidedBefore { moment: IDS.issued_at, until: LATE };
-        for events in [[everything, later], [later, everything]] {
-            assert_eq!(list_after(&events).check(&IDS), TokenStatus::Revoked);
+        for events in [[&everything, &later], [&later, &everything]] {
+            assert_eq!(list_after(&events.map(Clone::clone)).check(&IDS), TokenStatus::Revoked);
         }
     }
 

@@ -1,7 +1,10 @@
 //! Why a use case failed: a refusal that a client can act on, or a failure of ours.
 
 use super::{hashing::Overloaded, passwords::Weakness, throttle::Limited};
-use crate::{domain::Role, store};
+use crate::{
+    domain::{Permission, Role},
+    store,
+};
 
 /// Why a use case failed.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +69,26 @@ pub enum Error {
     /// The acting user may not grant that role (AZ-4).
     #[error("the role grants more than its giver has")]
     RoleBeyondReach,
+    /// An API key may not list this permission: its owner's role does not grant it.
+    #[error("the role {role} does not grant {permission}")]
+    NotGranted {
+        /// The permission.
+        permission: Permission,
+        /// The owner's role.
+        role: Role,
+    },
+    /// An API key must expire, unless `keys.allow_endless` is set.
+    #[error("a key must expire, unless keys.allow_endless = true")]
+    EndlessKey,
+    /// The owner has as many API keys as anybody may have.
+    #[error("there are as many API keys as a user may have: revoke one first")]
+    TooManyKeys,
+    /// A service account has no password.
+    #[error("that is a service account, which has no password; `doorward api-key add` makes it a key")]
+    NotAPerson,
+    /// The address is one of those that service accounts have.
+    #[error("the address is reserved for service accounts")]
+    ReservedAddress,
     /// Too many tries.
     #[error("too many tries")]
     Limited(Limited),

@@ -2,7 +2,7 @@
 //! transaction that it is of; its line is written once that is durable.
 
 use crate::{
-    domain::{AddressPrefix, By, Event, Kind, SessionId, User},
+    domain::{AddressPrefix, ApiKey, By, Event, Kind, SessionId, User},
     store::{Authority, CommitEvent, Observer},
 };
 use parking_lot::Mutex;
@@ -18,14 +18,25 @@ pub enum Actor<'a> {
     Operator,
     /// A user who is logged in, the session they act in, and the address prefix they act from.
     User(&'a User, SessionId, AddressPrefix),
+    /// An API key, the owner it acts for, and the address prefix it acts from.
+    ApiKey(&'a User, &'a ApiKey, AddressPrefix),
 }
 
-impl Actor<'_> {
+impl<'a> Actor<'a> {
+    /// The user on whose behalf this is done; none for an operator.
+    pub const fn user(&self) -> Option<&'a User> {
+        match self {
+            Self::Operator => None,
+            Self::User(user, ..) | Self::ApiKey(user, ..) => Some(user),
+        }
+    }
+
     /// An event that this actor causes; the caller adds the rest of its fields.
-    pub const fn event(&self, kind: Kind) -> Event {
+    pub fn event(&self, kind: Kind) -> Event {
         match self {
             Self::Operator => Event::new(kind, By::Operator),
             Self::User(user, _, from) => Event::new(kind, By::User(user.id)).from(*from),
+            Self::ApiKey(user, key, from) => Event::new(kind, By::User(user.id)).from(*from).key(key.id.to_string()),
         }
     }
 
@@ -34,6 +45,7 @@ impl Actor<'_> {
         match self {
             Self::Operator => Authority::Operator,
             Self::User(user, session, _) => Authority::Session { user: user.id, version: user.token_version, session: *session },
+            Self::ApiKey(owner, key, _) => Authority::ApiKey { owner: owner.id, version: owner.token_version, key: key.id },
         }
     }
 }

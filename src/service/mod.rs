@@ -2,6 +2,8 @@
 
 pub mod access_tokens;
 pub mod accounts;
+pub mod api_keys;
+pub mod bearers;
 mod caller;
 mod csrf;
 pub mod denylist;
@@ -13,6 +15,7 @@ pub mod key_rotation;
 mod keys;
 mod mac;
 pub mod passwords;
+pub mod principal;
 mod refresh_tokens;
 mod services;
 pub mod sessions;

@@ -3,6 +3,8 @@
 use super::{
     access_tokens::{AccessTokens, TokenSettings},
     accounts::Accounts,
+    api_keys::{ApiKeyIndex, ApiKeys},
+    bearers::Bearers,
     csrf::Csrf,
     denylist::DenyList,
     devices::Devices,
@@ -28,6 +30,10 @@ pub struct Services {
     pub accounts: Accounts,
     /// The use cases of sessions.
     pub sessions: Arc<Sessions>,
+    /// Who presents a token or a key.
+    pub bearers: Bearers,
+    /// The use cases of API keys.
+    pub api_keys: ApiKeys,
     /// The keys, and their rotation.
     pub keys: Arc<KeyRotation>,
     /// Counts of refusals, for the log.
@@ -46,6 +52,7 @@ impl Services {
         keys: Keys,
         store: Arc<Store>,
         denylist: Arc<DenyList>,
+        index: Arc<ApiKeyIndex>,
         clock: Clock,
         noted: Option<Issued>,
     ) -> io::Result<Self> {
@@ -73,7 +80,8 @@ impl Services {
             clock,
         });
         let accounts = accounts(settings, Arc::clone(&sessions), &rings)?;
-        Ok(Self { accounts, sessions, keys: Arc::new(keys), refusals, throttle })
+        let (bearers, api_keys) = (bearers(&sessions, &index, &rings), api_keys(settings, &sessions, index, &rings));
+        Ok(Self { accounts, sessions, bearers, api_keys, keys: Arc::new(keys), refusals, throttle })
     }
 
     /// Forgets the limits that no longer limit anybody, and logs the counts of refusals.
@@ -99,6 +107,33 @@ fn accounts(settings: &Settings, sessions: Arc<Sessions>, rings: &MacRings) -> i
     })
 }
 
+fn bearers(sessions: &Sessions, index: &Arc<ApiKeyIndex>, rings: &MacRings) -> Bearers {
+    Bearers {
+        store: Arc::clone(&sessions.store),
+        access: Arc::clone(&sessions.access),
+        api_keys: Arc::clone(index),
+        hash_keys: rings.hash.clone(),
+        throttle: Arc::clone(&sessions.throttle),
+        roles: sessions.roles.clone(),
+        clock: sessions.clock.clone(),
+    }
+}
+
+fn api_keys(settings: &Settings, sessions: &Arc<Sessions>, index: Arc<ApiKeyIndex>, rings: &MacRings) -> ApiKeys {
+    ApiKeys {
+        store: Arc::clone(&sessions.store),
+        sessions: Arc::clone(sessions),
+        access: Arc::clone(&sessions.access),
+        index,
+        hash_keys: rings.hash.clone(),
+        settings: settings.keys.clone(),
+        roles: sessions.roles.clone(),
+        policy: settings.roles.policy(&settings.registration.default_role),
+        clock: sessions.clock.clone(),
+        steady: Arc::clone(&sessions.steady),
+    }
+}
+
 fn rotation_policy(settings: &Settings, issued: Issued) -> RotationPolicy {
     let tokens = &settings.tokens;
     RotationPolicy { algorithm: tokens.algorithm, every: tokens.rotate_every, token_lifetime: issued.lifetime }
@@ -120,7 +155,7 @@ mod tests {
         Store::initialise(&memory, keyring.instance, Timestamp::default()).await.expect("empty");
         let store = Arc::new(Store::open(Box::new(memory), keyring.instance, vec![denylist.clone()]).await.expect("just made"));
         let keys = Keys { keyring, operator: OperatorKeys::default(), save: Box::new(|_| Ok(())) };
-        Services::start(&Settings::default(), keys, store, denylist, Clock::default(), None).expect("threads")
+        Services::start(&Settings::default(), keys, store, denylist, Arc::default(), Clock::default(), None).expect("threads")
     }
 
     #[tokio::test]

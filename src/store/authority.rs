@@ -6,9 +6,13 @@
 
 use super::{
     Error, Transaction,
-    schema::{SESSIONS, USERS},
+    engine::Reads,
+    schema::{API_KEYS, SESSIONS, USERS},
 };
-use crate::domain::{SessionId, UserId};
+use crate::domain::{ApiKeyId, SessionId, User, UserId};
+
+/// Whether the actor may change this user, or something of theirs.
+pub type Authorize = Box<dyn Fn(&User) -> bool + Send>;
 
 /// On whose authority a change is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +28,15 @@ pub enum Authority {
         /// The session.
         session: SessionId,
     },
+    /// That of an API key, which acts for its owner.
+    ApiKey {
+        /// The owner.
+        owner: UserId,
+        /// The version of the owner's tokens when the key was presented.
+        version: u32,
+        /// The key.
+        key: ApiKeyId,
+    },
 }
 
 impl Authority {
@@ -32,12 +45,23 @@ impl Authority {
     /// # Errors
     /// [`Error::AuthorityEnded`], and the engine's own.
     pub(super) fn check(&self, t: &Transaction<'_>) -> Result<(), Error> {
-        let Self::Session { user, version, session } = self else { return Ok(()) };
-        let user = USERS.get(t.reads(), user)?.filter(|user| !user.disabled && user.token_version == *version);
-        let session = SESSIONS.get(t.reads(), session)?;
-        match (user, session) {
-            (Some(user), Some(session)) if session.user == user.id => Ok(()),
-            _ => Err(Error::AuthorityEnded),
-        }
+        self.check_with(t.reads())
     }
+
+    /// Like [`Authority::check`], in what a transaction reads.
+    pub(super) fn check_with(&self, reads: &dyn Reads) -> Result<(), Error> {
+        let goes_on = match self {
+            Self::Operator => true,
+            Self::Session { user, version, session } => {
+                is_in_force(reads, user, *version)? && SESSIONS.get(reads, session)?.is_some_and(|session| session.user == *user)
+            }
+            Self::ApiKey { owner, version, key } => is_in_force(reads, owner, *version)? && API_KEYS.get(reads, &(*owner, *key))?.is_some(),
+        };
+        if goes_on { Ok(()) } else { Err(Error::AuthorityEnded) }
+    }
+}
+
+/// Whether a user is enabled and their role is the one they had at this token version.
+fn is_in_force(reads: &dyn Reads, user: &UserId, version: u32) -> Result<bool, Error> {
+    Ok(USERS.get(reads, user)?.is_some_and(|user| !user.disabled && user.token_version == version))
 }

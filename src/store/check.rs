@@ -6,8 +6,8 @@ use super::{
     key::Key,
     record::Record,
     schema::{
-        ACTIVE_ADMINS, INSTANCE, INVITES, ISSUED, NOT_BEFORE, REVOKED_SESSIONS, REVOKED_TOKENS, REVOKED_USERS, SESSIONS, SESSIONS_BY_SWEEP,
-        SESSIONS_BY_USER, SETUP, USERS, USERS_BY_EMAIL,
+        ACTIVE_ADMINS, API_KEYS, INSTANCE, INVITES, ISSUED, NOT_BEFORE, REVOKED_SESSIONS, REVOKED_TOKENS, REVOKED_USERS, SESSIONS,
+        SESSIONS_BY_SWEEP, SESSIONS_BY_USER, SETUP, USERS, USERS_BY_EMAIL,
     },
     table::Table,
 };
@@ -47,6 +47,13 @@ fn check_tables(reads: &dyn Reads) -> Result<Report, Error> {
     report.deny_list(reads)?;
     report.users(reads)?;
     report.sessions(reads)?;
+    report.table(reads, &API_KEYS, |(owner, id), key| {
+        Ok(if key.id != id || key.owner != owner {
+            Some("has the id of another")
+        } else {
+            USERS.get(reads, &owner)?.is_none().then_some("has no user")
+        })
+    })?;
     report.unknown_rows(reads)?;
     Ok(report)
 }
@@ -147,6 +154,7 @@ impl Report {
             SESSIONS.prefix(),
             SESSIONS_BY_USER.prefix(),
             SESSIONS_BY_SWEEP.prefix(),
+            API_KEYS.prefix(),
         ];
         for prefix in (0..=u8::MAX).filter(|prefix| !known.contains(prefix)) {
             reads.scan(&[prefix], None, &mut |key, _| {

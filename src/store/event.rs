@@ -1,10 +1,11 @@
 //! What the store reports to the rest of the program once a transaction is durable.
 
-use crate::domain::{Event, SessionId, Timestamp, TokenId, UserId};
+use crate::domain::{ApiKey, ApiKeyId, Event, SessionId, Timestamp, TokenId, UserId};
+use std::sync::Arc;
 
 /// A durable change that state in memory must follow. Each event is complete in itself, and events of one kind
 /// only add to each other, so they may arrive in any order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommitEvent {
     /// A user is new, changed or deleted: copies of their record are out of date.
     UserChanged(UserId),
@@ -28,6 +29,10 @@ pub enum CommitEvent {
         /// When this may be forgotten: by then the last of those tokens has expired.
         until: Timestamp,
     },
+    /// An API key is new or changed. Of two of these, the one with the greater revision counts.
+    ApiKeyChanged(Arc<ApiKey>),
+    /// An API key was revoked, and never comes back.
+    ApiKeyRevoked(ApiKeyId),
     /// A refresh token of this session was replaced.
     Rotated {
         /// The session.

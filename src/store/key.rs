@@ -1,6 +1,6 @@
 //! Keys: fixed-width big-endian parts, then at most one of variable length. Their byte order is their [`Ord`].
 
-use crate::domain::{Email, InviteId, SessionId, Timestamp, TokenId, UserId};
+use crate::domain::{ApiKeyId, Email, InviteId, SessionId, Timestamp, TokenId, UserId};
 
 /// A key of a table.
 pub trait Key: Sized {
@@ -31,7 +31,7 @@ macro_rules! id_key {
         }
     )*};
 }
-id_key!(UserId SessionId TokenId InviteId);
+id_key!(UserId SessionId TokenId InviteId ApiKeyId);
 
 impl Key for Timestamp {
     fn write(&self, out: &mut Vec<u8>) {
@@ -53,17 +53,23 @@ impl Key for Email {
     }
 }
 
-impl Key for (UserId, SessionId) {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.0.write(out);
-        self.1.write(out);
-    }
+/// What belongs to a user, so that all of it is found by the user.
+macro_rules! owned_key {
+    ($($id:ident)*) => {$(
+        impl Key for (UserId, $id) {
+            fn write(&self, out: &mut Vec<u8>) {
+                self.0.write(out);
+                self.1.write(out);
+            }
 
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (user, session) = bytes.split_at_checked(16)?;
-        Some((Key::read(user)?, Key::read(session)?))
-    }
+            fn read(bytes: &[u8]) -> Option<Self> {
+                let (user, id) = bytes.split_at_checked(16)?;
+                Some((Key::read(user)?, Key::read(id)?))
+            }
+        }
+    )*};
 }
+owned_key!(SessionId ApiKeyId);
 
 impl Key for (Timestamp, SessionId) {
     fn write(&self, out: &mut Vec<u8>) {

@@ -5,6 +5,7 @@
 //! observers told ([`Observer`]) and the caller answered. One that only reads is a closure over [`engine::Reads`].
 //! An engine may run either more than once: one on a network first finds out which rows to fetch.
 
+mod api_keys;
 mod authority;
 mod check;
 mod denied;
@@ -26,9 +27,11 @@ mod table;
 mod tests;
 mod transaction;
 mod user_cache;
+mod user_change;
 mod users;
 
-pub use authority::Authority;
+pub use api_keys::{KeyCreated, KeyRequest};
+pub use authority::{Authority, Authorize};
 pub use check::Report;
 pub use denied::{DenyListRows, ExpiredEntries};
 pub use error::Error;
@@ -36,7 +39,8 @@ pub use event::{CommitEvent, Observer};
 pub use rotation::{Rotate, Rotated};
 pub use rows::{Deny, NOTING_INTERVAL};
 pub use sessions::{Ended, LoggedIn, Login, PasswordChange};
-pub use users::{Authorize, ChangeRequest, Created, NewAccount, RegistrationProof, UserChange};
+pub use user_change::{ChangeRequest, UserChange};
+pub use users::{Created, NewAccount, RegistrationProof};
 
 use crate::domain::{Event, Timestamp};
 use engine::{Engine, Priority, Reads};
@@ -70,8 +74,8 @@ impl Observer for Observers {
         if let CommitEvent::Rotated { session, replaced, at } = event {
             self.rotations.committed(session, replaced, at);
         }
-        self.user_cache.committed(event);
-        self.others.iter().for_each(|observer| observer.committed(event));
+        self.user_cache.committed(&event);
+        self.others.iter().for_each(|observer| observer.committed(event.clone()));
     }
 
     fn recorded(&self, event: &Event) {

@@ -1,7 +1,7 @@
 //! What to do when the engine finds that the database was rolled back to an older state (STO-14).
 
-use super::{Error, Store, rows, rows::Deny, schema::USERS};
-use crate::domain::Timestamp;
+use super::{Error, Store, api_keys, rows, rows::Deny, schema::USERS};
+use crate::domain::{ApiKeyId, By, Event, Kind, Timestamp};
 use std::{ops::ControlFlow, time::Duration};
 
 impl Store {
@@ -11,7 +11,7 @@ impl Store {
         self.engine.was_rolled_back()
     }
 
-    /// Ends every session and voids every access token, invitation and device token, because revocations in the
+    /// Ends every session and API key and voids every access token, invitation and device token, because revocations in the
     /// lost part are unknown. If it is interrupted, the next start does it again.
     ///
     /// # Errors
@@ -27,7 +27,8 @@ impl Store {
         self.transact(|_| Ok(())).await
     }
 
-    /// Ends every session and voids every access token issued before `now`, every invitation and every device token.
+    /// Ends every session and API key, and voids every access token issued before `now`, every invitation and every device
+    /// token.
     /// Returns how many users there are.
     ///
     /// # Errors
@@ -48,7 +49,12 @@ impl Store {
         let deny = Deny { until, lifetime: Duration::ZERO, not_before: Some(now) };
         for user in &users {
             let user = *user;
-            self.revoke(move |t| rows::end_everything(t, user, deny)).await?;
+            self.revoke(move |t| {
+                rows::end_everything(t, user, deny)?;
+                let event = |key: ApiKeyId| Event::new(Kind::ApiKeyRevoked, By::Server).target(user).key(key.to_string());
+                api_keys::end_all(t, user, deny, event).map(drop)
+            })
+            .await?;
         }
         Ok(users.len())
     }

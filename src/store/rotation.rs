@@ -2,12 +2,13 @@
 
 use super::{
     CommitEvent, Error, Store, Transaction,
+    api_keys::end_made_in,
     engine::Priority,
     in_flight::Race,
     rows::{Deny, end_everything, end_session, note_issued},
     schema::{SESSIONS, USERS},
 };
-use crate::domain::{By, Client, Event, Kind, OnReuse, Session, SessionId, Timestamp, Transport, User, UserId};
+use crate::domain::{ApiKeyId, By, Client, Event, Kind, OnReuse, Session, SessionId, Timestamp, Transport, User, UserId};
 use std::{
     cmp::Ordering,
     time::{Duration, Instant},
@@ -171,6 +172,8 @@ fn decide_replaced(t: &mut Transaction<'_>, mut session: Session, user: User, ro
         OnReuse::User => end_everything(t, user.id, rotate.deny)?,
     }
     t.record(rotate.event(Kind::RefreshReuse, user.id));
+    let revoked = |id: ApiKeyId| rotate.event(Kind::ApiKeyRevoked, user.id).key(id.to_string()).why("made in a session that was stolen");
+    end_made_in(t, user.id, session.id, rotate.deny, revoked)?;
     Ok(Rotated::Reused)
 }
 

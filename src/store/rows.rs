@@ -65,11 +65,16 @@ pub fn begin_session(t: &mut Transaction<'_>, session: &Session, replaces: Optio
 /// Ends a session and voids its access tokens.
 pub fn end_session(t: &mut Transaction<'_>, session: &Session, deny: Deny) -> Result<(), Error> {
     remove_session(t, session);
+    end_session_tokens(t, session.id, deny)
+}
+
+/// Voids the access tokens that carry this id as their session's.
+pub fn end_session_tokens(t: &mut Transaction<'_>, session: SessionId, deny: Deny) -> Result<(), Error> {
     if let Some(moment) = deny.not_before {
         return void_all_before(t, moment, deny.until);
     }
-    REVOKED_SESSIONS.put(t.tx, &session.id, &deny.until)?;
-    t.emit(CommitEvent::SessionRevoked(session.id, deny.until));
+    REVOKED_SESSIONS.put(t.tx, &session, &deny.until)?;
+    t.emit(CommitEvent::SessionRevoked(session, deny.until));
     Ok(())
 }
 

@@ -49,11 +49,11 @@ impl UserCache {
     }
 
     /// Removes the user that a change concerns.
-    pub fn committed(&self, event: CommitEvent) {
+    pub fn committed(&self, event: &CommitEvent) {
         if let CommitEvent::UserChanged(id) = event {
             let mut inner = self.0.write();
             inner.changes += 1;
-            inner.users.remove(&id);
+            inner.users.remove(id);
         }
     }
 }
@@ -81,9 +81,9 @@ mod tests {
         let cache = UserCache::default();
         assert_eq!(version(&cache, || user(1)), 1);
         assert_eq!(version(&cache, || unreachable!("it is remembered")), 1);
-        cache.committed(CommitEvent::UserChanged(ID));
+        cache.committed(&CommitEvent::UserChanged(ID));
         assert_eq!(version(&cache, || user(2)), 2);
-        cache.committed(CommitEvent::UserChanged(ID));
+        cache.committed(&CommitEvent::UserChanged(ID));
         assert!(cache.get(ID).is_err());
     }
 
@@ -91,7 +91,7 @@ mod tests {
     fn what_was_read_before_a_change_is_not_remembered_after_it() {
         let cache = UserCache::default();
         let read_before = version(&cache, || {
-            cache.committed(CommitEvent::UserChanged(ID));
+            cache.committed(&CommitEvent::UserChanged(ID));
             user(1)
         });
         assert_eq!(read_before, 1, "the change was not answered yet when this was asked");

@@ -1,13 +1,13 @@
 //! Operations on users. The e-mail index and the index of admins are written in the same transaction as the row.
 
 use super::{
-    Authority, CommitEvent, Error, Store,
+    Authority, Error, Store,
     engine::Reads,
-    invites::{is_in_force, withdraw_beyond},
-    rows::{Deny, begin_session, end_all_sessions, put_user, void_tokens},
+    invites::is_in_force,
+    rows::{Deny, begin_session, put_user},
     schema::{ACTIVE_ADMINS, INVITES, SETUP, Setup, USERS, USERS_BY_EMAIL},
 };
-use crate::domain::{Email, Event, InviteId, Role, RolePolicy, Session, Timestamp, User, UserId};
+use crate::domain::{Email, Event, InviteId, RolePolicy, Session, Timestamp, User, UserId, UserKind};
 use std::{
     ops::ControlFlow,
     sync::{Arc, LazyLock},
@@ -17,6 +17,7 @@ use subtle::ConstantTimeEq;
 /// A user's row that is not stored anywhere: decoding it takes as long as decoding a real one.
 static DECOY_USER: LazyLock<(UserId, Vec<u8>)> = LazyLock::new(|| {
     let user = User {
+        kind: UserKind::Person,
         id: UserId::from_bytes([0; 16]),
         email: Email::from_canonical("nobody@doorward.invalid".into()),
         // As long as a PHC string.
@@ -39,6 +40,8 @@ pub enum RegistrationProof {
     Open,
     /// An operator creates the account and vouches for its address.
     Operator,
+    /// Somebody makes a service account on this authority.
+    Service(Authority),
     /// A single-use invitation, the keyed hash of its code, and the policy that says which roles its maker may
     /// grant now.
     Invite(InviteId, [u8; 32], RolePolicy),
@@ -74,56 +77,6 @@ pub enum Created {
     Refused,
 }
 
-/// The outcome of a change to a user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UserChange {
-    /// The user as changed, or as they were before they were deleted.
-    Done(User),
-    /// There is no such user.
-    NotFound,
-    /// The change would have left no enabled admin (AZ-3).
-    LastAdmin,
-    /// The actor may not manage this user (AZ-4).
-    NotPermitted,
-}
-
-/// Whether the actor may change this user.
-pub type Authorize = Box<dyn Fn(&User) -> bool + Send>;
-
-/// A request to change a user.
-pub struct ChangeRequest {
-    /// The user.
-    pub user: UserId,
-    /// Whether the actor may change the user. Checked inside the transaction, because the user's role may have
-    /// changed by then.
-    pub authorize: Authorize,
-    /// On whose authority the change is made.
-    pub authority: Authority,
-    /// How what is revoked enters the deny list.
-    pub deny: Deny,
-    /// The event to log when the change is made.
-    pub event: Event,
-}
-
-/// Which access tokens a change to a user voids.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Voids {
-    /// None: access tokens do not carry what was changed.
-    Nothing,
-    /// All access tokens of the user.
-    Tokens,
-}
-
-/// What else a change to a user ends.
-enum Ends {
-    /// Nothing: the user's sessions go on.
-    Nothing,
-    /// The invitations that the user made and may not make any more. They do not come back with the role.
-    InvitesBeyond(RolePolicy),
-    /// Every session, and the invitations and device tokens the user made.
-    Everything,
-}
-
 impl Store {
     /// Creates an account: writes the user, the e-mail index and the session and uses up the proof, all at once.
     ///
@@ -140,7 +93,7 @@ impl Store {
             }
             // Use up the proof only now: a taken address leaves the invitation valid.
             match proof {
-                RegistrationProof::Open | RegistrationProof::Operator => {}
+                RegistrationProof::Open | RegistrationProof::Operator | RegistrationProof::Service(_) => {}
                 RegistrationProof::Invite(id, ..) => INVITES.delete(t.tx, &id),
                 RegistrationProof::Setup(_) => SETUP.delete(t.tx, &()),
             }
@@ -209,123 +162,6 @@ impl Store {
         self.view(|reads| Ok(other_admin(reads, None)?.is_some())).await
     }
 
-    /// Gives a user another role. Access tokens issued before are void (AZ-2), sessions go on.
-    ///
-    /// # Errors
-    /// The engine's own.
-    pub async fn set_role(&self, request: ChangeRequest, role: Role, policy: RolePolicy) -> Result<UserChange, Error> {
-        self.change_user(request, Voids::Tokens, move |user| {
-            user.role = role.clone();
-            Ends::InvitesBeyond(policy.clone())
-        })
-        .await
-    }
-
-    /// Disables or enables a user. Disabling ends every session and voids every access token (REF-10).
-    ///
-    /// # Errors
-    /// The engine's own.
-    pub async fn set_disabled(&self, request: ChangeRequest, disabled: bool) -> Result<UserChange, Error> {
-        self.change_user(request, Voids::Tokens, move |user| {
-            user.disabled = disabled;
-            if disabled { Ends::Everything } else { Ends::Nothing }
-        })
-        .await
-    }
-
-    /// Replaces a password for an operator: every session ends and every access token is void (REF-11).
-    ///
-    /// # Errors
-    /// The engine's own.
-    pub async fn set_password(&self, request: ChangeRequest, password_hash: String) -> Result<UserChange, Error> {
-        self.change_user(request, Voids::Tokens, move |user| {
-            user.password_hash.clone_from(&password_hash);
-            Ends::Everything
-        })
-        .await
-    }
-
-    /// Sets whether a user's address counts as verified.
-    ///
-    /// # Errors
-    /// The engine's own.
-    pub async fn set_email_verified(&self, request: ChangeRequest, verified: bool) -> Result<UserChange, Error> {
-        self.change_user(request, Voids::Nothing, move |user| {
-            user.email_verified = verified;
-            Ends::Nothing
-        })
-        .await
-    }
-
-    /// Deletes a user and their sessions. The id is never used again (REV-7).
-    ///
-    /// # Errors
-    /// The engine's own.
-    pub async fn delete_user(&self, request: ChangeRequest) -> Result<UserChange, Error> {
-        let ChangeRequest { user: id, authorize, authority, deny, event } = request;
-        self.revoke(move |t| {
-            authority.check(t)?;
-            let Some(user) = USERS.get(t.reads(), &id)? else { return Ok(UserChange::NotFound) };
-            if !authorize(&user) {
-                return Ok(UserChange::NotPermitted);
-            }
-            if user.is_active_admin() && other_admin(t.reads(), Some(id))?.is_none() {
-                return Ok(UserChange::LastAdmin);
-            }
-            end_all_sessions(t, id)?;
-            USERS.delete(t.tx, &id);
-            USERS_BY_EMAIL.delete(t.tx, &user.email);
-            ACTIVE_ADMINS.delete(t.tx, &id);
-            // No token version is valid any more.
-            void_tokens(t, id, u32::MAX, deny)?;
-            t.emit(CommitEvent::UserChanged(id));
-            t.record(event.clone());
-            Ok(UserChange::Done(user))
-        })
-        .await
-    }
-
-    /// Changes a user. Writes nothing if they are already as they should be.
-    async fn change_user(
-        &self,
-        request: ChangeRequest,
-        voids: Voids,
-        mut change: impl FnMut(&mut User) -> Ends + Send + 'static,
-    ) -> Result<UserChange, Error> {
-        let ChangeRequest { user: id, authorize, authority, deny, event } = request;
-        self.revoke(move |t| {
-            authority.check(t)?;
-            let Some(before) = USERS.get(t.reads(), &id)? else { return Ok(UserChange::NotFound) };
-            if !authorize(&before) {
-                return Ok(UserChange::NotPermitted);
-            }
-            let mut user = before.clone();
-            let ends = change(&mut user);
-            if before.is_active_admin() && !user.is_active_admin() && other_admin(t.reads(), Some(id))?.is_none() {
-                return Ok(UserChange::LastAdmin);
-            }
-            if user == before {
-                return Ok(UserChange::Done(user));
-            }
-            t.record(event.clone());
-            if voids == Voids::Tokens {
-                user.token_version += 1;
-                void_tokens(t, id, user.token_version, deny)?;
-            }
-            match ends {
-                Ends::Nothing => {}
-                Ends::InvitesBeyond(policy) => withdraw_beyond(t, &user, &policy)?,
-                Ends::Everything => {
-                    user.epoch += 1;
-                    end_all_sessions(t, id)?;
-                }
-            }
-            put_user(t, &user)?;
-            Ok(UserChange::Done(user))
-        })
-        .await
-    }
-
     /// Opens a set-up link in place of an earlier one, unless there is an enabled admin. Returns whether it did.
     ///
     /// # Errors
@@ -349,6 +185,7 @@ fn accepts_proof(reads: &dyn Reads, proof: &RegistrationProof, user: &mut User) 
     match proof {
         RegistrationProof::Open => {}
         RegistrationProof::Operator => user.email_verified = true,
+        RegistrationProof::Service(authority) => authority.check_with(reads)?,
         RegistrationProof::Invite(id, code_hash, policy) => {
             let Some(invite) = INVITES.get(reads, id)? else { return Ok(false) };
             let is_valid = ct_equal(&invite.code_hash, code_hash)
@@ -375,7 +212,7 @@ fn accepts_proof(reads: &dyn Reads, proof: &RegistrationProof, user: &mut User) 
 
 /// An enabled admin other than `except`. Looked up in the transaction that makes the change, so that two admins
 /// cannot demote each other at once (AZ-3).
-fn other_admin(reads: &dyn Reads, except: Option<UserId>) -> Result<Option<UserId>, Error> {
+pub(super) fn other_admin(reads: &dyn Reads, except: Option<UserId>) -> Result<Option<UserId>, Error> {
     let mut other = None;
     ACTIVE_ADMINS.scan(reads, &[], None, |id, ()| {
         if Some(id) == except {

@@ -17,7 +17,7 @@ const BEARER_ERRORS: [&str; 5] = ["MISSING_TOKEN", "INVALID_FORMAT", "INVALID_TO
 const GRANTED: [(&str, &[&str]); 3] = [
     ("viewer", &["articles:read"]),
     ("editor", &["articles:read", "articles:write"]),
-    ("admin", &["articles:read", "articles:write", "users:read", "users:write"]),
+    ("admin", &["articles:read", "articles:write", "users:read", "users:write", "tokens:introspect"]),
 ];
 
 /// A caller who tries every route with every method.
@@ -30,8 +30,27 @@ struct Visitor {
 enum Kind {
     /// A caller without a valid access token, and the error code that they get.
     Outsider(&'static str),
-    /// A caller with a valid access token of this role.
+    /// A caller with a valid access token of this role, who has just logged in.
     Role(&'static str),
+    /// The same, but the login was a while ago.
+    Stale(&'static str),
+    /// An API key of a user of this role, with all permissions of the role.
+    ApiKey(&'static str),
+    /// An API key of a service account of this role, with all permissions of the role.
+    Service(&'static str),
+}
+
+impl Kind {
+    const fn role(self) -> &'static str {
+        match self {
+            Self::Outsider(_) => "",
+            Self::Role(role) | Self::Stale(role) | Self::ApiKey(role) | Self::Service(role) => role,
+        }
+    }
+
+    const fn is_key(self) -> bool {
+        matches!(self, Self::ApiKey(_) | Self::Service(_))
+    }
 }
 
 /// For each path of the route table: its methods, and who may use each of them.
@@ -62,9 +81,17 @@ async fn visitors(server: &Server) -> Vec<Visitor> {
         Visitor { actor: expired, kind: Kind::Outsider("TOKEN_EXPIRED") },
         Visitor { actor: revoked, kind: Kind::Outsider("TOKEN_REVOKED") },
     ];
-    for (role, _) in GRANTED {
-        let actor = Actor::with_role(server, &format!("{role}@example.org"), role).await;
+    let stale = Actor::with_role(server, "stale@example.org", "admin").await;
+    server.advance(Duration::from_secs(6 * 60));
+    visitors.push(Visitor { actor: stale, kind: Kind::Stale("admin") });
+    for (role, permissions) in GRANTED {
+        let email = format!("{role}@example.org");
+        let actor = Actor::with_role(server, &email, role).await;
         visitors.push(Visitor { actor, kind: Kind::Role(role) });
+        visitors.push(Visitor { actor: Actor::with_api_key(server, &email, permissions), kind: Kind::ApiKey(role) });
+        server.json(&["service", "add", &format!("{role}-service"), "--role", role], "");
+        let actor = Actor::with_api_key(server, &format!("{role}-service"), permissions);
+        visitors.push(Visitor { actor, kind: Kind::Service(role) });
     }
     visitors
 }
@@ -95,7 +122,12 @@ fn check(cell: &str, answer: &Answer, methods: &BTreeMap<&str, Access>, method: 
             assert!(!matches!(answer.status, 403 | 405), "{cell}: {}", answer.text);
             assert!(!BEARER_ERRORS.contains(&answer.error()), "{cell}: a bearer was asked for: {}", answer.text);
         }
-        (Access::Authenticated | Access::Permission(_), Kind::Outsider(code)) => {
+        // An access token is no API key, whatever else it is.
+        (Access::ApiKey, Kind::Outsider("TOKEN_EXPIRED" | "TOKEN_REVOKED") | Kind::Role(_) | Kind::Stale(_)) => {
+            assert_eq!(answer.status, 401, "{cell}: {}", answer.text);
+            error("INVALID_TOKEN");
+        }
+        (_, Kind::Outsider(code)) => {
             assert_eq!(answer.status, 401, "{cell}: {}", answer.text);
             error(code);
             let challenge = answer.header("www-authenticate").unwrap_or_default();
@@ -103,17 +135,30 @@ fn check(cell: &str, answer: &Answer, methods: &BTreeMap<&str, Access>, method: 
             assert!(challenge.starts_with("Bearer "), "{cell}: {challenge}");
             assert!(answer.header("x-token-expires-in").is_none(), "{cell}: TOK-12");
         }
-        (Access::Permission(permission), Kind::Role(role)) if !grants(role, permission) => {
+        // KEY-5: whatever a key may do, it makes no key, invitation, role or password.
+        (Access::Session | Access::SessionPermission(_) | Access::Fresh | Access::FreshPermission(_), _) if kind.is_key() => {
+            assert_eq!(answer.status, 403, "{cell}: {}", answer.text);
+            error("SESSION_REQUIRED");
+        }
+        (Access::Permission(permission) | Access::SessionPermission(permission) | Access::FreshPermission(permission), _)
+            if !grants(kind.role(), permission) =>
+        {
             assert_eq!(answer.status, 403, "{cell}: {}", answer.text);
             error("FORBIDDEN");
             let scope = format!("scope=\"{permission}\"");
             assert!(answer.header("www-authenticate").is_some_and(|challenge| challenge.contains(&scope)), "{cell}: TOK-9");
             assert!(method == "HEAD" || answer.body["requiredPermission"] == *permission, "{cell}: {}", answer.text);
         }
-        (Access::Authenticated | Access::Permission(_), Kind::Role(_)) => {
+        (Access::Fresh | Access::FreshPermission(_), Kind::Stale(_)) => {
+            assert_eq!(answer.status, 401, "{cell}: {}", answer.text);
+            error("STEP_UP_REQUIRED");
+            let challenge = "Bearer error=\"insufficient_user_authentication\", max_age=\"300\"";
+            assert_eq!(answer.header("www-authenticate"), Some(challenge), "{cell}");
+        }
+        _ => {
             assert!(!matches!(answer.status, 401 | 403 | 405), "{cell}: {}", answer.text);
             let left: u64 = answer.header("x-token-expires-in").expect("TOK-12").parse().expect("seconds");
-            assert!(left <= 900, "{cell}: {left}");
+            assert!(left <= if kind.is_key() { 90 * 86_400 } else { 900 }, "{cell}: {left}");
         }
     }
 }
@@ -137,14 +182,18 @@ async fn az_1_rev_2_http_6_every_cell_of_the_access_matrix() {
                 check(&cell, &answer, &methods, method, visitor.kind);
                 cells += 1;
                 // Anyone may log out, and it ends this session: log in again.
-                if let (Kind::Role(_), true) = (visitor.kind, method == "POST" && path.contains("logout")) {
+                if !visitor.kind.is_key() && !visitor.kind.role().is_empty() && method == "POST" && path.contains("logout") {
                     let email = visitor.actor.email.clone();
                     visitor.actor.login(&email, PASSWORD, "body").await.expect(200);
+                    // Nobody is stale any more who has logged in again.
+                    if let Kind::Stale(role) = visitor.kind {
+                        visitor.kind = Kind::Role(role);
+                    }
                 }
             }
         }
     }
-    assert!(cells >= 6 * 8 * 15, "only {cells} cells");
+    assert!(cells >= 13 * 8 * 25, "only {cells} cells");
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ fn table(marker: &str) -> Vec<&'static str> {
 /// The path of a route as documentation writes it: `:id`, and `:sid` for the session of another user.
 fn readable(path: &str) -> String {
     let is_type = |segment: &str| segment.starts_with(|c: char| c.is_ascii_uppercase());
-    let mut names = [":id", ":sid"].into_iter();
+    let mut names = [":id", if path.ends_with("ApiKeyId") { ":kid" } else { ":sid" }].into_iter();
     let segments: Vec<_> =
         path.split('/').map(|segment| if is_type(segment) { names.next().expect("two ids at most") } else { segment }).collect();
     segments.join("/")
@@ -119,6 +119,11 @@ fn the_api_table_is_the_route_table() {
                 Access::Anyone => "anyone".to_owned(),
                 Access::Authenticated => "signed in".to_owned(),
                 Access::Permission(permission) => format!("`{permission}`"),
+                Access::Session => "session".to_owned(),
+                Access::SessionPermission(permission) => format!("session, `{permission}`"),
+                Access::Fresh => "fresh session".to_owned(),
+                Access::FreshPermission(permission) => format!("fresh session, `{permission}`"),
+                Access::ApiKey => "API key".to_owned(),
             };
             let facts = format!("| {} | `{}` | {who} | ", route.method, readable(route.path));
             // The description of a route is prose, so it is taken over from the README.

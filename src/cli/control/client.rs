@@ -1,8 +1,8 @@
 //! The client side of the control socket.
 
 use super::{
-    execute::{execute, parse_email, role_named},
-    protocol::{CommandError, Request},
+    execute::execute,
+    protocol::{CommandError, Request, parse_email, role_named},
 };
 use crate::{
     app::App,

@@ -1,12 +1,12 @@
 //! Executes commands, in the server or in the command's own process.
 
 use super::{
-    keys,
-    protocol::{CommandError, PlainPassword, Request},
+    api_keys, keys,
+    protocol::{CommandError, PlainPassword, Request, parse_email, role_named},
 };
 use crate::{
     app::App,
-    domain::{Email, Role, Session, SessionId, User, UserId},
+    domain::{Email, ServiceName, Session, SessionId, User, UserId},
     http::PublicOrigin,
     service::{self, events::Actor},
 };
@@ -33,6 +33,14 @@ pub async fn execute(app: &App, site: &PublicOrigin, request: Request) -> Result
         Request::UserList { query } => return list(app, &query).await,
         Request::SessionList { user } => return Ok(app.sessions().list(id(user).await?).await?.iter().map(session_view).collect()),
         Request::SessionRevoke { session, user } => return revoke(app, session, user).await,
+        Request::ServiceAdd { name, role } => api_keys::add_service(app, &name, role.as_deref()).await?,
+        Request::ApiKeyAdd { user, name, permissions, expires } => {
+            let owner = id(user).await?;
+            return api_keys::add(app, owner, &name, permissions, expires.as_deref()).await;
+        }
+        Request::ApiKeyList { user: None } => return api_keys::list(app, None).await,
+        Request::ApiKeyList { user: Some(user) } => return api_keys::list(app, Some(id(user).await?)).await,
+        Request::ApiKeyRevoke { key } => return api_keys::revoke(app, &key).await,
         Request::KeyList => return keys::list(app),
         Request::KeyRotate { algorithm } => return keys::rotate(app, algorithm).await,
         Request::KeyReplace { all } => return keys::replace(app, all).await,
@@ -93,7 +101,8 @@ async fn find(app: &App, name: &str) -> Result<Arc<User>, CommandError> {
     if let Ok(id) = name.parse::<UserId>() {
         return app.accounts().user(id).await.map_err(|error| not_found(error, &format!("user {id}")));
     }
-    let email: Email = name.parse().map_err(|_| CommandError(format!("{name:?} is neither an e-mail address nor an id")))?;
+    let email = name.parse().or_else(|_| name.parse::<ServiceName>().map(|name| name.address()));
+    let email: Email = email.map_err(|_| CommandError(format!("{name:?} is neither an e-mail address nor an id nor a service's name")))?;
     Ok(app.accounts().user_by_email(&email).await.map_err(|error| not_found(error, &format!("user {}", email.as_str())))?.into())
 }
 
@@ -105,16 +114,6 @@ fn not_found(error: service::Error, what: &str) -> CommandError {
     }
 }
 
-/// An address, or why it is none.
-pub fn parse_email(text: &str) -> Result<Email, CommandError> {
-    text.parse().map_err(|error| CommandError(format!("the address {error}")))
-}
-
-/// A role by its name, or why that is none.
-pub fn role_named(name: &str) -> Result<Role, CommandError> {
-    name.parse().map_err(|error| CommandError(format!("{name:?}: {error}")))
-}
-
 fn user_view(user: &User) -> Value {
     json!({
         "id": user.id,
@@ -122,6 +121,7 @@ fn user_view(user: &User) -> Value {
         "emailVerified": user.email_verified,
         "role": user.role,
         "disabled": user.disabled,
+        "kind": user.kind,
         "createdAt": user.created_at,
     })
 }

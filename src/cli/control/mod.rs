@@ -2,6 +2,7 @@
 //!
 //! A command is the same [`Request`] whether a server executes it or the command's own process does.
 
+mod api_keys;
 mod client;
 mod execute;
 mod keys;

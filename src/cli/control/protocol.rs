@@ -1,7 +1,7 @@
 //! The messages on the control socket.
 
 use crate::{
-    domain::{Algorithm, Password, Role},
+    domain::{Algorithm, Email, Password, Role},
     service,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -22,6 +22,10 @@ pub enum Request {
     UserDelete { user: String },
     SessionList { user: String },
     SessionRevoke { session: Option<String>, user: Option<String> },
+    ServiceAdd { name: String, role: Option<String> },
+    ApiKeyAdd { user: String, name: String, permissions: Vec<String>, expires: Option<String> },
+    ApiKeyList { user: Option<String> },
+    ApiKeyRevoke { key: String },
     KeyList,
     KeyRotate { algorithm: Option<Algorithm> },
     KeyReplace { all: bool },
@@ -76,4 +80,14 @@ impl From<service::Error> for CommandError {
             other => Self(other.to_string()),
         }
     }
+}
+
+/// An address, or why it is none.
+pub fn parse_email(text: &str) -> Result<Email, CommandError> {
+    text.parse().map_err(|error| CommandError(format!("the address {error}")))
+}
+
+/// A role by its name, or why that is none.
+pub fn role_named(name: &str) -> Result<Role, CommandError> {
+    name.parse().map_err(|error| CommandError(format!("{name:?}: {error}")))
 }

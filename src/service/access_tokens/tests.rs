@@ -78,7 +78,7 @@ impl Fixture {
     }
 
     fn issue_at(&self, issued_at: Timestamp) -> String {
-        let new = NewToken { user: &self.user, permissions: &[], session: &self.session, issued_at };
+        let new = NewToken { user: &self.user, permissions: &[], of: TokenFor::Session(&self.session), issued_at };
         self.tokens.issue(&new).token.expose_secret().to_owned()
     }
 
@@ -124,7 +124,8 @@ fn says_what_the_contract_lists(fixture: &Fixture) {
     assert_eq!(claims["exp"].as_u64().expect("exp") - claims["iat"].as_u64().expect("iat"), 900);
     assert!(!claims.to_string().contains("ada"));
     let principal = fixture.tokens.verify(&fixture.issue()).expect("valid");
-    assert_eq!((principal.ids.user, principal.ids.session, principal.role.as_str()), (fixture.user.id, fixture.session.id, "editor"));
+    assert_eq!((principal.ids.user, principal.ids.session), (fixture.user.id, fixture.session.id));
+    assert_eq!(principal.holder, TokenHolder::Session("editor".parse().expect("a role")));
     assert!(principal.expires_in <= 900 && principal.expires_in >= 899);
 }
 

@@ -3,7 +3,7 @@
 use super::Accounts;
 use crate::{
     domain::{AddressPrefix, Email, Invite, InviteId, Kind, Role, Timestamp},
-    service::{Error, events::Actor, sessions::Principal},
+    service::{Error, events::Actor, principal::Principal},
     store::Ended,
 };
 use secrecy::SecretString;

@@ -50,7 +50,7 @@ impl Accounts {
         let name = parsed.as_ref().map_or(email, Email::as_str);
         // A name that is no e-mail address is replaced by one that nobody can have, parsed and looked up like any other.
         let lookup = parsed.clone().or_else(|| ABSENT_ADDRESS.parse().ok()).ok_or(Error::InvalidCredentials)?;
-        let user = self.store.user_by_email(&lookup).await?.filter(|_| parsed.is_some());
+        let user = self.store.user_by_email(&lookup).await?.filter(|user| parsed.is_some() && user.is_person());
         let target = user.as_ref().map(|user| user.id);
         let source = self.login_source(user.as_ref(), from, &context.devices).await?;
         let attempt = self.throttle.charge_login(AccountKey::of(name), source)?;

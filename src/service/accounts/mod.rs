@@ -77,10 +77,8 @@ impl Accounts {
     /// Checks that an actor may grant a role to a user or manage a user who has it: nobody may, if the role has
     /// permissions that they do not have themselves (AZ-4).
     fn check_may_grant(&self, actor: Actor<'_>, role: &Role) -> Result<(), Error> {
-        match actor {
-            Actor::User(by, ..) if !self.policy.may_grant(&by.role, role) => Err(Error::RoleBeyondReach),
-            _ => Ok(()),
-        }
+        let is_beyond = actor.user().is_some_and(|by| !self.policy.may_grant(&by.role, role));
+        if is_beyond { Err(Error::RoleBeyondReach) } else { Ok(()) }
     }
 }
 

@@ -6,7 +6,8 @@ use crate::{
     service::{
         Error, events,
         passwords::{PasswordMatch, Weakness},
-        sessions::{Principal, TokenSet},
+        principal::Principal,
+        sessions::TokenSet,
     },
     store::PasswordChange,
 };

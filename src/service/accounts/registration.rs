@@ -3,7 +3,7 @@
 use super::{Accounts, LoginContext, log_refusal};
 use crate::{
     config::RegistrationMode,
-    domain::{AddressPrefix, By, Email, Event, Kind, Password, Role, User, UserId},
+    domain::{AddressPrefix, By, Email, Event, Kind, Password, Role, ServiceName, User, UserId, UserKind},
     service::{
         Error,
         caller::{AccountKey, Caller},
@@ -119,9 +119,41 @@ impl Accounts {
         }
     }
 
+    /// Adds a service account: it has no password, cannot log in, and acts by its API keys alone.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRole`], [`Error::RoleBeyondReach`], [`Error::EmailTaken`], the store's.
+    pub async fn add_service(&self, actor: Actor<'_>, name: &ServiceName, role: Option<Role>) -> Result<User, Error> {
+        let role = role.unwrap_or_else(|| self.registration.default_role.clone());
+        self.check_role_exists(&role)?;
+        self.check_may_grant(actor, &role)?;
+        let user = User {
+            kind: UserKind::Service,
+            id: UserId::random(),
+            email: name.address(),
+            password_hash: String::new(),
+            role,
+            disabled: false,
+            email_verified: false,
+            token_version: 1,
+            epoch: 0,
+            created_at: self.clock.now(),
+        };
+        let event = actor.event(Kind::ServiceAdded).target(user.id);
+        let (proof, deny) = (RegistrationProof::Service(actor.authority()), self.sessions.deny());
+        match self.store.create_account(NewAccount { user, session: None, replaces: None, proof, deny, event }).await? {
+            Created::User(user) => Ok(user),
+            Created::EmailTaken | Created::Refused => Err(Error::EmailTaken),
+        }
+    }
+
     async fn new_user(&self, email: Email, password: Password, role: Role, caller: Caller) -> Result<User, Error> {
+        if email.is_of_a_service() {
+            return Err(Error::ReservedAddress);
+        }
         let password_hash = self.passwords.hash(caller, password).await?;
         Ok(User {
+            kind: UserKind::Person,
             id: UserId::random(),
             email,
             password_hash,

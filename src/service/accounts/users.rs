@@ -13,12 +13,15 @@ use crate::{
 use std::sync::Arc;
 
 impl Accounts {
-    /// Replaces a user's password for an operator. All the user's sessions end.
+    /// Replaces a user's password for an operator. All the user's sessions and API keys end.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::WeakPassword`], [`Error::Overloaded`], the store's.
+    /// [`Error::NotFound`], [`Error::NotAPerson`], [`Error::WeakPassword`], [`Error::Overloaded`], the store's.
     pub async fn reset_password(&self, id: UserId, password: Password) -> Result<User, Error> {
         let user = self.user(id).await?;
+        if !user.is_person() {
+            return Err(Error::NotAPerson);
+        }
         self.passwords.check(&password, &user.email).map_err(Error::WeakPassword)?;
         let hash = self.passwords.hash(Caller::operator(AccountKey::of_user(id)), password).await?;
         into_result(self.store.set_password(self.change_request(Actor::Operator, id, Kind::PasswordReset), hash).await?)
@@ -119,9 +122,9 @@ impl Accounts {
     /// A change to a user on behalf of `actor`. Whether the actor may make it is checked in the transaction that makes
     /// it, because the user's role may have changed by then.
     fn change_request(&self, actor: Actor<'_>, user: UserId, kind: Kind) -> ChangeRequest {
-        let authorize: Authorize = match actor {
-            Actor::Operator => Box::new(|_| true),
-            Actor::User(by, ..) => {
+        let authorize: Authorize = match actor.user() {
+            None => Box::new(|_| true),
+            Some(by) => {
                 let (own, policy) = (by.role.clone(), self.policy.clone());
                 Box::new(move |user| policy.may_grant(&own, &user.role))
             }

@@ -7,23 +7,24 @@ pub use refresh::{CsrfProof, RequestTokens, RetryKey};
 
 use super::{
     Error,
-    access_tokens::{AccessToken, AccessTokens, NewToken, VerifiedToken, VerifyError},
+    access_tokens::{AccessToken, AccessTokens, NewToken, TokenFor, VerifiedToken},
     csrf::Csrf,
     denylist::DenyList,
-    events::{self, Actor, Refusals},
+    events::{Actor, Refusals},
+    principal::Principal,
     refresh_tokens::{RefreshTokens, VerifiedRefreshToken},
     throttle::Throttle,
 };
 use crate::{
     config,
     domain::{
-        AddressPrefix, AuthMethod, By, Client, Clock, Event, Kind, Permission, Roles, Session, SessionId, SteadyClock, Timestamp, TokenIds,
-        Transport, User, UserId,
+        AddressPrefix, AuthMethod, Client, Clock, Kind, Permission, Roles, Session, SessionId, SteadyClock, Timestamp, Transport, User,
+        UserId,
     },
-    store::{self, Deny, Ended, Store},
+    store::{Deny, Ended, Store},
 };
 use secrecy::SecretString;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// The tokens that a login or a refresh is answered with.
 #[derive(Debug)]
@@ -44,74 +45,11 @@ pub struct TokenSet {
     pub csrf_token: SecretString,
 }
 
-/// The party on whose behalf a request is made.
-#[derive(Debug, Clone)]
-pub enum Subject {
-    /// A user, as their record is now and not as the token says.
-    User(Arc<User>),
-}
+/// How long after a login its session may make what outlives it, such as an API key (RFC 9470).
+pub const STEP_UP_MAX_AGE: Duration = Duration::from_secs(5 * 60);
 
-/// Which of its subject's permissions a principal has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scopes {
-    /// All of them, as a user's own session has.
-    All,
-    /// Only these.
-    Only(Arc<[Permission]>),
-}
-
-/// The maker of a request: the bearer of a token that we issued and that is neither expired nor revoked. When and how
-/// they authenticated is in the session's record.
-#[derive(Debug, Clone)]
-pub struct Principal {
-    /// The party on whose behalf the request is made.
-    pub subject: Subject,
-    /// The session that the token belongs to.
-    pub session: SessionId,
-    /// Which of the subject's permissions it has.
-    pub scopes: Scopes,
-    /// When the token expires.
-    pub expires_at: Timestamp,
-    /// The whole seconds until the token expires.
-    pub expires_in: u64,
-}
-
-impl Principal {
-    /// The user on whose behalf the request is made.
-    #[must_use]
-    pub const fn user(&self) -> &Arc<User> {
-        match &self.subject {
-            Subject::User(user) => user,
-        }
-    }
-
-    /// The user as an actor, whose rights the services check and whom they log.
-    #[must_use]
-    pub fn actor(&self, from: AddressPrefix) -> Actor<'_> {
-        match &self.subject {
-            Subject::User(user) => Actor::User(user, self.session, from),
-        }
-    }
-
-    /// Whether the user's role and these scopes both grant a permission.
-    #[must_use]
-    pub fn may(&self, roles: &Roles, permission: &str) -> bool {
-        let is_in_scope = match &self.scopes {
-            Scopes::All => true,
-            Scopes::Only(scopes) => scopes.iter().any(|scope| scope.grants(permission)),
-        };
-        is_in_scope && roles.allows(&self.user().role, permission)
-    }
-}
-
-/// Why a bearer could not be authenticated.
-#[derive(Debug)]
-pub enum Unauthenticated {
-    /// The token was not accepted.
-    Token(VerifyError),
-    /// The user's record could not be read.
-    Store(store::Error),
-}
+/// How far ahead of the clock a login may be dated: by the same clock, before it was set back.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// The use cases of sessions.
 pub struct Sessions {
@@ -164,7 +102,7 @@ impl Sessions {
     /// (see [`super::denylist`]).
     pub(super) fn issue_tokens(&self, user: User, session: Session, issued_at: Timestamp) -> Result<TokenSet, Error> {
         let permissions = self.roles.permissions(&user.role);
-        let access = self.access.issue(&NewToken { user: &user, permissions: &permissions, session: &session, issued_at });
+        let access = self.access.issue(&NewToken { user: &user, permissions: &permissions, of: TokenFor::Session(&session), issued_at });
         // A session ends when the key that tags its tokens is dropped from the ring.
         let refresh_token = self.refresh_tokens.token(&session).ok_or(Error::SessionEnded)?;
         let refresh_expires_in = session.expires_at.secs().saturating_sub(self.clock.now().secs());
@@ -178,39 +116,35 @@ impl Sessions {
         self.issue_tokens(user, session, issued_at)
     }
 
-    /// Authenticates the bearer of an access token. The token's claims are compared with the user's record: a role that
-    /// is only in the token is not granted (AZ-2).
+    /// The session of a principal, if it exists and has not expired. A token with a valid signature does not prove that:
+    /// whoever has the key can sign for a session that never was. An API key has none.
     ///
     /// # Errors
-    /// [`Unauthenticated`].
-    pub async fn authenticate(&self, token: &str) -> Result<Principal, Unauthenticated> {
-        let token = self.access.verify(token).map_err(Unauthenticated::Token)?;
-        let user = self.store.user(token.ids.user).await.map_err(Unauthenticated::Store)?;
-        let VerifiedToken { ids: TokenIds { session, version, .. }, role, expires_at, expires_in } = token;
-        match user {
-            Some(user) if user.token_version == version && !user.disabled && user.role == role => {
-                Ok(Principal { subject: Subject::User(user), session, scopes: Scopes::All, expires_at, expires_in })
-            }
-            // The signature is valid, but we have issued no token with so high a version, or none with that role under
-            // this version: somebody else signs with our key.
-            Some(user) if user.token_version <= version => {
-                events::write(&Event::new(Kind::ForgedToken, By::Anyone).target(user.id).session(session));
-                Err(Unauthenticated::Token(VerifyError::Invalid))
-            }
-            // The user was deleted or changed after the deny list was checked.
-            _ => Err(Unauthenticated::Token(VerifyError::Revoked)),
-        }
+    /// The store's.
+    pub async fn live_session(&self, principal: &Principal) -> Result<Option<Session>, Error> {
+        let now = self.clock.now();
+        let session = self.store.session(principal.session).await?;
+        Ok(session.filter(|session| session.user == principal.user().id && now < session.expires_at))
     }
 
-    /// Whether the session of a principal exists and has not expired. A token with a valid signature does not prove
-    /// that: whoever has the key can sign for a session that never was.
+    /// Whether a principal may act for others: its session goes on, or its API key, which was just looked up.
     ///
     /// # Errors
     /// The store's.
     pub async fn is_live(&self, principal: &Principal) -> Result<bool, Error> {
+        Ok(principal.api_key().is_some() || self.live_session(principal).await?.is_some())
+    }
+
+    /// Whether a principal has authenticated so recently that they may change how they do so.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn is_fresh(&self, principal: &Principal) -> Result<bool, Error> {
         let now = self.clock.now();
-        let session = self.store.session(principal.session).await?;
-        Ok(session.is_some_and(|session| session.user == principal.user().id && now < session.expires_at))
+        Ok(self
+            .live_session(principal)
+            .await?
+            .is_some_and(|session| session.auth_time <= now.plus(CLOCK_SKEW) && now.since(session.auth_time) <= STEP_UP_MAX_AGE))
     }
 
     /// Verifies that we issued an access token, even if it has expired or was revoked.

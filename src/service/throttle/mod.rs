@@ -16,7 +16,7 @@ pub use limited::Limited;
 use super::caller::{Caller, Trust};
 use crate::{
     config,
-    domain::{AddressPrefix, SessionId, UserId},
+    domain::{AddressPrefix, ApiKeyId, SessionId, UserId},
 };
 use backoff::{Backoff, Outcome, Pending};
 use bucket::{Buckets, Charge};
@@ -53,6 +53,8 @@ pub struct Throttle {
     password_change_hashes: Buckets<UserId>,
     registrations: ByAddress,
     refreshes: Buckets<SessionId>,
+    /// Requests with an API key.
+    api_keys: Buckets<ApiKeyId>,
 }
 
 impl Throttle {
@@ -73,6 +75,7 @@ impl Throttle {
             password_change_hashes: Buckets::new("hash", hashes_per_minute, MINUTE / hashes_per_minute),
             registrations: ByAddress::new("register", settings.register_burst, MINUTE, factor),
             refreshes: Buckets::new("refresh", settings.refresh_per_minute, MINUTE / settings.refresh_per_minute),
+            api_keys: Buckets::new("api-key", settings.api_key_per_minute, MINUTE / settings.api_key_per_minute),
         }
     }
 
@@ -143,6 +146,14 @@ impl Throttle {
         self.refreshes.charge(&session).map(Charge::keep)
     }
 
+    /// Charges a request with an API key (KEY-7).
+    ///
+    /// # Errors
+    /// [`Limited`].
+    pub fn charge_api_key(&self, key: ApiKeyId) -> Result<(), Limited> {
+        self.api_keys.charge(&key).map(Charge::keep)
+    }
+
     /// Forgets the failures that were counted against an account and its user.
     pub fn unlock(&self, account: AccountKey, user: UserId) {
         self.strangers.forget(|(of, _)| *of == account);
@@ -167,6 +178,7 @@ impl Throttle {
         self.password_change_hashes.sweep();
         self.registrations.sweep();
         self.refreshes.sweep();
+        self.api_keys.sweep();
     }
 }
 

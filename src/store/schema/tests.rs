@@ -1,9 +1,15 @@
 //! The bytes of every record, in each version that a release has written.
 
 use super::*;
-use crate::store::record::{decode_row, encode_row};
+use crate::{
+    domain::*,
+    store::{
+        Error,
+        record::{Record, decode_row, encode_row},
+    },
+};
 use data_encoding::HEXLOWER;
-use std::fmt::Debug;
+use std::{fmt::Debug, net::IpAddr};
 
 const KEY: &[u8] = b"key";
 
@@ -11,7 +17,7 @@ const KEY: &[u8] = b"key";
 const GOLDEN: &str = include_str!("../../../tests/golden/records.txt");
 
 /// The lines of versions that are read but no longer written.
-const OLD: [&str; 3] = ["user", "session", "invite"];
+const OLD: [&str; 4] = ["user", "user.2", "session", "invite"];
 
 /// Checks that the bytes of an earlier release are read as this record.
 fn was<R: Record + PartialEq + Debug>(name: &str, record: &R) {
@@ -49,6 +55,7 @@ fn sto_9_records_keep_their_bytes_and_show_every_damage() {
     lines += &line("instance", &Instance { schema: 1, id: [7; 16], created_at: at });
     lines += &line("setup", &Setup { token_hash: [9; 32], expires_at: at });
     let user = User {
+        kind: UserKind::Person,
         id: UserId::from_bytes([1; 16]),
         email: "ada@example.org".parse().expect("an address"),
         password_hash: "$scrypt$ln=15,r=8,p=3$c2FsdA$aGFzaA".into(),
@@ -59,7 +66,8 @@ fn sto_9_records_keep_their_bytes_and_show_every_damage() {
         epoch: 7,
         created_at: at,
     };
-    lines += &line("user.2", &user);
+    lines += &line("user.3", &user);
+    was("user.2", &user);
     was("user", &User { email_verified: false, epoch: 0, ..user });
     let session = Session {
         id: SessionId::from_bytes([2; 16]),
@@ -95,6 +103,21 @@ fn sto_9_records_keep_their_bytes_and_show_every_damage() {
     };
     lines += &line("invite.2", &invite);
     was("invite", &Invite { email: None, maker_epoch: 0, ..invite });
+    let key = ApiKey {
+        id: ApiKeyId::from_bytes([7; 16]),
+        owner: UserId::from_bytes([1; 16]),
+        name: "backup".into(),
+        start: "dwk_Ab3d".into(),
+        permissions: ["articles:read", "files:*"].map(|p| Permission::try_from(p.to_owned()).expect("a permission")).into(),
+        hash: [8; 32],
+        replaced: Some(ReplacedSecret { hash: [9; 32], until: at }),
+        made_in: Some(SessionId::from_bytes([2; 16])),
+        created_at: at,
+        expires_at: Some(at),
+        last_used_at: None,
+        revision: 300,
+    };
+    lines += &line("api_key", &key);
     lines += &line("user_id", &UserId::from_bytes([1; 16]));
     lines += &line("void_tokens", &VoidTokens { least_version: 300, until: at });
     lines += &line("not_before", &NotBefore { moment: at, until: Timestamp::from_millis(1_700_000_960_123) });
@@ -144,6 +167,7 @@ proptest::proptest! {
         reads_back::<User>(&bytes);
         reads_back::<Session>(&bytes);
         reads_back::<Invite>(&bytes);
+        reads_back::<ApiKey>(&bytes);
         reads_back::<VoidTokens>(&bytes);
         reads_back::<NotBefore>(&bytes);
         reads_back::<Timestamp>(&bytes);

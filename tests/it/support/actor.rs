@@ -91,6 +91,18 @@ impl Actor {
         actor
     }
 
+    /// A client with an API key of this user, or of the service account of this name, that has these permissions.
+    pub fn with_api_key(server: &Server, owner: &str, permissions: &[&str]) -> Self {
+        let made = server.json(&["api-key", "add", owner, "--name", "test", "--permission", &permissions.join(",")], "");
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        Self { access: Some(text(&made["secret"])), id: text(&made["key"]["id"]), ..Self::at(server) }
+    }
+
+    /// A client with this bearer token or API key.
+    pub fn bearing(server: &Server, token: String) -> Self {
+        Self { access: Some(token), ..Self::at(server) }
+    }
+
     /// Makes this a browser on the server's own page: it sends `Origin`, `Sec-Fetch-Site` and its CSRF token.
     #[allow(clippy::wrong_self_convention, reason = "it reads as what it becomes")]
     pub fn as_browser(mut self) -> Self {

@@ -1,0 +1,56 @@
+//! Executes `doorward api-key …` and `doorward service …`.
+
+use super::protocol::{CommandError, role_named};
+use crate::{
+    app::App,
+    domain::{ApiKey, ApiKeyId, User, UserId},
+    service::{api_keys::NewApiKey, events::Actor},
+};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+/// Makes a service account.
+pub async fn add_service(app: &App, name: &str, role: Option<&str>) -> Result<User, CommandError> {
+    let name = name.parse().map_err(|error| CommandError(format!("{name:?} {error}")))?;
+    let role = role.map(role_named).transpose()?;
+    Ok(app.accounts().add_service(Actor::Operator, &name, role).await?)
+}
+
+/// Makes an API key. Its secret is in this answer alone.
+pub async fn add(app: &App, owner: UserId, name: &str, permissions: Vec<String>, expires_in: Option<&str>) -> Result<Value, CommandError> {
+    let new = NewApiKey::new(name, permissions, expires_in).map_err(|error| CommandError(error.to_string()))?;
+    let (key, secret) = app.api_keys().create(Actor::Operator, owner, new).await?;
+    Ok(json!({ "key": view(&key, None), "secret": secret.expose_secret() }))
+}
+
+/// The keys of a user, or of everybody, each with its owner's address.
+pub async fn list(app: &App, owner: Option<UserId>) -> Result<Value, CommandError> {
+    let mut views = Vec::new();
+    for key in app.api_keys().list(owner) {
+        let owner = app.accounts().user(key.owner).await.ok();
+        views.push(view(&key, owner.as_ref().map(|owner| owner.email.as_str())));
+    }
+    Ok(views.into())
+}
+
+/// Revokes a key.
+pub async fn revoke(app: &App, key: &str) -> Result<Value, CommandError> {
+    let unknown = || CommandError(format!("there is no API key {key:?}; `doorward api-key list` has their ids"));
+    let key = key.parse::<ApiKeyId>().ok().and_then(|id| app.api_keys().get(id).ok()).ok_or_else(unknown)?;
+    app.api_keys().revoke(Actor::Operator, key.owner, key.id).await?;
+    Ok(json!({ "revoked": key.id }))
+}
+
+fn view(key: &ApiKey, owner: Option<&str>) -> Value {
+    json!({
+        "id": key.id,
+        "owner": owner,
+        "user": key.owner,
+        "name": key.name,
+        "start": key.start,
+        "permissions": key.permissions,
+        "createdAt": key.created_at,
+        "expiresAt": key.expires_at,
+        "lastUsedAt": key.last_used_at,
+    })
+}
