@@ -62,7 +62,8 @@ const readJson = (member) => async (response) => {
 };
 
 /**
- * Whether a response says that the access token is no good. A wrong password is a 401, too, and says nothing of it.
+ * Whether a response says that the access token is no good. A wrong password is a 401, too, and says nothing of it; nor
+ * does the wish for a newer sign-in.
  * @param {Response} response
  */
 async function isTokenRefused(response) {
@@ -71,7 +72,7 @@ async function isTokenRefused(response) {
     .clone()
     .json()
     .catch(() => null);
-  return body?.error !== 'INVALID_CREDENTIALS';
+  return !/^(INVALID_CREDENTIALS|STEP_UP_REQUIRED)$/.test(body?.error);
 }
 
 /**

@@ -75,7 +75,7 @@ export class Server {
 
   command(...args) {
     // A command that reads no password closes its stdin before it is written.
-    const input = args[1] === 'add' ? PASSWORD : undefined;
+    const input = args[0] === 'user' && args[1] === 'add' ? PASSWORD : undefined;
     return execFileSync(BINARY, [...this.arguments, ...args], { cwd: this.dir, env: {}, input, encoding: 'utf8' });
   }
 

@@ -380,6 +380,53 @@ await watched(
   },
 );
 
+await watched('keys are made, used and revoked, one’s own and a service’s', [], async ({ server, page }) => {
+  const me = (key) => fetch(`${server.url}/api/users/me`, { headers: { authorization: `Bearer ${key}` } });
+  server.user('ada@example.org', 'admin');
+  await signIn(page, server, 'ada@example.org');
+  // After a while a key needs the password again.
+  server.advance(6 * 60);
+  const card = page.locator('section.card', { hasText: 'API keys' });
+  await card.getByText('No keys.').waitFor();
+  await card.getByLabel('Name').fill('nightly');
+  await card.getByLabel('May do').fill('articles:read');
+  await card.getByRole('button', { name: 'Make a key' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Password').fill('not the one');
+  await dialog.getByRole('button', { name: 'Go on' }).click();
+  await dialog.getByText('E-mail or password is wrong').waitFor();
+  await dialog.getByLabel('Password').fill(PASSWORD);
+  await dialog.getByRole('button', { name: 'Go on' }).click();
+  const key = await card.getByLabel('The key').inputValue();
+  assert.match(key, /^dwk_[0-9A-Za-z]{49}$/);
+  assert.equal((await (await me(key)).json()).email, 'ada@example.org');
+  await card.getByRole('button', { name: 'I have it' }).click();
+  assert.ok(!(await page.content()).includes(key), 'it is shown once');
+  await page.getByText('nightly').waitFor();
+  await card.getByRole('button', { name: 'Revoke the key nightly' }).click();
+  await dialog.getByRole('button', { name: 'Revoke' }).click();
+  await card.getByText('No keys.').waitFor();
+  assert.equal((await me(key)).status, 401);
+
+  await page.getByRole('link', { name: 'Users' }).click();
+  const service = page.locator('section.card', { hasText: 'A service account' });
+  await service.getByLabel('Name').fill('Backup');
+  await service.getByRole('button', { name: 'Add a service' }).click();
+  await service.getByText('must be 1 to 64 lower-case letters').waitFor();
+  await service.getByLabel('Name').fill('backup');
+  await service.getByRole('button', { name: 'Add a service' }).click();
+  await page.getByRole('button', { name: 'Keys of backup@service.invalid' }).click();
+  const row = page.locator('li.user', { hasText: 'backup@service.invalid' });
+  await row.getByLabel('Name').fill('sync');
+  await row.getByLabel('May do').fill('articles:write');
+  await row.getByRole('button', { name: 'Make a key' }).click();
+  await row.getByText('does not grant articles:write').waitFor();
+  await row.getByLabel('May do').fill('articles:read');
+  await row.getByRole('button', { name: 'Make a key' }).click();
+  const synced = await row.getByLabel('The key').inputValue();
+  assert.equal((await (await me(synced)).json()).email, 'backup@service.invalid');
+});
+
 await watched(
   'every role of the configuration can be given, and no other',
   ['roles.auditor=["articles:read"]'],

@@ -1,6 +1,7 @@
 // Signed in: who am I, where am I signed in, my password, the way out.
 
 import { auth, signedInUser } from './auth.js';
+import { ownKeys } from './keys.js';
 import {
   actionButton,
   asyncSection,
@@ -143,6 +144,7 @@ export function account() {
       'Anything here that you do not know? Sign it out, then change your password.',
       sessions.element,
     ),
+    ownKeys(),
     card('Password', 'Changing it signs out every other device.', passwordForm(sessions.reload)),
     card(
       'Leave',

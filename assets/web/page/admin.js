@@ -2,11 +2,24 @@
 
 import { sessionRows } from './account.js';
 import { auth, may, signedInUser } from './auth.js';
-import { actionButton, asyncSection, card, deviceName, errorText, field, form, h, relativeTime, toast } from './ui.js';
+import { callFresh, userKeys } from './keys.js';
+import {
+  actionButton,
+  asyncSection,
+  card,
+  deviceName,
+  errorText,
+  field,
+  form,
+  h,
+  relativeTime,
+  shownOnce,
+  toast,
+} from './ui.js';
 
 /**
  * @typedef {{ id: string, email: string, emailVerified: boolean, role: string, disabled: boolean,
- *   createdAt: string }} UserRecord
+ *   kind: 'person' | 'service', createdAt: string }} UserRecord
  */
 /**
  * @typedef {{ id: string, role: string, email: string | null, createdAt: string, expiresAt: string }} Invite
@@ -151,16 +164,28 @@ function userActions(user, roles, reload) {
   const path = `/api/users/${user.id}`;
   const isMe = user.id === signedInUser().id;
   const unfolded = h('div');
-  const sessionsButton = h(
-    'button.plain',
-    { type: 'button', 'aria-expanded': 'false', 'aria-label': `Sessions of ${user.email}` },
-    'Sessions',
-  );
-  sessionsButton.addEventListener('click', () => {
-    const isOpen = sessionsButton.getAttribute('aria-expanded') === 'true';
-    sessionsButton.setAttribute('aria-expanded', String(!isOpen));
-    unfolded.replaceChildren(...(isOpen ? [] : [userSessions(user)]));
-  });
+  const isService = user.kind === 'service';
+  const unfoldButtons = [
+    ...(isService ? [] : [unfoldButton('Sessions', userSessions)]),
+    unfoldButton('Keys', () => userKeys(user)),
+  ];
+  /**
+   * @param {string} label
+   * @param {(user: UserRecord) => Node} show
+   */
+  function unfoldButton(label, show) {
+    const button = h(
+      'button.plain',
+      { type: 'button', 'aria-expanded': 'false', 'aria-label': `${label} of ${user.email}` },
+      label,
+    );
+    button.addEventListener('click', () => {
+      const isOpen = button.getAttribute('aria-expanded') === 'true';
+      for (const each of unfoldButtons) each.setAttribute('aria-expanded', String(each === button && !isOpen));
+      unfolded.replaceChildren(...(isOpen ? [] : [show(user)]));
+    });
+    return button;
+  }
   const disableButton = actionButton({
     label: user.disabled ? 'Enable' : 'Disable',
     name: `${user.disabled ? 'Enable' : 'Disable'} ${user.email}`,
@@ -199,8 +224,8 @@ function userActions(user, roles, reload) {
       'div.row',
       null,
       roleSelect(user, roles),
-      verifiedCheckbox(user, reload),
-      sessionsButton,
+      !isService && verifiedCheckbox(user, reload),
+      unfoldButtons,
       disableButton,
       deleteButton,
     ),
@@ -226,8 +251,9 @@ const userRow = (user, roles, reload) =>
         user.email,
         ' ',
         user.id === signedInUser().id && h('span.tag', null, 'you'),
+        user.kind === 'service' && h('span.tag', null, 'service'),
         user.disabled && h('span.tag.off', null, 'disabled'),
-        !user.emailVerified && h('span.tag.off', null, 'address not verified'),
+        user.kind !== 'service' && !user.emailVerified && h('span.tag.off', null, 'address not verified'),
       ),
       h('p.sub', null, 'here since ', relativeTime(user.createdAt)),
     ),
@@ -300,7 +326,34 @@ export function users() {
   return [
     h('h1', null, 'Users'),
     card('Everybody', 'Changes count from the very next request on.', search, list.element),
-  ];
+    may('users:write') &&
+      card('A service account', 'It cannot sign in, and acts by its API keys alone.', serviceForm(list.reload)),
+  ].filter((part) => part !== false);
+}
+
+/** @param {() => Promise<void>} reload */
+function serviceForm(reload) {
+  const role = h('select', { 'aria-label': 'Role of the service' }, h('option', { value: '' }, 'default role'));
+  loadRoles().then((roles) => role.append(...roleOptions(roles)));
+  const name = field(
+    'Name',
+    { name: 'name', required: true, maxlength: 64, autocomplete: 'off', spellcheck: 'false' },
+    'Lower-case letters, digits, - and _.',
+  );
+  const element = form({
+    fields: [name],
+    label: 'Add a service',
+    busy: 'Adding…',
+    kind: 'plain',
+    before: [role],
+    action: async (values) => {
+      await callFresh('POST', '/api/services', { name: values.name, ...(role.value && { role: role.value }) });
+      element.reset();
+      toast(`${values.name} is added. Its keys are made beside it, in the list.`);
+      await reload();
+    },
+  });
+  return element;
 }
 
 /**
@@ -341,38 +394,6 @@ const inviteRow = (invite, reload) =>
     }),
   );
 
-/**
- * The code of a new invitation, which the server says this once.
- * @param {string} code
- * @param {string} email whom alone it is for, or nothing
- * @param {() => void} dismiss
- */
-function newCode(code, email, dismiss) {
-  const advice = email
-    ? `Only ${email} may register with it, once.`
-    : 'Pass it on by a way you trust: whoever has it may register once.';
-  const shown = field('The code, shown this once', { value: code, readonly: true, class: 'mono' }, advice);
-  const copy = async () => {
-    shown.input.select();
-    // Browsers have no clipboard for pages over http, and may refuse it elsewhere.
-    await navigator.clipboard?.writeText(code).then(
-      () => toast('Copied.'),
-      () => toast('Press Ctrl+C to copy.'),
-    );
-  };
-  return h(
-    'div.once',
-    null,
-    shown.element,
-    h(
-      'div.row',
-      null,
-      h('button.plain', { type: 'button', onclick: copy }, 'Copy'),
-      h('button.plain', { type: 'button', onclick: dismiss }, 'I have it'),
-    ),
-  );
-}
-
 export function invites() {
   const created = h('div', { 'aria-live': 'polite' });
   const list = asyncSection(
@@ -411,13 +432,16 @@ export function invites() {
     busy: 'Making…',
     before: [role, expiresIn],
     action: async ({ email }) => {
+      const advice = email
+        ? `Only ${email} may register with it, once.`
+        : 'Pass it on by a way you trust: whoever has it may register once.';
       const { code } = await auth.call('POST', '/api/invites', {
         expiresIn: expiresIn.value,
         ...(role.value && { role: role.value }),
         ...(email && { email }),
       });
       recipient.input.value = '';
-      created.replaceChildren(newCode(code, email, () => created.replaceChildren()));
+      created.replaceChildren(shownOnce('The code, shown this once', code, advice, () => created.replaceChildren()));
       await list.reload();
     },
   });

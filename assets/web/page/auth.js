@@ -24,7 +24,8 @@ export const calls = [];
 /** @type {Set<(call: Call) => void>} */
 export const callListeners = new Set();
 
-const SECRETS = /^(?:accessToken|refreshToken|csrfToken|password|currentPassword|newPassword|token|code|invite)$/;
+const SECRETS =
+  /^(?:accessToken|refreshToken|csrfToken|password|currentPassword|newPassword|token|secret|code|invite)$/;
 
 /**
  * A secret, short enough to be of no use and long enough to be told from another.

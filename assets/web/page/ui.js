@@ -244,6 +244,36 @@ export function actionButton({ label, kind = 'plain', name, ask, run, done }) {
 }
 
 /**
+ * A secret that the server says this once, with a button that copies it.
+ * @param {string} label
+ * @param {string} secret
+ * @param {string} advice
+ * @param {() => void} dismiss
+ */
+export function shownOnce(label, secret, advice, dismiss) {
+  const shown = field(label, { value: secret, readonly: true, class: 'mono' }, advice);
+  const copy = async () => {
+    shown.input.select();
+    // Browsers have no clipboard for pages over http, and may refuse it elsewhere.
+    await navigator.clipboard?.writeText(secret).then(
+      () => toast('Copied.'),
+      () => toast('Press Ctrl+C to copy.'),
+    );
+  };
+  return h(
+    'div.once',
+    null,
+    shown.element,
+    h(
+      'div.row',
+      null,
+      h('button.plain', { type: 'button', onclick: copy }, 'Copy'),
+      h('button.plain', { type: 'button', onclick: dismiss }, 'I have it'),
+    ),
+  );
+}
+
+/**
  * A part of the page that is loaded: it says that it is coming, that it failed, or shows what came.
  * @template T
  * @param {() => Promise<T>} load
