@@ -45,6 +45,8 @@ kinds! {
     SessionsRevoked "sessions_revoked";
     /// One session was ended.
     SessionRevoked "session_revoked";
+    /// One access token was revoked.
+    TokenRevoked "token_revoked";
     /// A user replaced their password.
     PasswordChanged "password_changed";
     /// A user gave a wrong password for their present one.

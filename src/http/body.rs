@@ -26,7 +26,7 @@ const TIMEOUT_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// A body that is required.
 pub fn json<T: DeserializeOwned + Send>() -> impl Filter<Extract = (T,), Error = Rejection> + Clone + use<T> {
     warp::ext::get::<RequestContext>().and(body_bytes()).and_then(|context: RequestContext, body: BodyBytes| async move {
-        let missing = || if is_json(&context) { not_an_object() } else { Code::UnsupportedMediaType.into() };
+        let missing = || if is_of_type(&context, JSON) { not_an_object() } else { Code::UnsupportedMediaType.into() };
         let bytes = body?.ok_or_else(missing)?;
         Ok::<_, Rejection>(parse(&bytes)?.ok_or_else(not_an_object)?)
     })
@@ -52,24 +52,32 @@ pub fn none() -> impl Filter<Extract = (), Error = std::convert::Infallible> + C
     warp::any()
 }
 
+const JSON: &str = "application/json";
+
 /// The bytes of a body, if there are any. They are wiped when dropped, because there are passwords in them.
-type BodyBytes = Result<Option<Bytes>, ApiError>;
-type Bytes = Zeroizing<Vec<u8>>;
+pub type BodyBytes = Result<Option<Bytes>, ApiError>;
+pub type Bytes = Zeroizing<Vec<u8>>;
 
 fn body_bytes() -> impl Filter<Extract = (BodyBytes,), Error = Rejection> + Clone + use<> {
-    warp::ext::get::<RequestContext>()
-        .and(warp::body::stream())
-        .then(|context: RequestContext, body| async move { read(&context, body).await })
+    bytes_of(JSON)
 }
 
-async fn read(context: &RequestContext, body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> BodyBytes {
+/// The bytes of a body of this media type, if there are any.
+pub fn bytes_of(media_type: &'static str) -> impl Filter<Extract = (BodyBytes,), Error = Rejection> + Clone + use<> {
+    warp::ext::get::<RequestContext>()
+        .and(warp::body::stream())
+        .then(move |context: RequestContext, body| async move { read(&context, media_type, body).await })
+}
+
+async fn read(context: &RequestContext, media_type: &str, body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> BodyBytes {
     let content_length = context.header(&header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     if content_length.is_some_and(|length| length > MAX_BODY_SIZE as u64) {
         return Err(Code::PayloadTooLarge.into());
     }
     // The type does not matter if there is no body: many clients name one all the same.
-    if content_length.is_some_and(|length| length > 0) && !is_json(context) {
-        return Err(Code::UnsupportedMediaType.into());
+    let wrong_type = || ApiError::from(Code::UnsupportedMediaType).message(format!("The body must be sent as Content-Type: {media_type}"));
+    if content_length.is_some_and(|length| length > 0) && !is_of_type(context, media_type) {
+        return Err(wrong_type());
     }
     // A request with neither header has no body to wait for (RFC 9112 §6.3).
     if content_length.is_none_or(|length| length == 0) && context.headers(&header::TRANSFER_ENCODING).next().is_none() {
@@ -77,8 +85,8 @@ async fn read(context: &RequestContext, body: impl Stream<Item = Result<impl Buf
     }
     let awaited = context.await_body().ok_or_else(too_many_bodies)?;
     let bytes = with_timeout(&awaited, collect(body, content_length)).await?;
-    if !bytes.is_empty() && !is_json(context) {
-        return Err(Code::UnsupportedMediaType.into());
+    if !bytes.is_empty() && !is_of_type(context, media_type) {
+        return Err(wrong_type());
     }
     Ok((!bytes.is_empty()).then_some(bytes))
 }
@@ -121,12 +129,12 @@ async fn collect(body: impl Stream<Item = Result<impl Buf, warp::Error>>, conten
     Ok(bytes)
 }
 
-/// Whether there is exactly one `Content-Type` and it is JSON, in UTF-8 or ASCII if it names a charset. RFC 8259
-/// §11 defines no parameters, so all others are ignored.
-fn is_json(context: &RequestContext) -> bool {
+/// Whether there is exactly one `Content-Type` and it is this one, in UTF-8 or ASCII if it names a charset. Neither JSON (RFC
+/// 8259 §11) nor forms define parameters, so all others are ignored.
+fn is_of_type(context: &RequestContext, media_type: &str) -> bool {
     let Some(content_type) = context.header(&header::CONTENT_TYPE) else { return false };
     let mut parts = content_type.split(';').map(str::trim);
-    let essence = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    let essence = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case(media_type));
     let is_readable = |charset: &str| ["utf-8", "utf8", "us-ascii", "ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known));
     essence
         && parts.all(|parameter| match parameter.split_once('=') {
@@ -262,7 +270,7 @@ mod tests {
             for value in values {
                 headers.append(header::CONTENT_TYPE, HeaderValue::from_str(value).expect("a value"));
             }
-            is_json(&RequestContext::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default()))
+            is_of_type(&RequestContext::new([127, 0, 0, 1].into(), headers, warp::http::Uri::default()), "application/json")
         };
         for good in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\"", "application/json;"]
             .into_iter()

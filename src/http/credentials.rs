@@ -23,6 +23,16 @@ pub enum Credential<'a> {
     Basic(Zeroizing<String>),
 }
 
+impl Credential<'_> {
+    /// The token or the key.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Bearer(text) => text,
+            Self::Basic(text) => text,
+        }
+    }
+}
+
 /// The bearer token, or the API key in its place.
 ///
 /// # Errors
@@ -53,6 +63,19 @@ pub fn handed_on(context: &RequestContext, takes_basic: bool) -> Result<Credenti
             Err(error.header(header::WWW_AUTHENTICATE, "Basic realm=\"doorward\", charset=\"UTF-8\""))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// The API key of a client of the OAuth endpoints, as `Bearer` or as the password of HTTP Basic authentication. A client
+/// that follows RFC 6749 §2.3.1 encodes the password; keys have no character that this would change.
+///
+/// # Errors
+/// 401, or 400 for two `Authorization` headers.
+pub fn client(context: &RequestContext) -> Result<Credential<'_>, ApiError> {
+    match authorization(context)? {
+        (scheme, token) if scheme.eq_ignore_ascii_case("Bearer") => Ok(Credential::Bearer(token)),
+        (scheme, encoded) if scheme.eq_ignore_ascii_case("Basic") => Ok(Credential::Basic(password(encoded)?)),
+        _ => Err(Code::InvalidFormat.into()),
     }
 }
 
@@ -108,11 +131,7 @@ mod tests {
     #[test]
     fn a_key_is_taken_in_three_forms_and_only_one_at_a_time() {
         let found = |lines: &[(&'static str, &str)], takes_basic| {
-            let text = |credential: Credential<'_>| match credential {
-                Credential::Bearer(text) => text.to_owned(),
-                Credential::Basic(text) => text.to_string(),
-            };
-            handed_on(&context(lines), takes_basic).map(text).map_err(|error| error.code)
+            handed_on(&context(lines), takes_basic).map(|credential| credential.as_str().to_owned()).map_err(|error| error.code)
         };
         let encoded = basic("git:dwk_key");
         for takes_basic in [false, true] {

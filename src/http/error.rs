@@ -138,6 +138,11 @@ impl ApiError {
         self
     }
 
+    /// What the client is told.
+    pub fn description(&self) -> &str {
+        &self.message
+    }
+
     /// A further member of the envelope.
     pub fn detail(mut self, name: &str, value: Value) -> Self {
         self.details.insert(name.to_owned(), value);

@@ -65,6 +65,15 @@ impl Request {
         Ok(self.noted(self.app().bearers().authenticate_key(presented).await?))
     }
 
+    /// The principal of the API key of a client of the OAuth endpoints.
+    ///
+    /// # Errors
+    /// 401, or 400 for two `Authorization` headers.
+    pub async fn authenticate_client(&self) -> Result<Principal, ApiError> {
+        let credential = credentials::client(&self.context)?;
+        Ok(self.noted(self.app().bearers().authenticate_key(credential.as_str()).await?))
+    }
+
     fn noted(&self, principal: Principal) -> Principal {
         self.context.authenticated(principal.user().id, principal.expires_in);
         principal
@@ -141,6 +150,19 @@ pub fn fresh_with_permission(
 pub fn api_key(state: Arc<AppState>) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone + use<> {
     let authenticate = async |req: Request| {
         let principal = req.authenticate_api_key().await?;
+        Ok::<_, Rejection>((req, principal))
+    };
+    anyone(state).and_then(authenticate).untuple_one()
+}
+
+/// Requires an API key with this permission, in a form that clients of OAuth endpoints send.
+pub fn client_with_permission(
+    state: Arc<AppState>,
+    permission: &'static str,
+) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone + use<> {
+    let authenticate = move |req: Request| async move {
+        let principal = req.authenticate_client().await?;
+        require_permission(&req, &principal, permission)?;
         Ok::<_, Rejection>((req, principal))
     };
     anyone(state).and_then(authenticate).untuple_one()

@@ -8,7 +8,7 @@ use super::{
     error::{ApiError, Code},
     guard, head,
     headers::add_security_headers,
-    health,
+    health, oauth_error,
     origin::PublicOrigin,
     routes::api,
     state::AppState,
@@ -132,7 +132,7 @@ fn finish(state: &AppState, context: &RequestContext, method: &Method, begun: Op
             }
             events::write(&event);
         }
-        response = error.render(context.request_id());
+        response = oauth_error::render(error, path, context.request_id());
     }
     add_security_headers(&state.site, context, path, &mut response);
     if let Some(begun) = begun {

@@ -53,6 +53,11 @@ pub fn is_known(context: &RequestContext, tag: &str) -> bool {
         .is_some_and(|tags| tags.split(',').map(str::trim).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag))
 }
 
+/// A 200 without a body.
+pub fn empty_ok() -> Response {
+    StatusCode::OK.into_response()
+}
+
 /// A 204.
 pub fn empty() -> Response {
     StatusCode::NO_CONTENT.into_response()

@@ -5,8 +5,12 @@ use super::{
     api_keys, auth,
     body::{json, lenient_json, none, optional_json},
     error::into_response,
-    guard::{anyone, api_key, authenticated, fresh, fresh_with_permission, session, session_with_permission, with_permission},
-    invites, sessions,
+    form::form,
+    guard::{
+        anyone, api_key, authenticated, client_with_permission, fresh, fresh_with_permission, session, session_with_permission,
+        with_permission,
+    },
+    invites, oauth, sessions,
     state::AppState,
     table::method_of,
     users, verb,
@@ -62,7 +66,16 @@ routes! {
         post  ()         session_with_permission "users:write", optional_json() => invites::create;
         delete(InviteId) session_with_permission "users:write", none() => invites::withdraw;
     }
+    "oauth2" / "introspect" {
+        post  () client_with_permission "tokens:introspect", form() => oauth::introspect;
+    }
+    "oauth2" / "revoke" {
+        post  () client_with_permission "tokens:introspect", form() => oauth::revoke;
+    }
     ".well-known" / "jwks.json" {
         get   () anyone, none() => well_known::jwks;
+    }
+    ".well-known" / "oauth-authorization-server" {
+        get   () anyone, none() => well_known::metadata;
     }
 }

@@ -20,6 +20,8 @@ pub enum Access {
     FreshPermission(&'static str),
     /// A caller with an API key.
     ApiKey,
+    /// A client of an OAuth endpoint, with an API key that has this permission.
+    Client(&'static str),
 }
 
 /// One endpoint, as the access matrix and the README know it.
@@ -71,6 +73,9 @@ macro_rules! access {
     };
     (api_key) => {
         Access::ApiKey
+    };
+    (client_with_permission $permission:literal) => {
+        Access::Client($permission)
     };
 }
 

@@ -92,6 +92,8 @@ pub struct VerifiedToken {
     pub ids: TokenIds,
     /// Whom it was issued for.
     pub holder: TokenHolder,
+    /// What it is signed with.
+    pub algorithm: Algorithm,
     /// `exp`
     pub expires_at: Timestamp,
     /// The whole seconds until it expires.
@@ -158,8 +160,14 @@ pub struct AccessToken {
 
 impl VerifiedToken {
     /// The token with these claims; `now` is in seconds and gives what is left of it.
-    fn new(claims: &PresentedClaims, holder: TokenHolder, now: u64) -> Self {
-        Self { ids: claims.ids(), holder, expires_at: Timestamp::from_secs(claims.exp), expires_in: claims.exp.saturating_sub(now) }
+    fn new(claims: &PresentedClaims, holder: TokenHolder, algorithm: Algorithm, now: u64) -> Self {
+        Self {
+            ids: claims.ids(),
+            holder,
+            algorithm,
+            expires_at: Timestamp::from_secs(claims.exp),
+            expires_in: claims.exp.saturating_sub(now),
+        }
     }
 }
 
@@ -241,7 +249,7 @@ impl AccessTokens {
     /// # Errors
     /// [`VerifyError`]; anything unforeseen is [`VerifyError::Invalid`] (REV-9).
     pub fn verify(&self, token: &str) -> Result<VerifiedToken, VerifyError> {
-        let (claims, holder) = self.decode_issued(token).ok_or(VerifyError::Invalid)?;
+        let (claims, holder, algorithm) = self.decode_issued(token).ok_or(VerifyError::Invalid)?;
         let now = self.clock.now().secs();
         let leeway = self.settings.clock_tolerance.as_secs();
         // A voiding of all tokens may date the new ones ahead of the clock, see [`AccessTokens::now`].
@@ -255,24 +263,25 @@ impl AccessTokens {
         if self.denylist.check(&claims.ids()) == TokenStatus::Revoked {
             return Err(VerifyError::Revoked);
         }
-        Ok(VerifiedToken::new(&claims, holder, now))
+        Ok(VerifiedToken::new(&claims, holder, algorithm, now))
     }
 
     /// Verifies that we issued a token for a session, even if it has expired or was revoked: it still proves which session
     /// its bearer had.
     #[must_use]
     pub fn verify_ignoring_expiry(&self, token: &str) -> Option<VerifiedToken> {
-        let (claims, holder) = self.decode_issued(token)?;
-        (holder != TokenHolder::ApiKey).then(|| VerifiedToken::new(&claims, holder, self.clock.now().secs()))
+        let (claims, holder, algorithm) = self.decode_issued(token)?;
+        (holder != TokenHolder::ApiKey).then(|| VerifiedToken::new(&claims, holder, algorithm, self.clock.now().secs()))
     }
 
-    /// The claims of a token that we issued at any time: signed by us, with our issuer, audience and lifetime; and its holder.
-    fn decode_issued(&self, token: &str) -> Option<(PresentedClaims, TokenHolder)> {
+    /// The claims of a token that we issued at any time: signed by us, with our issuer, audience and lifetime; its holder, and
+    /// what it is signed with.
+    fn decode_issued(&self, token: &str) -> Option<(PresentedClaims, TokenHolder, Algorithm)> {
         let (claims, algorithm) = self.decode_signed(token)?;
         let life = claims.exp.checked_sub(claims.iat)?;
         let is_ours = claims.iss == self.settings.issuer(algorithm) && claims.aud == self.settings.audience;
         let holder = claims.holder()?;
-        (is_ours && life <= self.settings.access_ttl.as_secs()).then_some((claims, holder))
+        (is_ours && life <= self.settings.access_ttl.as_secs()).then_some((claims, holder, algorithm))
     }
 
     /// How long the deny list must keep an entry made now: until every token issued so far has expired.
@@ -287,6 +296,12 @@ impl AccessTokens {
             latest.next_second()
         });
         Deny { until: latest.plus(self.lifetime), lifetime: self.lifetime, not_before }
+    }
+
+    /// The issuer and the audience of tokens that this algorithm signs.
+    #[must_use]
+    pub fn issuer_and_audience(&self, algorithm: Algorithm) -> (&str, &str) {
+        (self.settings.issuer(algorithm), &self.settings.audience)
     }
 
     /// The moment that is later than every token issued so far, and until when that must be remembered.

@@ -49,15 +49,33 @@ impl Bearers {
         }
     }
 
-    /// Authenticates the bearer of an access token. The token's claims are compared with the user's record: a role that is
-    /// only in the token is not granted (AZ-2).
+    /// Authenticates the bearer of an access token.
     ///
     /// # Errors
     /// [`Unauthenticated`].
     pub async fn authenticate_token(&self, token: &str) -> Result<Principal, Unauthenticated> {
         let token = self.access.verify(token).map_err(Unauthenticated::Token)?;
+        self.holder_of(token).await
+    }
+
+    /// What an access token says that is in force, and whose it is; `None` for any other text.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn introspect(&self, token: &str) -> Result<Option<(VerifiedToken, Principal)>, store::Error> {
+        let Ok(verified) = self.access.verify(token) else { return Ok(None) };
+        match self.holder_of(verified.clone()).await {
+            Ok(principal) => Ok(Some((verified, principal))),
+            Err(Unauthenticated::Store(error)) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Whose an access token is that is in force. Its claims are compared with the user's record: a role that is only in the
+    /// token is not granted (AZ-2).
+    async fn holder_of(&self, token: VerifiedToken) -> Result<Principal, Unauthenticated> {
         let user = self.store.user(token.ids.user).await.map_err(Unauthenticated::Store)?;
-        let VerifiedToken { ids: TokenIds { session, version, .. }, holder, expires_at, expires_in } = token;
+        let VerifiedToken { ids: TokenIds { session, version, .. }, holder, expires_at, expires_in, .. } = token;
         let (expires_at, expires_in) = (Some(expires_at), Some(expires_in));
         match (user, holder) {
             (Some(user), TokenHolder::Session(role)) if is_current(&user, version) && user.role == role => {
@@ -78,6 +96,12 @@ impl Bearers {
             // The user was deleted or changed after the deny list was checked.
             _ => Err(Unauthenticated::Token(VerifyError::Revoked)),
         }
+    }
+
+    /// The issuer and the audience that this token was verified to have.
+    #[must_use]
+    pub fn issuer_and_audience(&self, token: &VerifiedToken) -> (&str, &str) {
+        self.access.issuer_and_audience(token.algorithm)
     }
 
     /// Authenticates whoever presents an API key. What is no key is refused by its checksum, before any look-up (KEY-2).

@@ -233,6 +233,22 @@ impl Store {
         .await
     }
 
+    /// Revokes one access token, unless it is void already.
+    ///
+    /// # Errors
+    /// [`Error::AuthorityEnded`], and the engine's own.
+    pub async fn revoke_token(&self, token: TokenIds, authority: Authority, deny: Deny, event: Event) -> Result<(), Error> {
+        self.revoke(move |t| {
+            authority.check(t)?;
+            if is_void(t.reads(), &token)? {
+                return Ok(());
+            }
+            t.record(event.clone());
+            revoke_token(t, token.token, deny)
+        })
+        .await
+    }
+
     /// Revokes everything of a user: sessions, access tokens, and the invitations and device tokens they made.
     ///
     /// # Errors

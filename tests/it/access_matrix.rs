@@ -103,7 +103,11 @@ fn allow_list(answer: &Answer) -> BTreeSet<&str> {
 /// Checks one answer against the table.
 fn check(cell: &str, answer: &Answer, methods: &BTreeMap<&str, Access>, method: &str, kind: Kind) {
     // The answer to HEAD has the status of GET and no body to check.
-    let error = |code: &str| assert!(method == "HEAD" || answer.error() == code, "{cell}: {}", answer.text);
+    let is_oauth = cell.contains(" /oauth2/");
+    let error = |code: &str| {
+        let expected = if is_oauth { oauth_error(answer.status) } else { code };
+        assert!(method == "HEAD" || answer.error() == expected, "{cell}: {}", answer.text);
+    };
     assert!(answer.status < 500, "{cell}: {}", answer.text);
     let Some(access) = methods.get(method) else {
         assert_eq!(answer.status, 405, "{cell}: {}", answer.text);
@@ -123,7 +127,7 @@ fn check(cell: &str, answer: &Answer, methods: &BTreeMap<&str, Access>, method: 
             assert!(!BEARER_ERRORS.contains(&answer.error()), "{cell}: a bearer was asked for: {}", answer.text);
         }
         // An access token is no API key, whatever else it is.
-        (Access::ApiKey, Kind::Outsider("TOKEN_EXPIRED" | "TOKEN_REVOKED") | Kind::Role(_) | Kind::Stale(_)) => {
+        (Access::ApiKey | Access::Client(_), Kind::Outsider("TOKEN_EXPIRED" | "TOKEN_REVOKED") | Kind::Role(_) | Kind::Stale(_)) => {
             assert_eq!(answer.status, 401, "{cell}: {}", answer.text);
             error("INVALID_TOKEN");
         }
@@ -140,14 +144,19 @@ fn check(cell: &str, answer: &Answer, methods: &BTreeMap<&str, Access>, method: 
             assert_eq!(answer.status, 403, "{cell}: {}", answer.text);
             error("SESSION_REQUIRED");
         }
-        (Access::Permission(permission) | Access::SessionPermission(permission) | Access::FreshPermission(permission), _)
-            if !grants(kind.role(), permission) =>
-        {
+        (
+            Access::Permission(permission)
+            | Access::SessionPermission(permission)
+            | Access::FreshPermission(permission)
+            | Access::Client(permission),
+            _,
+        ) if !grants(kind.role(), permission) => {
             assert_eq!(answer.status, 403, "{cell}: {}", answer.text);
             error("FORBIDDEN");
             let scope = format!("scope=\"{permission}\"");
             assert!(answer.header("www-authenticate").is_some_and(|challenge| challenge.contains(&scope)), "{cell}: TOK-9");
-            assert!(method == "HEAD" || answer.body["requiredPermission"] == *permission, "{cell}: {}", answer.text);
+            let named = is_oauth || answer.body["requiredPermission"] == *permission;
+            assert!(method == "HEAD" || named, "{cell}: {}", answer.text);
         }
         (Access::Fresh | Access::FreshPermission(_), Kind::Stale(_)) => {
             assert_eq!(answer.status, 401, "{cell}: {}", answer.text);
@@ -160,6 +169,15 @@ fn check(cell: &str, answer: &Answer, methods: &BTreeMap<&str, Access>, method: 
             let left: u64 = answer.header("x-token-expires-in").expect("TOK-12").parse().expect("seconds");
             assert!(left <= if kind.is_key() { 90 * 86_400 } else { 900 }, "{cell}: {left}");
         }
+    }
+}
+
+/// The `error` of OAuth endpoints for a status (RFC 6749 §5.2, RFC 6750 §3.1).
+const fn oauth_error(status: u16) -> &'static str {
+    match status {
+        401 => "invalid_client",
+        403 => "insufficient_scope",
+        _ => "invalid_request",
     }
 }
 
@@ -214,7 +232,8 @@ async fn az_1_http_6_http_7_what_is_not_in_the_table_is_nowhere() {
             for actor in [&admin, &Actor::at(&server)] {
                 let answer = send(actor.bearer(method, &path)).await;
                 assert_eq!(answer.status, 404, "{method} {path}: {}", answer.text);
-                assert!(method == "HEAD" || answer.error() == "NOT_FOUND", "{method} {path}: {}", answer.text);
+                let error = if path.starts_with("/oauth2/") { "invalid_request" } else { "NOT_FOUND" };
+                assert!(method == "HEAD" || answer.error() == error, "{method} {path}: {}", answer.text);
             }
         }
     }

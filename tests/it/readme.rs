@@ -124,6 +124,7 @@ fn the_api_table_is_the_route_table() {
                 Access::Fresh => "fresh session".to_owned(),
                 Access::FreshPermission(permission) => format!("fresh session, `{permission}`"),
                 Access::ApiKey => "API key".to_owned(),
+                Access::Client(permission) => format!("API key, `{permission}`"),
             };
             let facts = format!("| {} | `{}` | {who} | ", route.method, readable(route.path));
             // The description of a route is prose, so it is taken over from the README.

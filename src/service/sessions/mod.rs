@@ -18,8 +18,8 @@ use super::{
 use crate::{
     config,
     domain::{
-        AddressPrefix, AuthMethod, Client, Clock, Kind, Permission, Roles, Session, SessionId, SteadyClock, Timestamp, Transport, User,
-        UserId,
+        AddressPrefix, AuthMethod, Client, Clock, Kind, Permission, Roles, Session, SessionId, SteadyClock, Timestamp, TokenIds, Transport,
+        User, UserId,
     },
     store::{Deny, Ended, Store},
 };
@@ -175,6 +175,15 @@ impl Sessions {
             Ended::Done => Ok(()),
             Ended::NotFound => Err(Error::NotFound),
         }
+    }
+
+    /// Revokes one access token.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn revoke_token(&self, actor: Actor<'_>, token: TokenIds) -> Result<(), Error> {
+        let event = actor.event(Kind::TokenRevoked).target(token.user).session(token.session);
+        Ok(self.store.revoke_token(token, actor.authority(), self.deny(), event).await?)
     }
 
     /// Revokes one session. If `owner` is given, a session of another user is answered like an unknown one (AZ-6).

@@ -2,12 +2,15 @@
 
 use super::{Sessions, TokenSet};
 use crate::{
-    domain::{AddressPrefix, By, Client, Event, Kind, Session, SessionId, Transport, UserId},
+    domain::{AddressPrefix, By, Client, Event, Kind, Session, SessionId, Transport, User, UserId},
     service::{Error, events, refresh_tokens::VerifiedRefreshToken},
     store::{Rotate, Rotated},
 };
 use secrecy::{ExposeSecret, SecretString};
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// The CSRF token of a request, which proves that it comes from an allowed page (COK-7).
 #[derive(Clone, Copy)]
@@ -88,6 +91,21 @@ impl Sessions {
     #[must_use]
     pub fn verify_refresh_token(&self, token: &SecretString) -> Option<VerifiedRefreshToken> {
         self.refresh_tokens.verify(token.expose_secret())
+    }
+
+    /// The session and the user of a refresh token that could be used now; `None` for any other text. Looking at a token that
+    /// was replaced proves no theft: it rotates nothing.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn introspect(&self, token: &SecretString) -> Result<Option<(Session, Arc<User>)>, Error> {
+        let Some(token) = self.verify_refresh_token(token) else { return Ok(None) };
+        let Some(session) = self.store.session(token.session).await? else { return Ok(None) };
+        if !self.refresh_tokens.is_current(&token, &session) || self.clock.now() >= session.expires_at {
+            return Ok(None);
+        }
+        let user = self.store.user(session.user).await?.filter(|user| !user.disabled);
+        Ok(user.map(|user| (session, user)))
     }
 
     /// Checks the CSRF token of a request, if one is required. True if a browser sent a valid one.

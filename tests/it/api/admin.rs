@@ -38,7 +38,7 @@ async fn az_7_users_come_in_pages_that_together_are_all_of_them() {
     }
     let first = admin.get("/api/users?limit=2").await.expect(200).body;
     let names: Vec<_> = first["users"][0].as_object().expect("an object").keys().map(String::as_str).collect();
-    assert_eq!(names, ["createdAt", "disabled", "email", "emailVerified", "id", "role"]);
+    assert_eq!(names, ["createdAt", "disabled", "email", "emailVerified", "id", "kind", "role"]);
     assert_eq!(emails(&admin.get("/api/users").await.expect(200).body).len(), 26);
 }
 

@@ -25,7 +25,10 @@ fn status(answer: &str) -> u16 {
 
 /// A path of the route table with an id for each parameter.
 fn concrete(path: &str) -> String {
-    path.replace("UserId", &"0".repeat(32)).replace("SessionId", &"0".repeat(32)).replace("InviteId", &"0".repeat(32))
+    path.replace("ApiKeyId", &"0".repeat(32))
+        .replace("UserId", &"0".repeat(32))
+        .replace("SessionId", &"0".repeat(32))
+        .replace("InviteId", &"0".repeat(32))
 }
 
 #[tokio::test]

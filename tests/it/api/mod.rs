@@ -10,6 +10,7 @@ mod csrf;
 mod events;
 mod http;
 mod identity;
+mod introspection;
 mod invites;
 mod lifetimes;
 mod logout;

@@ -317,7 +317,12 @@ pub async fn send(request: reqwest::RequestBuilder) -> Answer {
             assert!(body.is_object(), "{path}: {text}");
         }
     }
-    if status >= 400 && !is_head {
+    if path.starts_with("/oauth2/") {
+        assert_eq!(one("cache-control"), "no-store", "{path}");
+        if status >= 400 && !is_head {
+            assert_eq!(body.as_object().expect("an object").keys().collect::<Vec<_>>(), ["error", "error_description"], "{path}: {text}");
+        }
+    } else if status >= 400 && !is_head {
         assert_eq!(body["requestId"], request_id, "{path}: {text}");
         assert!(body["error"].as_str().is_some_and(|code| code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')), "{text}");
         assert!(body["message"].is_string(), "{text}");
