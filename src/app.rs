@@ -15,6 +15,7 @@ use crate::{
         denylist::DenyList,
         events::{self, EventLog, Refusals},
         key_rotation::{KeyRotation, Keys},
+        revocations::Revocations,
         sessions::Sessions,
     },
     store::{
@@ -63,8 +64,9 @@ impl App {
         let storage = storage(data_dir.path(), settings.server.min_free_mib.saturating_mul(1024 * 1024));
         let (denylist, index) = (Arc::new(DenyList::default()), Arc::new(ApiKeyIndex::default()));
         let now = clock.now();
+        // The deny list wakes the readers of its feed, whose API keys are looked up then.
         let Opened { keyring, store } = data_dir
-            .open_store(&*storage, settings.tokens.algorithm, now, vec![denylist.clone(), index.clone(), Arc::new(EventLog)])
+            .open_store(&*storage, settings.tokens.algorithm, now, vec![index.clone(), denylist.clone(), Arc::new(EventLog)])
             .await?;
         let noted = store.issued().await?;
         let issued = AccessTokens::issued_by(now, &settings.tokens, noted);
@@ -115,6 +117,12 @@ impl App {
     #[must_use]
     pub const fn keys(&self) -> &Arc<KeyRotation> {
         &self.services.keys
+    }
+
+    /// The feed of revocations.
+    #[must_use]
+    pub const fn revocations(&self) -> &Revocations {
+        &self.services.revocations
     }
 
     /// Counters of refused requests, which the log sums up.

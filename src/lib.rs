@@ -12,7 +12,7 @@
 //! | [`store`] | what is remembered, as operations, each one atomic and durable transition; `store/rotation.rs` is the heart |
 //! | [`store::engine`] | the boundary beneath: ordered bytes; sled behind it, with one writer thread |
 //! | [`service`] | the use cases, a file each: login, registration, password change, refresh, users, invites; no HTTP |
-//! | [`service::denylist`] | which access tokens are void although they have not expired |
+//! | [`service::denylist`] | which access tokens are void although they have not expired; [`service::revocations`] tells others |
 //! | [`http`] | the API: [`http::routes`] is the table; guards, bodies, cookies, errors, answers |
 //! | [`server`] | the accept loop: connections, where their requests begin, time-outs, drain |
 //! | [`app`], [`jobs`] | the composition root: opens the data, builds the services; what runs on a timer |

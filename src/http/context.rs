@@ -31,6 +31,9 @@ pub trait Connection: fmt::Debug + Send + Sync {
 
     /// Notes that the body is awaited no longer.
     fn body_done(&self);
+
+    /// Notes that the client has read what was answered so far, and that the answer goes on.
+    fn answer_goes_on(&self);
 }
 
 /// A body that is awaited. Dropping this ends the wait.
@@ -99,6 +102,13 @@ impl RequestContext {
     pub fn await_body(&self) -> Option<AwaitedBody<'_>> {
         let connection = self.0.connection.as_deref();
         connection.is_none_or(|connection| connection.await_body(self.from())).then_some(AwaitedBody(connection))
+    }
+
+    /// Notes that the client has read what was answered so far, and that the answer goes on.
+    pub fn answer_goes_on(&self) {
+        if let Some(connection) = &self.0.connection {
+            connection.answer_goes_on();
+        }
     }
 
     /// The request's id (HDR-5).

@@ -42,6 +42,15 @@ impl Request {
         Ok(self.noted(self.app().bearers().authenticate(presented).await?))
     }
 
+    /// Checks that the bearer still may what a permission allows, of a request whose answer goes on.
+    ///
+    /// # Errors
+    /// 401 and 403.
+    pub async fn authenticate_again(&self, permission: &str) -> Result<(), ApiError> {
+        let principal = self.app().bearers().authenticate_again(credentials::bearer(&self.context)?).await?;
+        require_permission(self, &principal, permission)
+    }
+
     /// The principal of the credential that a proxy hands on.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ mod oauth_error;
 mod origin;
 mod pipeline;
 mod reply;
+mod revocations;
 pub mod routes;
 mod sessions;
 mod state;

@@ -10,7 +10,7 @@ use super::{
         anyone, api_key, authenticated, client_with_permission, fresh, fresh_with_permission, session, session_with_permission,
         with_permission,
     },
-    invites, oauth, sessions,
+    invites, oauth, revocations, sessions,
     state::AppState,
     table::method_of,
     users, verb,
@@ -65,6 +65,9 @@ routes! {
         get   ()         session_with_permission "users:write", none() => invites::list;
         post  ()         session_with_permission "users:write", optional_json() => invites::create;
         delete(InviteId) session_with_permission "users:write", none() => invites::withdraw;
+    }
+    "api" / "revocations" {
+        get   () with_permission "tokens:introspect", none() => revocations::feed;
     }
     "oauth2" / "introspect" {
         post  () client_with_permission "tokens:introspect", form() => oauth::introspect;

@@ -198,6 +198,10 @@ impl Connection for Slot {
         limits.body_done(self.id);
         self.watchdog.body_done();
     }
+
+    fn answer_goes_on(&self) {
+        self.watchdog.end();
+    }
 }
 
 impl Drop for Slot {

@@ -76,6 +76,7 @@ pub async fn run(listener: TcpListener, state: Arc<AppState>, stop: impl Future<
         }
     }
     drop(listener);
+    state.app.revocations().close();
     if tokio::time::timeout(DRAIN_TIMEOUT, connections.shutdown()).await.is_err() {
         tracing::warn!("some requests were still in flight after {}s", DRAIN_TIMEOUT.as_secs());
     }

@@ -56,7 +56,7 @@ impl Watchdog {
         self.heads.lock().take()
     }
 
-    /// Notes that the answer is ready to be sent.
+    /// Notes that the answer, or another part of it, is ready to be sent.
     pub fn end(&self) {
         self.enter(Phase::Idle);
     }

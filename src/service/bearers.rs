@@ -49,6 +49,18 @@ impl Bearers {
         }
     }
 
+    /// Authenticates the bearer anew, of a request whose answer goes on. It is no further use of an API key.
+    ///
+    /// # Errors
+    /// [`Unauthenticated`].
+    pub async fn authenticate_again(&self, presented: &str) -> Result<Principal, Unauthenticated> {
+        if presented.starts_with(secret::PREFIX) {
+            self.holder_of_key(self.find_key(presented)?).await
+        } else {
+            self.authenticate_token(presented).await
+        }
+    }
+
     /// Authenticates the bearer of an access token.
     ///
     /// # Errors
@@ -104,19 +116,29 @@ impl Bearers {
         self.access.issuer_and_audience(token.algorithm)
     }
 
-    /// Authenticates whoever presents an API key. What is no key is refused by its checksum, before any look-up (KEY-2).
+    /// Authenticates whoever presents an API key.
     ///
     /// # Errors
     /// [`Unauthenticated`].
     pub async fn authenticate_key(&self, text: &str) -> Result<Principal, Unauthenticated> {
+        let key = self.find_key(text)?;
+        self.throttle.charge_api_key(key.id).map_err(Unauthenticated::Limited)?;
+        self.holder_of_key(key).await
+    }
+
+    /// The key with this text. What is no key is refused by its checksum, before any look-up (KEY-2).
+    fn find_key(&self, text: &str) -> Result<Arc<ApiKey>, Unauthenticated> {
         let invalid = Unauthenticated::Token(VerifyError::Invalid);
         if !secret::is_well_formed(text) {
             return Err(invalid);
         }
         let now = self.clock.now();
         let hashes = self.hash_keys.keys();
-        let key = hashes.iter().find_map(|hash_key| self.api_keys.find(&secret::hash(hash_key, text), now)).ok_or(invalid)?;
-        self.throttle.charge_api_key(key.id).map_err(Unauthenticated::Limited)?;
+        hashes.iter().find_map(|hash_key| self.api_keys.find(&secret::hash(hash_key, text), now)).ok_or(invalid)
+    }
+
+    async fn holder_of_key(&self, key: Arc<ApiKey>) -> Result<Principal, Unauthenticated> {
+        let now = self.clock.now();
         if let Some(expired) = key.expires_at.filter(|at| *at <= now) {
             return Err(Unauthenticated::Token(VerifyError::Expired(expired)));
         }

@@ -11,6 +11,7 @@
 //!   (REV-5).
 //! * A full list forgets nothing: it is emptied by voiding every token issued so far (REV-6).
 
+use super::feed::{Change, Feed, Revocation};
 use crate::{
     domain::{SessionId, Timestamp, TokenId, TokenIds, UserId},
     store::{CommitEvent, DenyListRows, Error, ExpiredEntries, Observer, Store},
@@ -19,7 +20,10 @@ use parking_lot::{Mutex, RwLock};
 use std::{
     collections::HashMap,
     hash::Hash,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -47,6 +51,8 @@ pub struct DenyList {
     not_before_until: Mutex<Option<Until>>,
     /// Entries that a voiding of all tokens has replaced, whose rows are still in the database.
     superseded: Mutex<ExpiredEntries>,
+    /// What was added lately, for those who keep such a list of their own.
+    feed: Arc<Feed>,
 }
 
 /// Whether an access token is in force (RFC 7662 §2.2 calls it active).
@@ -79,6 +85,21 @@ impl DenyList {
             || self.sessions.get(&ids.session).is_some()
             || self.tokens.get(&ids.token).is_some();
         if is_void { TokenStatus::Revoked } else { TokenStatus::Active }
+    }
+
+    /// What was added lately.
+    pub const fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
+    /// All entries.
+    #[must_use]
+    pub fn revocations(&self) -> Vec<Revocation> {
+        let users = self.users.to_vec().into_iter().map(|(user, least_version, until)| Revocation::User { user, least_version, until });
+        let sessions = self.sessions.to_vec().into_iter().map(|(session, (), until)| Revocation::Session(session, until));
+        let tokens = self.tokens.to_vec().into_iter().map(|(token, (), until)| Revocation::Token(token, until));
+        let all = self.not_before_until.lock().map(|until| Revocation::AllBefore(self.not_before(), until.wall));
+        users.chain(sessions).chain(tokens).chain(all).collect()
     }
 
     /// Whether there is no room for another entry.
@@ -132,13 +153,15 @@ impl DenyList {
 
 impl Observer for DenyList {
     fn committed(&self, event: CommitEvent) {
-        match event {
-            CommitEvent::TokensVoided { user, least_version, until } => self.users.add(user, least_version, Until::new(until)),
-            CommitEvent::SessionRevoked(session, until) => self.sessions.add(session, (), Until::new(until)),
-            CommitEvent::TokenRevoked(token, until) => self.tokens.add(token, (), Until::new(until)),
-            CommitEvent::AllVoidedBefore { moment, until } => self.void_all_before(moment, Until::new(until)),
-            CommitEvent::UserChanged(_) | CommitEvent::Rotated { .. } | CommitEvent::ApiKeyChanged(_) | CommitEvent::ApiKeyRevoked(_) => {}
+        let Some(revocation) = Revocation::of(&event) else { return };
+        match revocation {
+            Revocation::User { user, least_version, until } => self.users.add(user, least_version, Until::new(until)),
+            Revocation::Session(session, until) => self.sessions.add(session, (), Until::new(until)),
+            Revocation::Token(token, until) => self.tokens.add(token, (), Until::new(until)),
+            Revocation::AllBefore(moment, until) => self.void_all_before(moment, Until::new(until)),
         }
+        // After it was added: whoever has read the feed up to here may take the entries for all that there is.
+        self.feed.push(Change::Revoked(revocation));
     }
 }
 
@@ -168,6 +191,10 @@ impl<K: Copy + Eq + Hash, V: Copy + Ord> Entries<K, V> {
 
     fn len(&self) -> usize {
         self.0.read().len()
+    }
+
+    fn to_vec(&self) -> Vec<(K, V, Timestamp)> {
+        self.0.read().iter().map(|(id, (value, until))| (*id, *value, until.wall)).collect()
     }
 
     /// Removes the entries whose time has passed and returns them.

@@ -1,6 +1,11 @@
 //! The keys of the installation while it runs: which there are, and how they are replaced.
 
-use super::{access_tokens::AccessTokens, events, mac::MacRings};
+use super::{
+    access_tokens::AccessTokens,
+    events,
+    feed::{Change as FeedChange, Feed},
+    mac::MacRings,
+};
 use crate::{
     domain::{Algorithm, By, Clock, Event, Kind, SteadyClock, Timestamp},
     keyring::{Change, Jwk, Keyring, OperatorKeys, Ring, RotationPolicy, Stage, TokenKey, TokenRing},
@@ -53,17 +58,19 @@ pub(super) struct KeysInUse {
     pub access: Arc<AccessTokens>,
     pub rings: MacRings,
     published: Mutex<Arc<[Jwk]>>,
+    feed: Arc<Feed>,
 }
 
 impl KeysInUse {
-    pub fn new(keyring: &Keyring, access: Arc<AccessTokens>, rings: MacRings) -> Self {
-        Self { access, rings, published: Mutex::new(published(keyring)) }
+    pub fn new(keyring: &Keyring, access: Arc<AccessTokens>, rings: MacRings, feed: Arc<Feed>) -> Self {
+        Self { access, rings, published: Mutex::new(published(keyring)), feed }
     }
 
     fn replace(&self, keyring: &Keyring) {
         self.access.replace_keys(&keyring.access);
         self.rings.replace(keyring);
         *self.published.lock() = published(keyring);
+        self.feed.push(FeedChange::Keys);
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     mac::MacRings,
     passwords::Passwords,
     refresh_tokens::{OneTimeCodes, RefreshTokens},
+    revocations::Revocations,
     sessions::Sessions,
     throttle::Throttle,
 };
@@ -36,6 +37,8 @@ pub struct Services {
     pub api_keys: ApiKeys,
     /// The keys, and their rotation.
     pub keys: Arc<KeyRotation>,
+    /// The feed of revocations.
+    pub revocations: Revocations,
     /// Counts of refusals, for the log.
     pub refusals: Arc<Refusals>,
     throttle: Arc<Throttle>,
@@ -61,7 +64,8 @@ impl Services {
         let keyring = keys.in_use();
         let (rings, token_settings) = (MacRings::new(&keyring), TokenSettings::new(settings));
         let access = Arc::new(AccessTokens::new(&keyring.access, token_settings, clock.clone(), Arc::clone(&denylist), earlier));
-        let (in_use, policy) = (KeysInUse::new(&keyring, Arc::clone(&access), rings.clone()), rotation_policy(settings, earlier));
+        let in_use = KeysInUse::new(&keyring, Arc::clone(&access), rings.clone(), Arc::clone(denylist.feed()));
+        let (revocations, policy) = (Revocations::new(Arc::clone(&denylist)), rotation_policy(settings, earlier));
         let keys = KeyRotation::new(keys, in_use, policy, Arc::clone(&store), clock.clone(), Arc::clone(&steady));
         let throttle = Arc::new(Throttle::new(&settings.limits));
         let refusals = Arc::new(Refusals::default());
@@ -81,7 +85,7 @@ impl Services {
         });
         let accounts = accounts(settings, Arc::clone(&sessions), &rings)?;
         let (bearers, api_keys) = (bearers(&sessions, &index, &rings), api_keys(settings, &sessions, index, &rings));
-        Ok(Self { accounts, sessions, bearers, api_keys, keys: Arc::new(keys), refusals, throttle })
+        Ok(Self { accounts, sessions, bearers, api_keys, keys: Arc::new(keys), revocations, refusals, throttle })
     }
 
     /// Forgets the limits that no longer limit anybody, and logs the counts of refusals.

@@ -397,7 +397,7 @@ await watched('keys are made, used and revoked, one’s own and a service’s', 
   await dialog.getByText('E-mail or password is wrong').waitFor();
   await dialog.getByLabel('Password').fill(PASSWORD);
   await dialog.getByRole('button', { name: 'Go on' }).click();
-  const key = await card.getByLabel('The key').inputValue();
+  const key = await card.getByLabel('The key, shown this once').inputValue();
   assert.match(key, /^dwk_[0-9A-Za-z]{49}$/);
   assert.equal((await (await me(key)).json()).email, 'ada@example.org');
   await card.getByRole('button', { name: 'I have it' }).click();
@@ -423,7 +423,7 @@ await watched('keys are made, used and revoked, one’s own and a service’s', 
   await row.getByText('does not grant articles:write').waitFor();
   await row.getByLabel('May do').fill('articles:read');
   await row.getByRole('button', { name: 'Make a key' }).click();
-  const synced = await row.getByLabel('The key').inputValue();
+  const synced = await row.getByLabel('The key, shown this once').inputValue();
   assert.equal((await (await me(synced)).json()).email, 'backup@service.invalid');
 });
 

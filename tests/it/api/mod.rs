@@ -8,6 +8,7 @@ mod cookies;
 mod cors;
 mod csrf;
 mod events;
+mod feed;
 mod http;
 mod identity;
 mod introspection;
