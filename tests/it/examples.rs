@@ -1,5 +1,5 @@
 //! The programs in `examples/` work as they say: those that ask Doorward, and those that verify tokens by themselves, with
-//! PyJWT's `PyJWKClient` and jose's remote key set.
+//! `PyJWKClient` of `PyJWT` and jose's remote key set.
 
 use crate::support::{Actor, Server, claims};
 use data_encoding::BASE64URL_NOPAD;
@@ -25,7 +25,8 @@ fn interpreter(file: &str) -> PathBuf {
         let status = command.current_dir(directory()).stdout(Stdio::null()).status();
         assert!(status.unwrap_or_else(|error| panic!("{command:?}: {error}")).success(), "{command:?} failed");
     };
-    if file.ends_with(".mjs") {
+    let (_, language) = file.split_once('.').expect("an extension");
+    if language == "mjs" {
         if !directory().join("node_modules/jose").exists() {
             run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]));
         }

@@ -25,6 +25,15 @@ struct ExpectedEvent<'a> {
     target: Option<&'a str>,
 }
 
+/// Lets a new service revoke a token. Returns the service's id.
+async fn revoke_as_a_service(server: &Server, token: &str) -> String {
+    let owner = server.json(&["service", "add", "gateway", "--role", "admin"], "")["id"].as_str().expect("an id").to_owned();
+    let gateway = Actor::with_api_key(server, "gateway", &["tokens:introspect"]);
+    let request = gateway.bearer("POST", "/oauth2/revoke").header("content-type", "application/x-www-form-urlencoded");
+    send(request.body(format!("token={token}"))).await.expect(200);
+    owner
+}
+
 /// Every route that changes something logs an event with actor and target. If a route without one is added, this
 /// test fails.
 #[tokio::test]
@@ -129,11 +138,7 @@ async fn log_3_whatever_changes_something_says_who_did_it_and_to_whom() {
     first.delete(&format!("/api/invites/{invite}")).await.expect(204);
     check(ExpectedEvent { route: ("DELETE", "/api/invites/InviteId"), event: "invite_withdrawn", actor: &admin, target: None });
 
-    let owner = server.json(&["service", "add", "gateway", "--role", "admin"], "")["id"].as_str().expect("an id").to_owned();
-    let gateway = Actor::with_api_key(&server, "gateway", &["tokens:introspect"]);
-    let form = format!("token={}", first.access.as_deref().expect("a token"));
-    let request = gateway.bearer("POST", "/oauth2/revoke").header("content-type", "application/x-www-form-urlencoded");
-    send(request.body(form)).await.expect(200);
+    let owner = revoke_as_a_service(&server, first.access.as_deref().expect("a token")).await;
     check(ExpectedEvent { route: ("POST", "/oauth2/revoke"), event: "token_revoked", actor: &owner, target: Some(&admin) });
 
     // A key that is traded for a token changes nothing, as a refresh that goes well; nor does a question.
