@@ -45,6 +45,12 @@ pub fn all(results: &Results) -> Vec<Goal> {
     goal("`/api/auth/verify`", "processor time of Express as written ÷ ours", ">=", 55.0, times(verify, "express-map/verify/32"));
     goal("`/api/auth/verify`", "processor time of Express tuned ÷ ours", ">=", 12.0, times(verify, "express-map-tuned/verify/32"));
     goal("`/api/auth/verify`", "processor time of PocketBase's own record ÷ ours", ">=", 15.0, times(verify, "pocketbase/me/32"));
+    for (algorithm, contender) in [("EdDSA", "doorward-eddsa"), ("RS256", "doorward-rs256")] {
+        let work = format!("`/api/auth/verify`, {algorithm}, seen before");
+        goal(&work, "processor time of HS256 ÷ its", ">=", 0.75, times(&format!("{contender}/verify/32"), verify));
+        let first = results.spread(&format!("{algorithm}/first sight, of its signature alone"));
+        goal(&format!("a token of {algorithm}, at first sight"), "of the rate of its signature alone", ">=", 0.85, first);
+    }
     goal(
         "`/api/users/me`",
         "processor time of bare warp + one HS256 verification ÷ ours",

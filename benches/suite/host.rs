@@ -123,7 +123,8 @@ pub fn append_loop(directory: &Path, waiting: u32, span: Duration) -> Result<f64
     Ok(syncs * f64::from(waiting))
 }
 
-fn rate(span: Duration, mut work: impl FnMut()) -> f64 {
+/// How often per second this can be done.
+pub fn rate(span: Duration, mut work: impl FnMut()) -> f64 {
     let (begun, mut done) = (Instant::now(), 0_u32);
     while begun.elapsed() < span {
         work();

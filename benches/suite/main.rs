@@ -11,9 +11,10 @@ mod process;
 mod report;
 mod sections;
 mod seed;
+mod signatures;
 
 use clap::{Parser, Subcommand};
-use doorward::config::Flags;
+use doorward::{config::Flags, domain::Algorithm};
 use std::{
     env,
     error::Error,
@@ -28,7 +29,7 @@ struct Cli {
     /// A quick run over everything, to see that it works: its figures mean nothing
     #[arg(long)]
     smoke: bool,
-    /// Sections: tokens, refresh, logout, hashing, flood, start, scale
+    /// Sections: tokens, signatures, refresh, logout, hashing, flood, start, scale
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Contenders, by the names in benches/peers/*/peer.toml
@@ -97,6 +98,12 @@ enum Loop {
         #[command(flatten)]
         span: Span,
     },
+    Signatures {
+        #[arg(long)]
+        algorithm: Algorithm,
+        #[command(flatten)]
+        span: Span,
+    },
 }
 
 #[derive(clap::Args)]
@@ -139,6 +146,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         Some(Command::Loop(Loop::Append { waiting, span })) => {
             println!("{}", host::append_loop(&span.directory, waiting, span.length())?);
+            Ok(())
+        }
+        Some(Command::Loop(Loop::Signatures { algorithm, span })) => {
+            // Halves of one process take turns, so that both run as fast as the machine is at that time.
+            let signed = signatures::Signed::new(algorithm);
+            let turn = span.length() / 10;
+            let turns: Vec<_> = (0..5).map(|_| (signed.first_sight(turn), signed.signatures(turn))).collect();
+            let ratio = turns.iter().map(|(first, _)| first).sum::<f64>() / turns.iter().map(|(_, alone)| alone).sum::<f64>();
+            println!("{ratio}");
             Ok(())
         }
         Some(Command::Seed { users, alone, flags }) => seed::seed(&flags, users, alone),

@@ -36,8 +36,9 @@ pub struct Plan {
 pub type Section = fn(&Plan, &mut Results) -> io::Result<()>;
 
 /// All sections, by name.
-pub const SECTIONS: [(&str, Section); 7] = [
+pub const SECTIONS: [(&str, Section); 8] = [
     ("tokens", tokens),
+    ("signatures", signatures),
     ("refresh", refresh),
     ("logout", logout),
     ("hashing", hashing),
@@ -119,6 +120,17 @@ fn tokens(plan: &Plan, results: &mut Results) -> io::Result<()> {
                     results.figure(format!("{}/{name}/{CONNECTIONS} by wrk", running.contender.name), rate);
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// Tokens that were not seen before, beside their signatures alone.
+fn signatures(plan: &Plan, results: &mut Results) -> io::Result<()> {
+    for _ in 0..plan.rounds {
+        for algorithm in ["EdDSA", "ES256", "RS256"] {
+            let ratio = plan.limit("signatures", &["--algorithm", algorithm], plan.window)?;
+            results.figure(format!("{algorithm}/first sight, of its signature alone"), ratio);
         }
     }
     Ok(())

@@ -53,9 +53,21 @@ async fn account(
     // Addresses in no particular order, as in practice. The factor is odd, so each number gives another address.
     let email: Email = format!("{:08x}@bench.example", (number * 0x9e37_79b1) & 0xffff_ffff).parse()?;
     let user = User { id: UserId::random(), email, role: "viewer".parse()?, ..model.clone() };
-    let session = session.map(|(now, ends_at)| Session {
+    let session = session.map(|(now, ends_at)| session_of(user.id, now, ends_at));
+    let deny = Deny { until: Timestamp::default(), lifetime: std::time::Duration::ZERO, not_before: None };
+    let event = Event::new(Kind::Registered, By::User(user.id));
+    let account = NewAccount { user, session, replaces: None, proof: RegistrationProof::Open, deny, event };
+    match store.create_account(account).await? {
+        Created::User(_) => Ok(()),
+        other => Err(format!("user {number}: {other:?}").into()),
+    }
+}
+
+/// A session of a user, in a browser.
+pub fn session_of(user: UserId, now: Timestamp, ends_at: Timestamp) -> Session {
+    Session {
         id: SessionId::random(),
-        user: user.id,
+        user,
         transport: Transport::Cookie,
         generation: 1,
         token_hash: [7; 32],
@@ -75,12 +87,5 @@ async fn account(
             ip: [192, 0, 2, 1].into(),
             user_agent: "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0".into(),
         },
-    });
-    let deny = Deny { until: Timestamp::default(), lifetime: std::time::Duration::ZERO, not_before: None };
-    let event = Event::new(Kind::Registered, By::User(user.id));
-    let account = NewAccount { user, session, replaces: None, proof: RegistrationProof::Open, deny, event };
-    match store.create_account(account).await? {
-        Created::User(_) => Ok(()),
-        other => Err(format!("user {number}: {other:?}").into()),
     }
 }

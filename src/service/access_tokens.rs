@@ -4,13 +4,16 @@
 //! the wrong type as absent.
 
 mod claims;
+mod parts;
+mod verified;
 
 pub use claims::TokenHolder;
+pub use parts::inspect;
 
 use super::{
     denylist::{DenyList, TokenStatus},
     events::OncePerMinute,
-    keys::{SigningKeys, is_object},
+    keys::{SigningKey, SigningKeys},
 };
 use crate::{
     config::{Settings, Tokens},
@@ -18,9 +21,9 @@ use crate::{
     keyring::TokenRing,
     store::{Deny, Issued, NOTING_INTERVAL},
 };
-use claims::{API_KEY_METHOD, Claims, PresentedClaims};
-use data_encoding::BASE64URL_NOPAD;
+use claims::{API_KEY_METHOD, Claims};
 use parking_lot::RwLock;
+use parts::Parts;
 use secrecy::SecretString;
 use std::{
     sync::{
@@ -29,9 +32,8 @@ use std::{
     },
     time::Duration,
 };
+use verified::VerifiedTokens;
 
-/// The longest token that is verified, in bytes (TOK-6).
-const MAX_TOKEN_LEN: usize = 4096;
 /// `typ` (RFC 9068 §2.1).
 const MEDIA_TYPE: &str = "at+jwt";
 /// How many seconds the clock may have been ahead when it dated a token (TOK-5).
@@ -40,7 +42,7 @@ const MAX_SKEW: u64 = 60;
 /// Issues and verifies access tokens.
 pub struct AccessTokens {
     /// Replaced as a whole at a key rotation.
-    keys: RwLock<Arc<SigningKeys>>,
+    keys: RwLock<Arc<KeysAndTokens>>,
     settings: TokenSettings,
     clock: Clock,
     denylist: Arc<DenyList>,
@@ -50,6 +52,20 @@ pub struct AccessTokens {
     /// The longest that any token issued so far can be accepted after its `iat`.
     lifetime: Duration,
     full_warning: OncePerMinute,
+}
+
+/// The keys, and what they have verified.
+struct KeysAndTokens {
+    keys: SigningKeys,
+    /// None as long as there is no key pair: what an HMAC costs is not worth being kept.
+    verified: Option<VerifiedTokens>,
+}
+
+impl KeysAndTokens {
+    fn new(ring: &TokenRing) -> Arc<Self> {
+        let has_pair = ring.iter().any(|key| key.algorithm.is_asymmetric());
+        Arc::new(Self { keys: SigningKeys::new(ring, MEDIA_TYPE), verified: has_pair.then(VerifiedTokens::new) })
+    }
 }
 
 /// What access tokens say, and how long they live.
@@ -84,6 +100,18 @@ impl TokenSettings {
 /// The furthest ahead of the present clock that an earlier run's is believed to have been. Without a bound, a clock that was
 /// years ahead once would keep revocations for years.
 const MAX_BELIEVED_AHEAD: Duration = Duration::from_secs(24 * 3600);
+
+/// What a token says that we issued, at any time.
+#[derive(Debug, Clone)]
+struct IssuedToken {
+    ids: TokenIds,
+    holder: TokenHolder,
+    algorithm: Algorithm,
+    /// `nbf`, in seconds; 0 if there is none.
+    nbf: u64,
+    /// `exp`, in seconds.
+    exp: u64,
+}
 
 /// The claims of a token that we issued.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,15 +187,10 @@ pub struct AccessToken {
 }
 
 impl VerifiedToken {
-    /// The token with these claims; `now` is in seconds and gives what is left of it.
-    fn new(claims: &PresentedClaims, holder: TokenHolder, algorithm: Algorithm, now: u64) -> Self {
-        Self {
-            ids: claims.ids(),
-            holder,
-            algorithm,
-            expires_at: Timestamp::from_secs(claims.exp),
-            expires_in: claims.exp.saturating_sub(now),
-        }
+    /// The token with what is left of it at `now`, in seconds.
+    fn new(token: IssuedToken, now: u64) -> Self {
+        let IssuedToken { ids, holder, algorithm, exp, .. } = token;
+        Self { ids, holder, algorithm, expires_at: Timestamp::from_secs(exp), expires_in: exp.saturating_sub(now) }
     }
 }
 
@@ -177,7 +200,7 @@ impl AccessTokens {
     pub fn new(ring: &TokenRing, settings: TokenSettings, clock: Clock, denylist: Arc<DenyList>, earlier: Issued) -> Self {
         let latest_iat = AtomicU64::new(earlier.latest.secs());
         Self {
-            keys: RwLock::new(Arc::new(SigningKeys::new(ring, MEDIA_TYPE))),
+            keys: RwLock::new(KeysAndTokens::new(ring)),
             settings,
             clock,
             denylist,
@@ -189,7 +212,18 @@ impl AccessTokens {
 
     /// Signs and verifies with these keys from now on.
     pub fn replace_keys(&self, ring: &TokenRing) {
-        *self.keys.write() = Arc::new(SigningKeys::new(ring, MEDIA_TYPE));
+        *self.keys.write() = KeysAndTokens::new(ring);
+    }
+
+    /// Forgets what is kept of tokens that are over.
+    pub fn sweep(&self) {
+        if let Some(verified) = &self.keys().verified {
+            verified.forget_expired(self.clock.now().secs());
+        }
+    }
+
+    fn keys(&self) -> Arc<KeysAndTokens> {
+        Arc::clone(&self.keys.read())
     }
 
     /// Which tokens there may be at a start, from what an earlier run has noted. Its clock may have been ahead, and its
@@ -226,9 +260,10 @@ impl AccessTokens {
             TokenFor::Session(_) => (Some(&user.role), None),
             TokenFor::ApiKey(_) => (None, Some([API_KEY_METHOD])),
         };
-        let keys = Arc::clone(&self.keys.read());
+        let keys = self.keys();
+        let key = keys.keys.current();
         let claims = Claims {
-            iss: self.settings.issuer(keys.current().algorithm),
+            iss: self.settings.issuer(key.algorithm),
             aud: &self.settings.audience,
             sub: user.id,
             iat,
@@ -240,7 +275,7 @@ impl AccessTokens {
             permissions,
             amr,
         };
-        let token = keys.current().sign(&claims).into();
+        let token = key.sign(&claims).into();
         AccessToken { token, expires_in: exp.saturating_sub(self.clock.now().secs()) }
     }
 
@@ -249,39 +284,56 @@ impl AccessTokens {
     /// # Errors
     /// [`VerifyError`]; anything unforeseen is [`VerifyError::Invalid`] (REV-9).
     pub fn verify(&self, token: &str) -> Result<VerifiedToken, VerifyError> {
-        let (claims, holder, algorithm) = self.decode_issued(token).ok_or(VerifyError::Invalid)?;
+        let (keys, parts) = (self.keys(), Parts::of(token).ok_or(VerifyError::Invalid)?);
+        let key = keys.keys.for_header(parts.header).ok_or(VerifyError::Invalid)?;
+        let Some(verified) = keys.verified.as_ref().filter(|_| key.algorithm.is_asymmetric()) else {
+            return self.judge(self.decode_issued(key, &parts).ok_or(VerifyError::Invalid)?);
+        };
+        let digest = VerifiedTokens::digest(token);
+        if let Some(known) = verified.get(&digest) {
+            return self.judge(known);
+        }
+        let issued = self.decode_issued(key, &parts).ok_or(VerifyError::Invalid)?;
+        let judged = self.judge(issued.clone())?;
+        verified.insert(digest, issued);
+        Ok(judged)
+    }
+
+    /// Whether a token that we issued is in force now.
+    fn judge(&self, token: IssuedToken) -> Result<VerifiedToken, VerifyError> {
         let now = self.clock.now().secs();
         let leeway = self.settings.clock_tolerance.as_secs();
         // A voiding of all tokens may date the new ones ahead of the clock, see [`AccessTokens::now`].
-        if claims.iat > self.now().secs() + MAX_SKEW || claims.nbf > now + leeway {
+        if token.ids.issued_at.secs() > self.now().secs() + MAX_SKEW || token.nbf > now + leeway {
             return Err(VerifyError::Invalid);
         }
         // RFC 7519 §4.1.4: a token has expired on `exp` itself, not only after it.
-        if now >= claims.exp + leeway {
-            return Err(VerifyError::Expired(Timestamp::from_secs(claims.exp)));
+        if now >= token.exp + leeway {
+            return Err(VerifyError::Expired(Timestamp::from_secs(token.exp)));
         }
-        if self.denylist.check(&claims.ids()) == TokenStatus::Revoked {
+        if self.denylist.check(&token.ids) == TokenStatus::Revoked {
             return Err(VerifyError::Revoked);
         }
-        Ok(VerifiedToken::new(&claims, holder, algorithm, now))
+        Ok(VerifiedToken::new(token, now))
     }
 
     /// Verifies that we issued a token for a session, even if it has expired or was revoked: it still proves which session
     /// its bearer had.
     #[must_use]
     pub fn verify_ignoring_expiry(&self, token: &str) -> Option<VerifiedToken> {
-        let (claims, holder, algorithm) = self.decode_issued(token)?;
-        (holder != TokenHolder::ApiKey).then(|| VerifiedToken::new(&claims, holder, algorithm, self.clock.now().secs()))
+        let (keys, parts) = (self.keys(), Parts::of(token)?);
+        let token = self.decode_issued(keys.keys.for_header(parts.header)?, &parts)?;
+        (token.holder != TokenHolder::ApiKey).then(|| VerifiedToken::new(token, self.clock.now().secs()))
     }
 
-    /// The claims of a token that we issued at any time: signed by us, with our issuer, audience and lifetime; its holder, and
-    /// what it is signed with.
-    fn decode_issued(&self, token: &str) -> Option<(PresentedClaims, TokenHolder, Algorithm)> {
-        let (claims, algorithm) = self.decode_signed(token)?;
+    /// What a token says that we issued at any time: signed by us, with our issuer, audience and lifetime.
+    fn decode_issued(&self, key: &SigningKey, parts: &Parts<'_>) -> Option<IssuedToken> {
+        let (claims, algorithm) = (parts.decode_signed(key)?, key.algorithm);
         let life = claims.exp.checked_sub(claims.iat)?;
         let is_ours = claims.iss == self.settings.issuer(algorithm) && claims.aud == self.settings.audience;
         let holder = claims.holder()?;
-        (is_ours && life <= self.settings.access_ttl.as_secs()).then_some((claims, holder, algorithm))
+        let token = IssuedToken { ids: claims.ids(), holder, algorithm, nbf: claims.nbf, exp: claims.exp };
+        (is_ours && life <= self.settings.access_ttl.as_secs()).then_some(token)
     }
 
     /// How long the deny list must keep an entry made now: until every token issued so far has expired.
@@ -316,33 +368,6 @@ impl AccessTokens {
     pub fn max_token_lifetime(settings: &Tokens) -> Duration {
         settings.access_ttl + settings.clock_tolerance + Duration::from_secs(MAX_SKEW)
     }
-
-    /// The claims of a token that one of our keys signed, and that key's algorithm. The size and the number of parts are checked first, then
-    /// the header and the signature; the claims of a token with another signature are never decoded (TOK-6). The
-    /// decoder of each part accepts only base64url without padding.
-    fn decode_signed(&self, token: &str) -> Option<(PresentedClaims, Algorithm)> {
-        let (message, signature) = token.rsplit_once('.').filter(|_| token.len() <= MAX_TOKEN_LEN)?;
-        let (header, claims) = message.split_once('.').filter(|(_, claims)| !claims.contains('.'))?;
-        let keys = Arc::clone(&self.keys.read());
-        let key = keys.for_header(header)?;
-        let claims = key.has_signed(message, signature).then(|| BASE64URL_NOPAD.decode(claims.as_bytes()).ok())??;
-        let claims = is_object(&claims).then(|| serde_json::from_slice(&claims).ok())??;
-        Some((claims, key.algorithm))
-    }
-}
-
-/// Decodes a token's header and claims for a person to read. Verifies nothing.
-///
-/// # Errors
-/// When it is not made of two base64url parts of JSON and a signature.
-pub fn inspect(token: &str) -> Result<(serde_json::Value, serde_json::Value), &'static str> {
-    let parts: Vec<_> = token.trim().split('.').collect();
-    let [header, claims, _signature] = parts[..] else { return Err("a JWT has three parts with dots between them") };
-    let decode = |part: &str| {
-        let bytes = BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| "a part is not base64url")?;
-        serde_json::from_slice(&bytes).map_err(|_| "a part is not JSON")
-    };
-    Ok((decode(header)?, decode(claims)?))
 }
 
 #[cfg(test)]

@@ -91,6 +91,7 @@ impl Services {
     /// Forgets the limits that no longer limit anybody, and logs the counts of refusals.
     pub fn tidy(&self) {
         self.throttle.sweep();
+        self.sessions.access.sweep();
         self.refusals.log_counts();
     }
 }

@@ -1,5 +1,6 @@
 //! Tokens in time, and forgeries signed with the real key of each algorithm.
 
+mod cache;
 mod forgeries;
 
 use super::*;
@@ -7,6 +8,7 @@ use crate::{
     keyring::{Material, PrivateKey, TokenKey},
     store::{CommitEvent, Observer},
 };
+use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
