@@ -21,7 +21,7 @@ use crate::{
     keyring::TokenRing,
     store::{Deny, Issued, NOTING_INTERVAL},
 };
-use claims::{API_KEY_METHOD, Claims};
+use claims::{API_KEY_METHOD, Claims, IssuedToken};
 use parking_lot::RwLock;
 use parts::Parts;
 use secrecy::SecretString;
@@ -100,18 +100,6 @@ impl TokenSettings {
 /// The furthest ahead of the present clock that an earlier run's is believed to have been. Without a bound, a clock that was
 /// years ahead once would keep revocations for years.
 const MAX_BELIEVED_AHEAD: Duration = Duration::from_secs(24 * 3600);
-
-/// What a token says that we issued, at any time.
-#[derive(Debug, Clone)]
-struct IssuedToken {
-    ids: TokenIds,
-    holder: TokenHolder,
-    algorithm: Algorithm,
-    /// `nbf`, in seconds; 0 if there is none.
-    nbf: u64,
-    /// `exp`, in seconds.
-    exp: u64,
-}
 
 /// The claims of a token that we issued.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The claims of access tokens, as they are written and as they are read.
 
-use crate::domain::{Permission, Role, SessionId, Timestamp, TokenId, TokenIds, UserId};
+use crate::domain::{Algorithm, Permission, Role, SessionId, Timestamp, TokenId, TokenIds, UserId};
 use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
 /// Whom a verified token was issued for.
@@ -11,6 +11,19 @@ pub enum TokenHolder {
     Session(Role),
     /// An API key, which has no role.
     ApiKey,
+}
+
+/// What a token says that we issued, at any time.
+#[derive(Debug, Clone)]
+pub struct IssuedToken {
+    pub ids: TokenIds,
+    pub holder: TokenHolder,
+    /// What it is signed with.
+    pub algorithm: Algorithm,
+    /// `nbf`, in seconds; 0 if there is none.
+    pub nbf: u64,
+    /// `exp`, in seconds.
+    pub exp: u64,
 }
 
 /// How the bearer of an API key authenticated, in `amr` (RFC 8176 has no name for it).

@@ -5,7 +5,7 @@
 //! the signature and nothing else: at each use the token is held against the clock and the deny list. It belongs to a set of
 //! keys and goes with it.
 
-use super::IssuedToken;
+use super::claims::IssuedToken;
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 
