@@ -9,8 +9,15 @@ import { createRemoteJWKSet, errors, jwtVerify } from 'jose';
 
 const { DOORWARD_URL = 'http://127.0.0.1:3000', PERMISSION = 'articles:read', PORT = '8080' } = process.env;
 const { ISSUER = new URL(DOORWARD_URL).origin, AUDIENCE = 'doorward' } = process.env;
-const key = process.env.DOORWARD_KEY; // an API key with tokens:introspect
+const key = process.env.DOORWARD_KEY;
+if (!key) {
+  console.error('DOORWARD_KEY must be an API key with tokens:introspect');
+  process.exit(1);
+}
 const keys = createRemoteJWKSet(new URL('/.well-known/jwks.json', DOORWARD_URL));
+
+/** Seconds that the clocks of the two machines may differ. */
+const LEEWAY = 5;
 
 /** Nobody is let in after so many milliseconds without a word of the feed; it says at least a blank line every 15 s. */
 const SILENCE = 60_000;
@@ -74,7 +81,13 @@ class Unavailable extends Error {}
 /** The claims of a token that is in force. */
 async function verify(token) {
   const algorithms = ['EdDSA', 'ES256', 'RS256'];
-  const { payload } = await jwtVerify(token, keys, { algorithms, issuer: ISSUER, audience: AUDIENCE, typ: 'at+jwt' });
+  const { payload } = await jwtVerify(token, keys, {
+    algorithms,
+    issuer: ISSUER,
+    audience: AUDIENCE,
+    typ: 'at+jwt',
+    clockTolerance: LEEWAY,
+  });
   if (Date.now() - heardAt > SILENCE) throw new Unavailable();
   const { sub, sid, jti, ver, iat } = payload;
   const least = revoked.user.get(sub)?.least ?? 0;
@@ -96,6 +109,7 @@ async function articles(authorization = '') {
   } catch (error) {
     const isUnanswered = ['ERR_JOSE_GENERIC', 'ERR_JWKS_TIMEOUT'].includes(error.code); // for the keys
     const isRefused = error instanceof errors.JOSEError && !isUnanswered;
+    console.error(`refused: ${error.message}`);
     return isRefused
       ? [401, { error: 'INVALID_TOKEN' }, 'Bearer error="invalid_token"']
       : [503, { error: 'UNAVAILABLE' }];

@@ -17,9 +17,10 @@ from urllib.request import Request, urlopen
 import jwt
 
 DOORWARD = os.environ.get("DOORWARD_URL", "http://127.0.0.1:3000").rstrip("/")
-KEY = os.environ["DOORWARD_KEY"]  # an API key with tokens:introspect
+KEY = os.environ.get("DOORWARD_KEY") or sys.exit("DOORWARD_KEY must be an API key with tokens:introspect")
 ISSUER = os.environ.get("ISSUER", DOORWARD)
 AUDIENCE = os.environ.get("AUDIENCE", "doorward")
+LEEWAY = 5  # seconds that the clocks of the two machines may differ
 PERMISSION = os.environ.get("PERMISSION", "articles:read")
 
 keys = jwt.PyJWKClient(DOORWARD + "/.well-known/jwks.json")
@@ -94,7 +95,7 @@ def verify(token):
     except jwt.PyJWKClientConnectionError as error:
         raise Unavailable from error
     # The algorithm is the key's, whatever the token says.
-    decoded = jwt.decode_complete(token, key.key, algorithms=[key.algorithm_name], issuer=ISSUER, audience=AUDIENCE)
+    decoded = jwt.decode_complete(token, key.key, algorithms=[key.algorithm_name], issuer=ISSUER, audience=AUDIENCE, leeway=LEEWAY)
     if decoded["header"].get("typ") != "at+jwt":
         raise jwt.InvalidTokenError("not an access token")
     if revocations.cover(decoded["payload"]):
@@ -116,7 +117,8 @@ class Service(BaseHTTPRequestHandler):
             claims = verify(token if scheme.lower() == "bearer" else "")
         except Unavailable:
             return self.say(503, {"error": "UNAVAILABLE"})
-        except jwt.PyJWTError:
+        except jwt.PyJWTError as error:
+            print(f"refused: {error}", file=sys.stderr)
             return self.say(401, {"error": "INVALID_TOKEN"}, 'Bearer error="invalid_token"')
         if not may(claims["permissions"]):
             return self.say(403, {"error": "FORBIDDEN"}, f'Bearer error="insufficient_scope", scope="{PERMISSION}"')

@@ -64,6 +64,8 @@
 //! | token version | a number of the user in every access token (`ver`); raised, those from before are void |
 //! | epoch | counts how often everything of a user was ended at once; what they handed out before is void |
 //! | deny list, not before | what was revoked and could still live; the moment before which everything is void |
+//! | service account, API key | a user without a password; what acts for its owner, for some of what they may do |
+//! | feed, cursor | what tells verifiers of revocations; how far one has read it |
 //! | device token | lets nobody in; whoever has it has login tries of their own, which strangers cannot use up |
 //! | caller, address prefix | who asks for a hash; the /32 of IPv4 or /64 of IPv6 that limits count as one |
 //! | decoy | a row that is nobody's, read when there is none, so that finding nobody takes as long |

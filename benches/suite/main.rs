@@ -153,6 +153,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let signed = signatures::Signed::new(algorithm);
             let turn = span.length() / 10;
             let turns: Vec<_> = (0..5).map(|_| (signed.first_sight(turn), signed.signatures(turn))).collect();
+            eprintln!("first sight and signature alone, per second: {turns:.0?}");
             let ratio = turns.iter().map(|(first, _)| first).sum::<f64>() / turns.iter().map(|(_, alone)| alone).sum::<f64>();
             println!("{ratio}");
             Ok(())

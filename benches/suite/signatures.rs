@@ -14,8 +14,8 @@ use doorward::{
 use secrecy::ExposeSecret;
 use std::{sync::Arc, time::Duration};
 
-/// As many tokens as are verified before all are forgotten. To set the keys up anew costs some 100 µs, over all of these.
-const TOKENS: usize = 1000;
+/// As many tokens as are verified before all are forgotten. To set an RSA key up anew costs some milliseconds, over all of these.
+const TOKENS: usize = 4000;
 
 /// Tokens of one key, and what verifies them.
 pub struct Signed {

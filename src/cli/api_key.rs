@@ -29,6 +29,14 @@ pub enum Command {
         /// Only those of this user: e-mail address, id, or the name of a service account
         user: Option<String>,
     },
+    /// Give a key another secret, shown this once; what it may do and when it ends stay
+    Rotate {
+        /// The key's id
+        key: String,
+        /// How long the former secret stays good beside it, at most 24h
+        #[arg(long, default_value = "0s")]
+        overlap: String,
+    },
     /// Revoke a key
     Revoke {
         /// The key's id
@@ -52,14 +60,9 @@ pub fn run(command: Command, json: bool, send: impl Fn(Request) -> Result<Value,
     match command {
         Command::Add { user, name, permission, expires } => {
             let request = Request::ApiKeyAdd { user, name, permissions: permission, expires: Some(expires) };
-            print(json, &send(request)?, |answer| {
-                let until = match text(&answer["key"], "expiresAt") {
-                    at if at.is_empty() => "good until it is revoked".to_owned(),
-                    at => format!("good until {at}"),
-                };
-                format!("{}\nshown this once; {until}; its id is {}", text(answer, "secret"), text(&answer["key"], "id"))
-            })
+            print(json, &send(request)?, made)
         }
+        Command::Rotate { key, overlap } => print(json, &send(Request::ApiKeyRotate { key, overlap })?, made),
         Command::List { user } => print(json, &send(Request::ApiKeyList { user })?, listed),
         Command::Revoke { key } => print(json, &send(Request::ApiKeyRevoke { key })?, |_| "revoked".into()),
     }
@@ -72,11 +75,22 @@ pub fn run_service(command: ServiceCommand, json: bool, send: impl Fn(Request) -
     })
 }
 
+fn made(answer: &Value) -> String {
+    let until = match text(&answer["key"], "expiresAt") {
+        at if at.is_empty() => "good until it is revoked".to_owned(),
+        at => format!("good until {at}"),
+    };
+    format!("{}\nshown this once; {until}; its id is {}", text(answer, "secret"), text(&answer["key"], "id"))
+}
+
 fn listed(keys: &Value) -> String {
     let rows = keys.as_array().into_iter().flatten().map(|key| {
         let permissions: Vec<_> = key["permissions"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let mut row = ["id", "owner", "name", "start", "", "expiresAt", "lastUsedAt"].map(|member| text(key, member).into_owned());
         row[4] = permissions.join(",");
+        if row[5].is_empty() {
+            "never".clone_into(&mut row[5]);
+        }
         row
     });
     table(["id", "user", "name", "key", "permissions", "expires", "last used"], rows)

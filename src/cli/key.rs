@@ -12,7 +12,7 @@ use serde_json::Value;
 pub enum Command {
     /// List the keys: what each is for, whether it is in use, and until when
     List,
-    /// Replace the keys that sign access tokens; nobody is signed out
+    /// Replace the keys that sign access tokens; nobody is signed out, but by --all
     Rotate {
         /// Publish a key of this algorithm, for when tokens.algorithm is changed to it
         #[arg(long, conflicts_with = "emergency")]
@@ -20,7 +20,7 @@ pub enum Command {
         /// Somebody else may have the keys: they are gone now, and so is every access token; sign-ins go on
         #[arg(long)]
         emergency: bool,
-        /// Replace the keys of every purpose: every sign-in, invitation and link ends
+        /// Replace the keys of every purpose: every sign-in, API key, invitation and link ends
         #[arg(long, requires = "emergency")]
         all: bool,
         /// Do not ask
@@ -36,7 +36,7 @@ pub fn run(command: &Command, json: bool, send: impl Fn(Request) -> Result<Value
         Command::Rotate { all, yes, .. } => {
             if !yes {
                 confirm(if all {
-                    "Replace all keys? Everybody is signed out, and every invitation and link is void."
+                    "Replace all keys? Everybody is signed out, and every API key, invitation and link is void."
                 } else {
                     "Replace the keys of access tokens? Services must fetch the public keys anew; sign-ins go on."
                 })?;

@@ -54,7 +54,7 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     first_admin(&app, &site, secrets).await?;
     take_commands(&settings, &app, &site);
     tokio::spawn(jobs::run(Arc::clone(&app)));
-    let web = Arc::new(AppState { app, site });
+    let web = Arc::new(AppState { app: Arc::clone(&app), site });
     announce(&listener);
     let (stop, stopping) = oneshot::channel::<()>();
     let two_signals = async {
@@ -69,9 +69,18 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
         () = server::run(listener, web, async { drop(stopping.await) }) => {}
         () = two_signals => {}
     }
-    // Every change that was acknowledged is already durable; the rest of the queue is dropped with the store.
-    let _ = std::fs::remove_file(crate::data::DataDir::control_socket(&settings.server.data_dir));
+    finish(&app, &settings).await;
     Ok(())
+}
+
+/// What is left to do at the end. Every change that was acknowledged is already durable; the rest of the queue is dropped with
+/// the store.
+async fn finish(app: &App, settings: &Settings) {
+    // When keys were used is written by a job now and then, and once more here.
+    if let Err(error) = app.api_keys().sweep().await {
+        tracing::warn!(%error, "when API keys were used last is not known up to now");
+    }
+    let _ = std::fs::remove_file(crate::data::DataDir::control_socket(&settings.server.data_dir));
 }
 
 /// Logs warnings about settings that are valid but probably not meant.

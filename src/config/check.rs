@@ -134,6 +134,13 @@ impl Settings {
                 "serving plain http beyond this machine: whoever is on the way can take over accounts (server.insecure_http)".to_owned(),
             );
         }
+        let issuer = &self.tokens.issuer;
+        if self.tokens.algorithm.is_asymmetric() && !issuer.is_empty() && *issuer != self.public_url() {
+            warnings.push(format!(
+                "tokens.issuer is {issuer}, and the public keys are at {}: verifiers that look for keys at the issuer do not find them",
+                self.public_url()
+            ));
+        }
         if self.insecure_dev {
             warnings.push("insecure_dev = true: for a developer's own machine alone".to_owned());
         }
@@ -332,6 +339,15 @@ mod tests {
         settings.server.listen = ([192, 168, 1, 10], 3000).into();
         let warnings = settings.warnings();
         assert!(warnings[0].starts_with("serving plain http") && warnings[1].starts_with("insecure_dev"), "{warnings:?}");
+        let issued_by = |algorithm, issuer: &str| {
+            let mut settings = Settings::default();
+            (settings.tokens.algorithm, settings.tokens.issuer) = (algorithm, issuer.into());
+            settings.warnings()
+        };
+        assert!(issued_by(Algorithm::EdDSA, "https://other.example")[0].starts_with("tokens.issuer is https://other.example"));
+        for (algorithm, issuer) in [(Algorithm::EdDSA, ""), (Algorithm::EdDSA, "http://127.0.0.1:3000"), (Algorithm::HS256, "other")] {
+            assert_eq!(issued_by(algorithm, issuer), Vec::<String>::new());
+        }
     }
 
     #[test]

@@ -74,6 +74,9 @@ impl fmt::Display for Role {
 pub struct Permission(Arc<str>);
 
 impl Permission {
+    /// The permissions that our own routes require. They may be asked for even if no role names them.
+    pub const OWN: [&str; 3] = ["users:read", "users:write", "tokens:introspect"];
+
     /// The text, as configured.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -162,11 +165,12 @@ impl Roles {
         role == other || self.allows(role, "*") || (!granted.is_empty() && granted.iter().all(|p| self.allows(role, p.as_str())))
     }
 
-    /// Whether some role names this permission, exactly or as `resource:*`. A role with `*` does not count: it would
-    /// make every name a permission.
+    /// Whether there is such a permission: our own routes require it, or some role names it, exactly or as `resource:*`. A
+    /// role with `*` does not count: it would make every name a permission.
     #[must_use]
     pub fn names_permission(&self, permission: &str) -> bool {
-        self.0.values().flat_map(|granted| granted.iter()).any(|p| p.as_str() != "*" && p.grants(permission))
+        Permission::OWN.contains(&permission)
+            || self.0.values().flat_map(|granted| granted.iter()).any(|p| p.as_str() != "*" && p.grants(permission))
     }
 
     /// The policy for granting roles, with this role as the default.

@@ -89,13 +89,23 @@ pub struct Rotation {
 
 /// Gives one of the caller's keys another secret, which is shown in this answer and never again.
 pub async fn rotate(id: ApiKeyId, req: Request, principal: Principal, body: Option<Rotation>) -> HandlerResult {
+    let owner = principal.user().id;
+    rotate_of(owner, id, &req, &principal, body).await
+}
+
+/// Gives a key of a service account another secret.
+pub async fn rotate_of_user(user: UserId, key: ApiKeyId, req: Request, principal: Principal, body: Option<Rotation>) -> HandlerResult {
+    rotate_of(user, key, &req, &principal, body).await
+}
+
+async fn rotate_of(owner: UserId, id: ApiKeyId, req: &Request, principal: &Principal, body: Option<Rotation>) -> HandlerResult {
     let overlap = match body.and_then(|body| body.overlap).as_deref().map(humantime::parse_duration) {
         None => Duration::ZERO,
         Some(Ok(span)) if span <= ApiKey::MAX_OVERLAP => span,
         Some(_) => return Err(ApiError::field("overlap", "must be a duration of at most 24h, such as 1h")),
     };
     let keys = req.app().api_keys();
-    let (key, secret) = keys.rotate(req.actor(&principal), principal.user().id, id, overlap).await?;
+    let (key, secret) = keys.rotate(req.actor(principal), owner, id, overlap).await?;
     Ok(json(&value!({ "key": KeyView::from(&key), "secret": secret.expose_secret() })))
 }
 

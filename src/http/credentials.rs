@@ -59,9 +59,7 @@ pub fn handed_on(context: &RequestContext, takes_basic: bool) -> Result<Credenti
         Ok((scheme, token)) if scheme.eq_ignore_ascii_case("Bearer") => Ok(Credential::Bearer(token)),
         Ok((scheme, encoded)) if takes_basic && scheme.eq_ignore_ascii_case("Basic") => Ok(Credential::Basic(password(encoded)?)),
         Ok(_) => Err(Code::InvalidFormat.into()),
-        Err(error) if takes_basic && error.code == Code::MissingToken => {
-            Err(error.header(header::WWW_AUTHENTICATE, "Basic realm=\"doorward\", charset=\"UTF-8\""))
-        }
+        Err(error) if takes_basic => Err(error.offering_basic()),
         Err(error) => Err(error),
     }
 }

@@ -52,10 +52,10 @@ codes! {
     AmbiguousCredentials 400 "AMBIGUOUS_CREDENTIALS" "Send the refresh token in the cookie or in the body, not both";
     WeakPassword 400 "WEAK_PASSWORD" "The password is too weak";
     InvalidRole 400 "INVALID_ROLE" "There is no such role";
-    MissingToken 401 "MISSING_TOKEN" "An access token is required";
+    MissingToken 401 "MISSING_TOKEN" "An access token or API key is required";
     InvalidFormat 401 "INVALID_FORMAT" "The Authorization header must be: Bearer <token>";
-    InvalidToken 401 "INVALID_TOKEN" "The access token is invalid";
-    TokenExpired 401 "TOKEN_EXPIRED" "The access token has expired";
+    InvalidToken 401 "INVALID_TOKEN" "The access token or API key is invalid";
+    TokenExpired 401 "TOKEN_EXPIRED" "The access token or API key has expired";
     TokenRevoked 401 "TOKEN_REVOKED" "The token has been revoked";
     StepUpRequired 401 "STEP_UP_REQUIRED" "Sign in again: this needs a sign-in that is a few minutes old at most";
     MissingRefreshToken 401 "MISSING_REFRESH_TOKEN" "A refresh token is required";
@@ -153,6 +153,16 @@ impl ApiError {
     pub fn header(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
         if let Ok(value) = value.try_into() {
             self.headers.push((name, value));
+        }
+        self
+    }
+
+    /// Offers HTTP Basic authentication (RFC 7617) as well. It stands first: nginx hands on the first challenge alone, and
+    /// git, which is what Basic is for here, knows no other.
+    pub fn offering_basic(mut self) -> Self {
+        if self.code.status() == 401 {
+            let challenge = HeaderValue::from_static("Basic realm=\"doorward\", charset=\"UTF-8\"");
+            self.headers.insert(0, (header::WWW_AUTHENTICATE, challenge));
         }
         self
     }
@@ -295,7 +305,7 @@ impl From<service::Error> for ApiError {
                 Self::from(Code::InvalidRole).with_field("role", format!("must be one of: {}", names.join(", ")))
             }
             Error::RoleBeyondReach => Self::from(Code::Forbidden).message("The role grants more than your own"),
-            Error::NotGranted { .. } => Self::field("permissions", error),
+            Error::NotGranted { .. } | Error::UnknownPermission(_) => Self::field("permissions", error),
             Error::EndlessKey => Self::field("expiresIn", error),
             Error::TooManyKeys => Code::TooManyKeys.into(),
             Error::NotAPerson | Error::ReservedAddress => Self::field("email", error),

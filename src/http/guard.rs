@@ -61,7 +61,7 @@ impl Request {
         Ok(self.noted(match &credential {
             Credential::Bearer(presented) => bearers.authenticate(presented).await?,
             // A password is never an access token, which would not get into a log as one.
-            Credential::Basic(key) => bearers.authenticate_key(key).await?,
+            Credential::Basic(key) => bearers.authenticate_key(key).await.map_err(|error| ApiError::from(error).offering_basic())?,
         }))
     }
 

@@ -40,13 +40,13 @@ fn active_access_token(req: &Request, token: &VerifiedToken, principal: &Princip
         "iss": issuer,
         "aud": audience,
         "sub": user.id,
-        "username": user.email,
         "scope": scope.join(" "),
         "iat": token.ids.issued_at.secs(),
         "exp": token.expires_at.secs(),
         "jti": token.ids.token,
         "sid": token.ids.session,
     });
+    name(&mut active, user);
     // An API key has no role.
     match principal.api_key() {
         Some(_) => active["amr"] = value!(["key"]),
@@ -56,16 +56,24 @@ fn active_access_token(req: &Request, token: &VerifiedToken, principal: &Princip
 }
 
 fn active_refresh_token(req: &Request, session: &Session, user: &User) -> Value {
-    value!({
+    let mut active = value!({
         "active": true,
         "token_type": "refresh_token",
         "iss": req.site().url,
         "sub": user.id,
-        "username": user.email,
         "iat": session.refreshed_at.secs(),
         "exp": session.expires_at.secs(),
         "sid": session.id,
-    })
+    });
+    name(&mut active, user);
+    active
+}
+
+/// Adds the user's address, if somebody has vouched for it.
+fn name(active: &mut Value, user: &User) {
+    if user.email_verified {
+        active["username"] = value!(user.email);
+    }
 }
 
 /// Revokes an access token; or the session of a refresh token, which may be one that was replaced and so show a theft. The

@@ -2,10 +2,7 @@
 
 use super::{error::ApiError, reply};
 use serde::Serialize;
-use warp::{
-    http::{HeaderValue, header},
-    reply::Response,
-};
+use warp::reply::Response;
 
 /// The paths of OAuth endpoints.
 const PATHS: &str = "/oauth2/";
@@ -25,12 +22,8 @@ pub fn render(error: ApiError, path: &str, request_id: &str) -> Response {
     }
     let status = error.code.status();
     let body = reply::json(&Envelope { error: oauth_code(status), error_description: error.description() }).into_body();
-    let mut response = error.render(request_id);
+    let mut response = error.offering_basic().render(request_id);
     *response.body_mut() = body;
-    if status == 401 {
-        let challenge = HeaderValue::from_static("Basic realm=\"doorward\", charset=\"UTF-8\"");
-        response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
-    }
     response
 }
 

@@ -98,6 +98,9 @@ impl From<Page> for PageView {
 
 /// Answers with what is new since a cursor, at once or after a wait for it; as a stream, goes on.
 pub async fn feed(req: Request, _: Principal) -> HandlerResult {
+    if req.context.query_names().any(|name| !["since", "wait"].contains(&name.as_str())) {
+        return Err(ApiError::field("query", "has a parameter that is neither since nor wait"));
+    }
     let is_stream = req.context.header(&header::ACCEPT).is_some_and(|accepted| accepted.contains("text/event-stream"));
     let since = match req.context.header(&LAST_EVENT_ID).filter(|_| is_stream) {
         Some(last) => Some(last.to_owned()),

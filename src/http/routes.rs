@@ -50,6 +50,7 @@ routes! {
         delete(UserId / "sessions" / SessionId)   with_permission "users:write",         none() => sessions::revoke_of_user;
         get   (UserId / "keys")                   session_with_permission "users:write", none() => api_keys::list_of_user;
         delete(UserId / "keys")                   session_with_permission "users:write", none() => api_keys::revoke_all_of_user;
+        post  (UserId / "keys" / ApiKeyId / "rotate") fresh_with_permission "users:write", optional_json() => api_keys::rotate_of_user;
         delete(UserId / "keys" / ApiKeyId)        session_with_permission "users:write", none() => api_keys::revoke_of_user;
     }
     "api" / "keys" {

@@ -5,6 +5,7 @@ use crate::{
     domain::{Permission, Role},
     store,
 };
+use std::sync::Arc;
 
 /// Why a use case failed.
 #[derive(Debug, thiserror::Error)]
@@ -70,13 +71,18 @@ pub enum Error {
     #[error("the role grants more than its giver has")]
     RoleBeyondReach,
     /// An API key may not list this permission: its owner's role does not grant it.
-    #[error("the role {role} does not grant {permission}")]
+    #[error("the role {role} does not grant {permission}; it grants {}", listed(.granted))]
     NotGranted {
         /// The permission.
         permission: Permission,
         /// The owner's role.
         role: Role,
+        /// What that role grants.
+        granted: Arc<[Permission]>,
     },
+    /// An API key may not list this permission: nothing asks for it, so it is a typing error.
+    #[error("no role in [roles] names {0}, and Doorward does not ask for it: is it misspelt?")]
+    UnknownPermission(Permission),
     /// An API key must expire, unless `keys.allow_endless` is set.
     #[error("a key must expire, unless keys.allow_endless = true")]
     EndlessKey,
@@ -119,4 +125,9 @@ impl From<Limited> for Error {
     fn from(limited: Limited) -> Self {
         Self::Limited(limited)
     }
+}
+
+fn listed(permissions: &[Permission]) -> String {
+    let names: Vec<_> = permissions.iter().map(Permission::as_str).collect();
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }

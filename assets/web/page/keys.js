@@ -141,8 +141,8 @@ function keysAt(path, user, suggested) {
   const name = field('Name', { name: 'name', required: true, maxlength: 64, autocomplete: 'off' }, 'What will use it?');
   const permissions = field(
     'May do',
-    { name: 'permissions', required: true, value: suggested.join(', '), autocomplete: 'off', spellcheck: 'false' },
-    'With commas between. It may never do more than its owner may at that time.',
+    { name: 'permissions', required: true, autocomplete: 'off', spellcheck: 'false' },
+    `With commas between${suggested.length ? `, of ${suggested.join(', ')}` : ''}. It may never do more than its owner may at that time.`,
   );
   const expiresIn = h(
     'select',

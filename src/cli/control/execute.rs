@@ -40,6 +40,7 @@ pub async fn execute(app: &App, site: &PublicOrigin, request: Request) -> Result
         }
         Request::ApiKeyList { user: None } => return api_keys::list(app, None).await,
         Request::ApiKeyList { user: Some(user) } => return api_keys::list(app, Some(id(user).await?)).await,
+        Request::ApiKeyRotate { key, overlap } => return api_keys::rotate(app, &key, &overlap).await,
         Request::ApiKeyRevoke { key } => return api_keys::revoke(app, &key).await,
         Request::KeyList => return keys::list(app),
         Request::KeyRotate { algorithm } => return keys::rotate(app, algorithm).await,

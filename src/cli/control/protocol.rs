@@ -25,6 +25,7 @@ pub enum Request {
     ServiceAdd { name: String, role: Option<String> },
     ApiKeyAdd { user: String, name: String, permissions: Vec<String>, expires: Option<String> },
     ApiKeyList { user: Option<String> },
+    ApiKeyRotate { key: String, overlap: String },
     ApiKeyRevoke { key: String },
     KeyList,
     KeyRotate { algorithm: Option<Algorithm> },

@@ -82,11 +82,16 @@ impl ApiKeys {
         }
     }
 
-    /// Gives a key another secret. The one it has stays good for `overlap`, so that whoever uses it can change over.
+    /// Gives a key another secret. The one it has stays good for `overlap`, so that whoever uses it can change over. Whoever
+    /// could make such a key may: its owner, whoever may manage a service account, and an operator.
     ///
     /// # Errors
-    /// [`Error::NotFound`], and the store's.
+    /// [`Error::NotFound`], [`Error::RoleBeyondReach`], and the store's.
     pub async fn rotate(&self, actor: Actor<'_>, owner: UserId, id: ApiKeyId, overlap: Duration) -> Result<(ApiKey, SecretString), Error> {
+        let user = self.store.user(owner).await?.ok_or(Error::NotFound)?;
+        if !self.authorize(actor, owner)(&user) {
+            return Err(Error::RoleBeyondReach);
+        }
         let secret = secret::generate();
         let until = self.clock.now().plus(overlap.min(ApiKey::MAX_OVERLAP));
         let request = self.request(actor, owner, id, Kind::ApiKeyRotated)?;
@@ -166,8 +171,12 @@ impl ApiKeys {
         let is_granted = |permission: &Permission| {
             if permission.is_wildcard() { granted.contains(permission) } else { self.roles.allows(&user.role, permission.as_str()) }
         };
+        let is_known = |permission: &Permission| permission.is_wildcard() || self.roles.names_permission(permission.as_str());
+        if let Some(unknown) = permissions.iter().find(|permission| !is_known(permission)) {
+            return Err(Error::UnknownPermission(unknown.clone()));
+        }
         match permissions.iter().find(|permission| !is_granted(permission)) {
-            Some(permission) => Err(Error::NotGranted { permission: permission.clone(), role: user.role.clone() }),
+            Some(permission) => Err(Error::NotGranted { permission: permission.clone(), role: user.role.clone(), granted }),
             None => Ok(()),
         }
     }

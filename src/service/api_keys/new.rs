@@ -49,7 +49,7 @@ impl NewApiKey {
         let invalid = |field, message: &str| InvalidKey { field, message: message.to_owned() };
         let name = name.trim();
         if !(1..=MAX_NAME).contains(&name.chars().count()) || name.chars().any(char::is_control) {
-            return Err(invalid("name", "must be 1 to 64 characters"));
+            return Err(invalid("name", "must be 1 to 64 characters in one line"));
         }
         if !(1..=MAX_PERMISSIONS).contains(&permissions.len()) {
             return Err(invalid("permissions", "must be 1 to 32 permissions"));

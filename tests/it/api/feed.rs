@@ -116,6 +116,9 @@ async fn rev_10_a_waiting_reader_is_told_within_a_second() {
 async fn a_wait_is_a_duration_of_less_than_a_minute() {
     let server = Server::start();
     let (reader, _) = reader(&server).await;
+    for query in ["cursor=x", "wait=1s&sinc=x"] {
+        assert_eq!(reader.get(&format!("/api/revocations?{query}")).await.outcome(), (400, "VALIDATION_FAILED"), "{query}");
+    }
     for wait in ["46s", "1h", "30", "x", "", "-1s", "5s&wait=5s"] {
         let answer = reader.get(&format!("/api/revocations?wait={wait}")).await;
         assert_eq!(answer.outcome(), (400, "VALIDATION_FAILED"), "{wait}: {}", answer.text);

@@ -35,6 +35,10 @@ async fn an_active_token_is_described() {
         let server = Server::with(&[&format!("tokens.algorithm={algorithm}")]);
         let (service, _) = service(&server).await;
         let ada = Actor::with_role(&server, "ada@example.org", "editor").await;
+        let eve = Actor::registered_with_tokens(&server, "eve@example.org").await;
+        for unvouched in [token(&eve), eve.refresh_token()] {
+            assert_eq!(introspect(&service, &unvouched).await["username"], Value::Null, "nobody vouched for the address");
+        }
         let (said, described) = (claims(&token(&ada)), introspect(&service, &token(&ada)).await);
         for member in ["iss", "aud", "sub", "iat", "exp", "jti", "sid", "role"] {
             assert_eq!(described[member], said[member], "{member}");

@@ -13,6 +13,7 @@ mod http;
 mod identity;
 mod introspection;
 mod invites;
+mod key_commands;
 mod lifetimes;
 mod logout;
 mod passwords;

@@ -116,6 +116,28 @@ async fn the_service_receives_doorwards_word_and_nothing_a_client_says_of_itself
     }
 }
 
+/// An API key is good for months: the service behind must not have it.
+#[tokio::test]
+async fn key_3_an_api_key_opens_the_service_and_does_not_reach_it() {
+    let server = Server::start();
+    server.json(&["service", "add", "backup", "--role", "viewer"], "");
+    let key = Actor::with_api_key(&server, "backup", &["articles:read"]).access.expect("a key");
+    let other = Actor::with_api_key(&server, "backup", &["articles:read"]);
+    server.json(&["api-key", "revoke", &other.id], "");
+    let revoked = other.access.expect("a key");
+    for kind in BOTH {
+        let service = Echo::service();
+        let proxy = Proxy::between(kind, &server.address, &service);
+        for lines in [format!("X-API-Key: {key}\r\n"), format!("x-api-key: {key}\r\n"), format!("Authorization: Bearer {key}\r\n")] {
+            assert_eq!(proxy.get(&lines), 200, "{kind:?} {lines}");
+            let [request] = &service.take_requests()[..] else { panic!("{kind:?}: not once") };
+            assert!(!request.contains("dwk_"), "{kind:?}: {request}");
+        }
+        assert_eq!(proxy.get(&format!("X-API-Key: {revoked}\r\n")), 401, "{kind:?}");
+        assert!(service.take_requests().is_empty());
+    }
+}
+
 #[tokio::test]
 async fn bodies_and_queries_pass_and_are_no_part_of_the_question() {
     let server = Server::start();
