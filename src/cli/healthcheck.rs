@@ -2,12 +2,15 @@
 
 use super::{output, output::print, process::runtime};
 use crate::{config::Settings, failure::Failure};
-use http_body_util::{BodyExt, Empty};
-use hyper::{Request, body::Bytes, client::conn::http1};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::{net::SocketAddr, time::Duration};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// The longest answer that is read. A server's own has some hundred bytes.
+const MAX_ANSWER: u64 = 64 * 1024;
 
 /// How long a healthy server may take to answer.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,14 +41,13 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     }
 }
 
+/// Asks in HTTP/1.0, whose answer ends with the connection: one request is not worth an HTTP client, which has 100 KB.
 async fn ask(at: SocketAddr) -> Result<(bool, Value), Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect(at).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let request = Request::get("/health").header("host", at.to_string()).body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
-    let healthy = response.status().is_success();
-    let body = response.into_body().collect().await?.to_bytes();
-    connection.abort();
-    Ok((healthy, serde_json::from_slice(&body)?))
+    let mut stream = TcpStream::connect(at).await?;
+    stream.write_all(format!("GET /health HTTP/1.0\r\nHost: {at}\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.take(MAX_ANSWER).read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("what answers there speaks no HTTP")?;
+    let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)).ok_or("what answers there speaks no HTTP")?;
+    Ok((status.starts_with('2'), serde_json::from_str(body)?))
 }

@@ -1,6 +1,6 @@
 //! API keys: what a script has in place of a person's password.
 
-use super::{ApiKeyId, Permission, Roles, Timestamp, User, UserId};
+use super::{ApiKeyId, Permission, Roles, SessionId, Timestamp, User, UserId};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// An API key. It acts for its owner, with some of the owner's permissions.
@@ -20,8 +20,8 @@ pub struct ApiKey {
     pub hash: [u8; 32],
     /// The secret before this one, for as long as both are good.
     pub replaced: Option<ReplacedSecret>,
-    /// The session that it was made in; none if an operator made it.
-    pub made_in: Option<super::SessionId>,
+    /// Where its present secret was made; none if an operator made it.
+    pub made_in: Option<MadeIn>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it expires, if it does.
@@ -30,6 +30,15 @@ pub struct ApiKey {
     pub last_used_at: Option<Timestamp>,
     /// Grows with each change, so that of two states the later one is known.
     pub revision: u32,
+}
+
+/// Where a secret was made: whoever had the session then knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MadeIn {
+    /// The session.
+    pub session: SessionId,
+    /// The session's generation then. Who had only an earlier refresh token did not make it.
+    pub generation: u32,
 }
 
 /// A secret that was replaced and is good for a while still.

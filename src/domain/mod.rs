@@ -18,7 +18,7 @@ mod token;
 mod user;
 
 pub use address::AddressPrefix;
-pub use api_key::{ApiKey, ReplacedSecret};
+pub use api_key::{ApiKey, MadeIn, ReplacedSecret};
 pub use clock::{Clock, SteadyClock, Timestamp};
 pub use email::{Email, InvalidEmail, InvalidServiceName, ServiceName};
 pub use event::{By, Event, Kind};

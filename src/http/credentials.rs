@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// What every API key begins with. Other programs have an `X-API-Key` too; theirs is none of our business.
-const API_KEY_PREFIX: &str = "dwk_";
+pub const API_KEY_PREFIX: &str = "dwk_";
 
 /// A credential, as it was presented. It is wiped when dropped if it is a copy.
 pub enum Credential<'a> {

@@ -74,13 +74,14 @@ impl Request {
         Ok(self.noted(self.app().bearers().authenticate_key(presented).await?))
     }
 
-    /// The principal of the API key of a client of the OAuth endpoints.
+    /// The principal of the API key of a client of the OAuth endpoints. Its handler charges the key's limit, once it knows
+    /// that the request is no evidence of a theft and no revocation (REF-1).
     ///
     /// # Errors
     /// 401, or 400 for two `Authorization` headers.
     pub async fn authenticate_client(&self) -> Result<Principal, ApiError> {
         let credential = credentials::client(&self.context)?;
-        Ok(self.noted(self.app().bearers().authenticate_key(credential.as_str()).await?))
+        Ok(self.noted(self.app().bearers().authenticate_key_uncharged(credential.as_str()).await?))
     }
 
     fn noted(&self, principal: Principal) -> Principal {

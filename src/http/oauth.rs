@@ -1,7 +1,8 @@
 //! OAuth endpoints: introspection (RFC 7662) and revocation (RFC 7009), for services that hold an API key.
 
 use super::{
-    error::HandlerResult,
+    credentials,
+    error::{ApiError, Code, HandlerResult},
     form::Form,
     guard::Request,
     reply::{empty_ok, json},
@@ -21,7 +22,8 @@ use std::time::Instant;
 
 /// Says whether a token is in force, and whose it is. A token that is not is answered like a text that never was one
 /// (TOK-14). `token_type_hint` says nothing that the token does not say itself.
-pub async fn introspect(req: Request, _: Principal, form: Form) -> HandlerResult {
+pub async fn introspect(req: Request, client: Principal, form: Form) -> HandlerResult {
+    req.app().bearers().charge(&client)?;
     let token = form.required("token")?;
     if let Some((token, principal)) = req.app().bearers().introspect(token.expose_secret()).await? {
         return Ok(json(&active_access_token(&req, &token, &principal)));
@@ -80,6 +82,9 @@ fn name(active: &mut Value, user: &User) {
 /// answer is the same for what is no token of ours or is over (RFC 7009 §2.2), and comes when the revocation is durable.
 pub async fn revoke(req: Request, principal: Principal, form: Form) -> HandlerResult {
     let (token, sessions, actor) = (form.required("token")?, req.app().sessions(), req.actor(&principal));
+    if token.expose_secret().starts_with(credentials::API_KEY_PREFIX) {
+        return Err(ApiError::from(Code::InvalidRequest).message("API keys are not revoked here, but by their owner or an admin"));
+    }
     if let Some((token, _)) = req.app().bearers().introspect(token.expose_secret()).await? {
         sessions.revoke_token(actor, token.ids).await?;
     } else if let Some(verified) = sessions.verify_refresh_token(token) {

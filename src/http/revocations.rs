@@ -3,7 +3,6 @@
 use super::{
     error::{ApiError, Code, HandlerResult},
     guard::{Request, query_param},
-    reply::json,
 };
 use crate::{
     domain::{SessionId, Timestamp, TokenId, UserId},
@@ -97,7 +96,7 @@ impl From<Page> for PageView {
 }
 
 /// Answers with what is new since a cursor, at once or after a wait for it; as a stream, goes on.
-pub async fn feed(req: Request, _: Principal) -> HandlerResult {
+pub async fn feed(req: Request, principal: Principal) -> HandlerResult {
     if req.context.query_names().any(|name| !["since", "wait"].contains(&name.as_str())) {
         return Err(ApiError::field("query", "has a parameter that is neither since nor wait"));
     }
@@ -107,7 +106,8 @@ pub async fn feed(req: Request, _: Principal) -> HandlerResult {
         None => query_param(&req, "since")?,
     };
     let wait = wait(&req)?;
-    let mut reader = req.app().revocations().reader(since.as_deref().and_then(Cursor::parse)).ok_or(Code::Overloaded)?;
+    let since = since.as_deref().and_then(Cursor::parse);
+    let mut reader = req.app().revocations().reader(principal.session, since).ok_or(Code::Overloaded)?;
     if is_stream {
         return Ok(stream(req, reader));
     }
@@ -115,7 +115,20 @@ pub async fn feed(req: Request, _: Principal) -> HandlerResult {
     if !wait.is_zero() {
         req.authenticate_again(PERMISSION).await?;
     }
-    Ok(json(&PageView::from(page)))
+    Ok(page_response(page, reader))
+}
+
+/// A page as JSON. Its reader keeps their place until they have read it: a page may have megabytes.
+fn page_response(page: Page, reader: Reader) -> Response {
+    let bytes = serde_json::to_vec(&PageView::from(page)).expect("our own views serialise");
+    let length = HeaderValue::from(bytes.len());
+    let chunks = stream::unfold((Some(bytes), reader), async |(bytes, reader)| Some((Ok::<_, Infallible>(bytes?), (None, reader))));
+    // A body is shared between threads, and so behind a lock, which nobody else ever holds.
+    let mut chunks = Mutex::new(chunks.boxed());
+    let mut response = warp::reply::stream(stream::poll_fn(move |cx| chunks.get_mut().poll_next_unpin(cx))).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_LENGTH, length);
+    response
 }
 
 fn wait(req: &Request) -> Result<Duration, ApiError> {

@@ -200,7 +200,8 @@ impl Connection for Slot {
     }
 
     fn answer_goes_on(&self) {
-        self.watchdog.end();
+        // The client is not what is waited for, so others do not take its place.
+        self.watchdog.body_done();
     }
 }
 

@@ -56,7 +56,7 @@ impl Watchdog {
         self.heads.lock().take()
     }
 
-    /// Notes that the answer, or another part of it, is ready to be sent.
+    /// Notes that the answer is ready to be sent.
     pub fn end(&self) {
         self.enter(Phase::Idle);
     }
@@ -66,7 +66,7 @@ impl Watchdog {
         self.enter(Phase::Body);
     }
 
-    /// Notes that the body is awaited no longer: the request is worked on.
+    /// Notes that the request is worked on: its body is awaited no longer, or its answer goes on.
     pub fn body_done(&self) {
         self.enter(Phase::Busy);
     }

@@ -55,7 +55,7 @@ impl Bearers {
     /// [`Unauthenticated`].
     pub async fn authenticate_again(&self, presented: &str) -> Result<Principal, Unauthenticated> {
         if presented.starts_with(secret::PREFIX) {
-            self.holder_of_key(self.find_key(presented)?).await
+            self.authenticate_key_uncharged(presented).await
         } else {
             self.authenticate_token(presented).await
         }
@@ -124,6 +124,22 @@ impl Bearers {
         let key = self.find_key(text)?;
         self.throttle.charge_api_key(key.id).map_err(Unauthenticated::Limited)?;
         self.holder_of_key(key).await
+    }
+
+    /// Authenticates whoever presents an API key, for a request that no limit may hold up.
+    ///
+    /// # Errors
+    /// [`Unauthenticated`].
+    pub async fn authenticate_key_uncharged(&self, text: &str) -> Result<Principal, Unauthenticated> {
+        self.holder_of_key(self.find_key(text)?).await
+    }
+
+    /// Charges a request that was authenticated without.
+    ///
+    /// # Errors
+    /// [`Limited`].
+    pub fn charge(&self, principal: &Principal) -> Result<(), Limited> {
+        principal.api_key().map_or(Ok(()), |key| self.throttle.charge_api_key(key.id))
     }
 
     /// The key with this text. What is no key is refused by its checksum, before any look-up (KEY-2).

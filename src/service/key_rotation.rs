@@ -180,8 +180,12 @@ impl KeyRotation {
     /// [`KeyError::Refused`] and [`KeyError::NotSaved`].
     pub fn rotate(&self, algorithm: Option<Algorithm>) -> Result<Vec<Change>, KeyError> {
         self.require_own_access_keys()?;
-        let (algorithm, now) = (algorithm.unwrap_or(self.policy.algorithm), self.clock.now());
-        self.change(By::Operator, None, |keyring| keyring.access.rotate(algorithm, now, &self.policy).map_err(KeyError::Refused))
+        let now = self.clock.now();
+        self.change(By::Operator, None, |keyring| {
+            // As the server last signed: a command may run without its settings.
+            let present = keyring.access.current().algorithm;
+            keyring.access.rotate(algorithm.unwrap_or(present), now, &self.policy.of(present)).map_err(KeyError::Refused)
+        })
     }
 
     /// Replaces the keys that sign access tokens now, as somebody else may have them: the former ones are gone, and every
@@ -191,7 +195,8 @@ impl KeyRotation {
     /// [`KeyError`].
     pub async fn replace_access_keys(self: Arc<Self>) -> Result<Vec<Change>, KeyError> {
         self.require_own_access_keys()?;
-        let changes = self.replace(|keyring, now, policy| keyring.access.replace(now, policy)).await?;
+        let changes =
+            self.replace(|keyring, now, policy| keyring.access.replace(now, &policy.of(keyring.access.current().algorithm))).await?;
         let (moment, until) = self.in_use.access.void_before();
         self.store.void_all_before(moment, until).await?;
         Ok(changes)
@@ -208,7 +213,7 @@ impl KeyRotation {
             return Err(operators("DOORWARD_REFRESH_SECRET"));
         }
         let everything = |keyring: &mut Keyring, now, policy: &RotationPolicy| {
-            let mut changes = keyring.access.replace(now, policy);
+            let mut changes = keyring.access.replace(now, &policy.of(keyring.access.current().algorithm));
             changes.extend(keyring.oidc.iter_mut().flat_map(|ring| ring.replace(now, &policy.of(ring.current().algorithm))));
             for ring in [&mut keyring.refresh, &mut keyring.hash, &mut keyring.csrf] {
                 changes.extend(ring.replace(now));

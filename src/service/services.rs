@@ -75,6 +75,7 @@ impl Services {
             refresh_tokens: RefreshTokens::new(&rings),
             csrf: Csrf::new(&rings),
             denylist,
+            keys: Arc::clone(&index),
             throttle: Arc::clone(&throttle),
             roles: settings.roles.clone(),
             tokens: settings.tokens.clone(),

@@ -5,10 +5,10 @@ use super::{
     authority::Authorize,
     engine::Reads,
     rows::{Deny, end_session_tokens},
-    schema::{API_KEYS, USERS},
+    schema::{API_KEYS, SESSIONS, USERS},
     sessions::Ended,
 };
-use crate::domain::{ApiKey, ApiKeyId, Event, ReplacedSecret, SessionId, Timestamp, UserId};
+use crate::domain::{ApiKey, ApiKeyId, Event, MadeIn, ReplacedSecret, SessionId, Timestamp, UserId};
 use std::{ops::ControlFlow, sync::Arc};
 
 /// The outcome of [`Store::create_api_key`].
@@ -50,7 +50,7 @@ impl Store {
                 return Ok(KeyCreated::TooMany);
             }
             t.record(event.clone());
-            put(t, &key)?;
+            put(t, &ApiKey { made_in: made_in(t.reads(), authority)?, ..key.clone() })?;
             Ok(KeyCreated::Done)
         })
         .await
@@ -73,6 +73,7 @@ impl Store {
             key.replaced = Some(ReplacedSecret { hash: key.hash, until });
             key.hash = hash;
             key.start.clone_from(&start);
+            key.made_in = made_in(t.reads(), request.authority)?;
             key.revision += 1;
             t.record(request.event.clone());
             put(t, &key)?;
@@ -154,6 +155,12 @@ fn keys_of(reads: &dyn Reads, owner: UserId) -> Result<Vec<ApiKeyId>, Error> {
     Ok(ids)
 }
 
+/// Where a secret is made that is made on this authority.
+fn made_in(reads: &dyn Reads, authority: Authority) -> Result<Option<MadeIn>, Error> {
+    let Authority::Session { session, .. } = authority else { return Ok(None) };
+    Ok(SESSIONS.get(reads, &session)?.map(|session| MadeIn { session: session.id, generation: session.generation }))
+}
+
 fn put(t: &mut Transaction<'_>, key: &ApiKey) -> Result<(), Error> {
     API_KEYS.put(t.tx, &(key.owner, key.id), key)?;
     t.emit(CommitEvent::ApiKeyChanged(Arc::new(key.clone())));
@@ -177,22 +184,22 @@ pub(super) fn end_all(t: &mut Transaction<'_>, owner: UserId, deny: Deny, event:
     Ok(ids.len())
 }
 
-/// Revokes the API keys that a user made in a session that turns out to be stolen: its thief may have made them.
+/// Revokes the API keys that were made in a session that turns out to be stolen, also those of service accounts: its thief
+/// may have made them.
 pub(super) fn end_made_in(
     t: &mut Transaction<'_>,
-    owner: UserId,
     session: SessionId,
     deny: Deny,
-    event: impl Fn(ApiKeyId) -> Event,
+    event: impl Fn(UserId, ApiKeyId) -> Event,
 ) -> Result<(), Error> {
-    let mut ids = Vec::new();
-    API_KEYS.scan_with_damage(t.reads(), owner.as_bytes(), |key, row| {
-        let is_made_there = row.is_ok_and(|row| row.made_in == Some(session));
-        ids.extend(key.map(|(_, id)| id).filter(|_| is_made_there));
+    let mut keys = Vec::new();
+    API_KEYS.scan_with_damage(t.reads(), &[], |key, row| {
+        let is_made_there = row.is_ok_and(|row| row.made_in.is_some_and(|made| made.session == session));
+        keys.extend(key.filter(|_| is_made_there));
     })?;
-    for id in ids {
+    for (owner, id) in keys {
         end(t, owner, id, deny)?;
-        t.record(event(id));
+        t.record(event(owner, id));
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ pub use check::Report;
 pub use denied::{DenyListRows, ExpiredEntries};
 pub use error::Error;
 pub use event::{CommitEvent, Observer};
-pub use rotation::{Rotate, Rotated};
+pub use rotation::{MADE_BY_A_THIEF, Rotate, Rotated};
 pub use rows::{Deny, NOTING_INTERVAL};
 pub use sessions::{Ended, LoggedIn, Login, PasswordChange};
 pub use user_change::{ChangeRequest, UserChange};

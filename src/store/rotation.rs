@@ -113,6 +113,9 @@ impl Store {
     }
 }
 
+/// Why keys end with the session that they were made in.
+pub const MADE_BY_A_THIEF: &str = "made in a session that was stolen";
+
 fn decide_rotation(t: &mut Transaction<'_>, rotate: &Rotate, race: Race) -> Result<Rotated, Error> {
     let Some(mut session) = SESSIONS.get(t.reads(), &rotate.session)? else {
         return Ok(Rotated::Revoked);
@@ -172,8 +175,8 @@ fn decide_replaced(t: &mut Transaction<'_>, mut session: Session, user: User, ro
         OnReuse::User => end_everything(t, user.id, rotate.deny)?,
     }
     t.record(rotate.event(Kind::RefreshReuse, user.id));
-    let revoked = |id: ApiKeyId| rotate.event(Kind::ApiKeyRevoked, user.id).key(id.to_string()).why("made in a session that was stolen");
-    end_made_in(t, user.id, session.id, rotate.deny, revoked)?;
+    let revoked = |owner, id: ApiKeyId| rotate.event(Kind::ApiKeyRevoked, owner).key(id.to_string()).why(MADE_BY_A_THIEF);
+    end_made_in(t, session.id, rotate.deny, revoked)?;
     Ok(Rotated::Reused)
 }
 

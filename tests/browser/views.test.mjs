@@ -91,7 +91,7 @@ test('the views are accessible in every scheme and width', { timeout: 240_000 },
     await inspect(page, 'invitations');
     await server.kill();
     await page.getByRole('link', { name: 'Account' }).click();
-    await page.getByText('cannot be reached').waitFor();
+    await page.getByText('cannot be reached').first().waitFor();
     await inspect(page, 'account-failed');
   } finally {
     await context.close();

@@ -1,7 +1,7 @@
 //! The keys that sign tokens: their algorithms, what is published of them, and how they are replaced.
 
 use crate::support::{Actor, PASSWORD, Server, claims, send};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 const HOUR: u64 = 3600;
@@ -156,6 +156,19 @@ async fn a_pair_is_replaced_by_itself_every_half_year_and_a_secret_never() {
     let swept = secret.log().matches("swept").count();
     pass(&secret, 24 * 1000, async || secret.log().matches("swept").count() > swept).await;
     assert_eq!(keyring(&secret), before);
+}
+
+#[tokio::test]
+async fn a_stopped_servers_keys_are_replaced_by_their_own_kind() {
+    let mut server = server("EdDSA");
+    assert!(server.stop().success());
+    // A command that does not know the server's settings.
+    server.unset("tokens.algorithm");
+    let listed = server.json(&["key", "rotate"], "");
+    assert_eq!(listed["keys"][0]["algorithm"], "EdDSA", "{listed}");
+    assert_eq!((&listed["keys"][0]["state"], &listed["keys"][1]["state"]), (&json!("next"), &json!("current")), "{listed}");
+    let replaced = server.json(&["key", "rotate", "--emergency", "--yes"], "");
+    assert_eq!((&replaced["keys"][0]["algorithm"], &replaced["keys"][0]["state"]), (&json!("EdDSA"), &json!("current")), "{replaced}");
 }
 
 #[tokio::test]

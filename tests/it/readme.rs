@@ -103,7 +103,7 @@ fn table(marker: &str) -> Vec<&'static str> {
 /// The path of a route as documentation writes it: `:id`, and `:sid` for the session of another user.
 fn readable(path: &str) -> String {
     let is_type = |segment: &str| segment.starts_with(|c: char| c.is_ascii_uppercase());
-    let mut names = [":id", if path.ends_with("ApiKeyId") { ":kid" } else { ":sid" }].into_iter();
+    let mut names = [":id", if path.contains("UserId/keys/") { ":kid" } else { ":sid" }].into_iter();
     let segments: Vec<_> =
         path.split('/').map(|segment| if is_type(segment) { names.next().expect("two ids at most") } else { segment }).collect();
     segments.join("/")

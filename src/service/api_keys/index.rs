@@ -1,7 +1,7 @@
 //! All API keys, in memory: whoever presents one costs no disk read (REV-8).
 
 use crate::{
-    domain::{ApiKey, ApiKeyId, Timestamp, UserId},
+    domain::{ApiKey, ApiKeyId, SessionId, Timestamp, UserId},
     store::{CommitEvent, Observer},
 };
 use parking_lot::RwLock;
@@ -74,6 +74,17 @@ impl ApiKeyIndex {
         let mut keys: Vec<_> = live.map(|(key, used)| ApiKey { last_used_at: moment(used), ..ApiKey::clone(key) }).collect();
         keys.sort_by_key(|key| (key.created_at, key.id));
         keys
+    }
+
+    /// The keys whose secret was made in a session, when it was in a later generation than this.
+    pub fn made_after(&self, session: SessionId, generation: u32) -> Vec<Arc<ApiKey>> {
+        let inner = self.0.read();
+        let live = inner.keys.values().filter_map(|entry| match entry {
+            Entry::Live { key, .. } => Some(key),
+            Entry::Revoked(_) => None,
+        });
+        let is_made_after = |key: &&Arc<ApiKey>| key.made_in.is_some_and(|made| made.session == session && made.generation > generation);
+        live.filter(is_made_after).cloned().collect()
     }
 
     /// The uses that the database does not know of yet. The caller writes them.

@@ -1,6 +1,6 @@
 //! API keys: making, listing, replacing and revoking them, and service accounts, which have nothing else.
 
-mod index;
+pub(super) mod index;
 mod new;
 pub(super) mod secret;
 
@@ -56,6 +56,7 @@ impl ApiKeys {
         }
         let user = self.store.user(owner).await?.ok_or(Error::NotFound)?;
         self.require_granted(&user, &new.permissions)?;
+        self.charge(actor)?;
         let (secret, now) = (secret::generate(), self.clock.now());
         let key = ApiKey {
             id: ApiKeyId::random(),
@@ -65,10 +66,8 @@ impl ApiKeys {
             permissions: new.permissions.into(),
             hash: self.hash(&secret),
             replaced: None,
-            made_in: match actor.authority() {
-                Authority::Session { session, .. } => Some(session),
-                _ => None,
-            },
+            // The store knows.
+            made_in: None,
             created_at: now,
             expires_at: new.expires_in.map(|span| now.plus(span)),
             last_used_at: None,
@@ -92,6 +91,7 @@ impl ApiKeys {
         if !self.authorize(actor, owner)(&user) {
             return Err(Error::RoleBeyondReach);
         }
+        self.charge(actor)?;
         let secret = secret::generate();
         let until = self.clock.now().plus(overlap.min(ApiKey::MAX_OVERLAP));
         let request = self.request(actor, owner, id, Kind::ApiKeyRotated)?;
@@ -191,6 +191,10 @@ impl ApiKeys {
                 Box::new(move |owner| !owner.is_person() && policy.may_grant(&own, &owner.role))
             }
         }
+    }
+
+    fn charge(&self, actor: Actor<'_>) -> Result<(), Error> {
+        Ok(actor.user().map_or(Ok(()), |by| self.sessions.throttle.charge_new_key(by.id))?)
     }
 
     fn request(&self, actor: Actor<'_>, owner: UserId, id: ApiKeyId, kind: Kind) -> Result<KeyRequest, Error> {

@@ -8,6 +8,7 @@ pub use refresh::{CsrfProof, RequestTokens, RetryKey};
 use super::{
     Error,
     access_tokens::{AccessToken, AccessTokens, NewToken, TokenFor, VerifiedToken},
+    api_keys::index::ApiKeyIndex,
     csrf::Csrf,
     denylist::DenyList,
     events::{Actor, Refusals},
@@ -58,6 +59,7 @@ pub struct Sessions {
     pub(super) refresh_tokens: RefreshTokens,
     pub(super) csrf: Csrf,
     pub(super) denylist: Arc<DenyList>,
+    pub(super) keys: Arc<ApiKeyIndex>,
     pub(super) throttle: Arc<Throttle>,
     pub(super) roles: Roles,
     pub(super) tokens: config::Tokens,

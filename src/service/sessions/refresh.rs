@@ -4,7 +4,7 @@ use super::{Sessions, TokenSet};
 use crate::{
     domain::{AddressPrefix, By, Client, Event, Kind, Session, SessionId, Transport, User, UserId},
     service::{Error, events, refresh_tokens::VerifiedRefreshToken},
-    store::{Rotate, Rotated},
+    store::{Authority, KeyRequest, MADE_BY_A_THIEF, Rotate, Rotated},
 };
 use secrecy::{ExposeSecret, SecretString};
 use std::{
@@ -175,6 +175,10 @@ impl Sessions {
     ) -> Result<Session, Error> {
         match self.load(token).await {
             Err(Error::SessionEnded) if self.was_just_replaced(request, token, window) => Err(self.log_conflict(token, request)),
+            Err(Error::SessionEnded) => {
+                self.end_keys_of_a_thief(token, request).await?;
+                Err(Error::SessionEnded)
+            }
             session => session,
         }
     }
@@ -201,7 +205,10 @@ impl Sessions {
         transport: Transport,
         allow_conflict: bool,
     ) -> Result<Option<Session>, Error> {
-        let Some(session) = self.store.session(token.session).await? else { return Ok(None) };
+        let Some(session) = self.store.session(token.session).await? else {
+            self.end_keys_of_a_thief(token, request).await?;
+            return Ok(None);
+        };
         if session.generation == token.generation {
             return Ok(Some(session).filter(|session| self.refresh_tokens.is_current(token, session)));
         }
@@ -216,6 +223,18 @@ impl Sessions {
             }
             _ => Ok(None),
         }
+    }
+
+    /// A session that was ended shows no reuse of its tokens any more: a thief could sign out and keep the API keys that they
+    /// have made. So a token that was replaced before a key was made in its session ends that key (REF-1).
+    async fn end_keys_of_a_thief(&self, token: &VerifiedRefreshToken, request: &RequestTokens<'_>) -> Result<(), Error> {
+        for key in self.keys.made_after(token.session, token.generation) {
+            let event = Event::new(Kind::ApiKeyRevoked, By::Anyone).target(key.owner).session(token.session).key(key.id.to_string());
+            let event = event.why(MADE_BY_A_THIEF).from(request.client_prefix());
+            let request = KeyRequest { owner: key.owner, key: key.id, authority: Authority::Operator, event };
+            self.store.revoke_api_key(request, self.deny()).await?;
+        }
+        Ok(())
     }
 
     /// Checks every refresh token of a request that will be refused: each may show a theft.

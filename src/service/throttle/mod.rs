@@ -24,6 +24,9 @@ use std::{hash::Hash, sync::Arc, time::Duration};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// How many API keys a user may make at once; then it is 20 a minute.
+const NEW_KEYS: u32 = 60;
+
 /// What a known client is told by: its device's id, or its address prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum ClientKey {
@@ -55,6 +58,8 @@ pub struct Throttle {
     refreshes: Buckets<SessionId>,
     /// Requests with an API key.
     api_keys: Buckets<ApiKeyId>,
+    /// New secrets of API keys that a user asks for.
+    new_keys: Buckets<UserId>,
 }
 
 impl Throttle {
@@ -76,6 +81,7 @@ impl Throttle {
             registrations: ByAddress::new("register", settings.register_burst, MINUTE, factor),
             refreshes: Buckets::new("refresh", settings.refresh_per_minute, MINUTE / settings.refresh_per_minute),
             api_keys: Buckets::new("api-key", settings.api_key_per_minute, MINUTE / settings.api_key_per_minute),
+            new_keys: Buckets::new("new-api-key", NEW_KEYS, MINUTE / 20),
         }
     }
 
@@ -152,6 +158,14 @@ impl Throttle {
     /// [`Limited`].
     pub fn charge_api_key(&self, key: ApiKeyId) -> Result<(), Limited> {
         self.api_keys.charge(&key).map(Charge::keep)
+    }
+
+    /// Charges a new secret of an API key. Each that is revoked is remembered as long as its tokens live.
+    ///
+    /// # Errors
+    /// [`Limited`].
+    pub fn charge_new_key(&self, user: UserId) -> Result<(), Limited> {
+        self.new_keys.charge(&user).map(Charge::keep)
     }
 
     /// Forgets the failures that were counted against an account and its user.

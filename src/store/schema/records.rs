@@ -4,8 +4,8 @@
 use super::{Instance, Issued, NotBefore, Setup, VoidTokens};
 use crate::{
     domain::{
-        ApiKey, ApiKeyId, AuthMethod, Client, Email, Invite, InviteId, Permission, ReplacedSecret, Role, Session, SessionId, Timestamp,
-        Transport, User, UserId, UserKind,
+        ApiKey, ApiKeyId, AuthMethod, Client, Email, Invite, InviteId, MadeIn, Permission, ReplacedSecret, Role, Session, SessionId,
+        Timestamp, Transport, User, UserId, UserKind,
     },
     store::{
         Error,
@@ -257,7 +257,7 @@ record!(
     ApiKey,
     ApiKeyV1 {
         id: [u8; 16], owner: [u8; 16], name: String, start: String, permissions: Vec<String>, hash: [u8; 32],
-        replaced: Option<([u8; 32], u64)>, made_in: Option<[u8; 16]>, created_at: u64, expires_at: Option<u64>,
+        replaced: Option<([u8; 32], u64)>, made_in: Option<([u8; 16], u32)>, created_at: u64, expires_at: Option<u64>,
         last_used_at: Option<u64>, revision: u32,
     },
     |k| ApiKeyV1 {
@@ -268,7 +268,7 @@ record!(
         permissions: k.permissions.iter().map(|permission| permission.as_str().to_owned()).collect(),
         hash: k.hash,
         replaced: k.replaced.map(|replaced| (replaced.hash, replaced.until.millis())),
-        made_in: k.made_in.map(|session| *session.as_bytes()),
+        made_in: k.made_in.map(|made| (*made.session.as_bytes(), made.generation)),
         created_at: k.created_at.millis(),
         expires_at: k.expires_at.map(Timestamp::millis),
         last_used_at: k.last_used_at.map(Timestamp::millis),
@@ -282,7 +282,7 @@ record!(
         permissions: s.permissions.into_iter().map(Permission::try_from).collect::<Result<_, _>>().map_err(Error::corrupt)?,
         hash: s.hash,
         replaced: s.replaced.map(|(hash, until)| ReplacedSecret { hash, until: Timestamp::from_millis(until) }),
-        made_in: s.made_in.map(SessionId::from_bytes),
+        made_in: s.made_in.map(|(session, generation)| MadeIn { session: SessionId::from_bytes(session), generation }),
         created_at: Timestamp::from_millis(s.created_at),
         expires_at: s.expires_at.map(Timestamp::from_millis),
         last_used_at: s.last_used_at.map(Timestamp::from_millis),

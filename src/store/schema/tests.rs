@@ -111,7 +111,7 @@ fn sto_9_records_keep_their_bytes_and_show_every_damage() {
         permissions: ["articles:read", "files:*"].map(|p| Permission::try_from(p.to_owned()).expect("a permission")).into(),
         hash: [8; 32],
         replaced: Some(ReplacedSecret { hash: [9; 32], until: at }),
-        made_in: Some(SessionId::from_bytes([2; 16])),
+        made_in: Some(crate::domain::MadeIn { session: SessionId::from_bytes([2; 16]), generation: 300 }),
         created_at: at,
         expires_at: Some(at),
         last_used_at: None,

@@ -206,3 +206,24 @@ async fn the_metadata_lists_what_there_is() {
         }
     }
 }
+
+#[tokio::test]
+async fn key_7_ref_1_no_limit_stands_before_a_revocation() {
+    let server = Server::with(&["limits.api_key_per_minute=20"]);
+    let (service, _) = service(&server).await;
+    let ada = Actor::registered_with_tokens(&server, "ada@example.org").await;
+    let mut thief = Actor::registered_with_tokens(&server, "bob@example.org").await;
+    let victim = thief.clone();
+    thief.refresh().await.expect(200);
+    server.advance(Duration::from_secs(60));
+    while post(&service, "/oauth2/introspect", &[("token", "x")]).await.status == 200 {}
+    let limited = post(&service, "/oauth2/introspect", &[("token", "x")]).await;
+    assert_eq!((limited.status, limited.error()), (429, "temporarily_unavailable"));
+    revoke(&service, &token(&ada)).await;
+    assert_eq!(ada.me().await.outcome(), (401, "TOKEN_REVOKED"));
+    revoke(&service, &victim.refresh_token()).await;
+    assert_eq!(thief.me().await.outcome(), (401, "TOKEN_REVOKED"), "the theft was noticed");
+    // What is no token is told so.
+    let key = post(&service, "/oauth2/revoke", &[("token", &token(&service))]).await;
+    assert_eq!((key.status, key.error()), (400, "invalid_request"));
+}

@@ -22,5 +22,6 @@ mod refresh;
 mod retries;
 mod revocation;
 mod sessions;
+mod stolen_keys;
 mod tokens;
 mod walk;
