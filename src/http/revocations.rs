@@ -12,7 +12,10 @@ use crate::{
         revocations::{Page, Reader},
     },
 };
-use futures_util::{StreamExt, stream};
+use futures_util::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::{convert::Infallible, time::Duration};
@@ -123,9 +126,7 @@ fn page_response(page: Page, reader: Reader) -> Response {
     let bytes = serde_json::to_vec(&PageView::from(page)).expect("our own views serialise");
     let length = HeaderValue::from(bytes.len());
     let chunks = stream::unfold((Some(bytes), reader), async |(bytes, reader)| Some((Ok::<_, Infallible>(bytes?), (None, reader))));
-    // A body is shared between threads, and so behind a lock, which nobody else ever holds.
-    let mut chunks = Mutex::new(chunks.boxed());
-    let mut response = warp::reply::stream(stream::poll_fn(move |cx| chunks.get_mut().poll_next_unpin(cx))).into_response();
+    let mut response = warp::reply::stream(shared(chunks.boxed())).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CONTENT_LENGTH, length);
     response
@@ -148,12 +149,16 @@ fn stream(req: Request, reader: Reader) -> Response {
         req.context.answer_goes_on();
         Some((event(page), (req, reader)))
     });
-    // A body is shared between threads, and so behind a lock, which nobody else ever holds.
-    let mut pages = Mutex::new(pages.map(Ok::<_, Infallible>).boxed());
-    let mut response = sse::reply(stream::poll_fn(move |cx| pages.get_mut().poll_next_unpin(cx))).into_response();
+    let mut response = sse::reply(shared(pages.map(Ok::<_, Infallible>).boxed())).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.headers_mut().insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     response
+}
+
+/// A stream that threads may share, as a body must: behind a lock, which nobody else ever holds.
+fn shared<T: 'static>(stream: BoxStream<'static, T>) -> impl Stream<Item = T> + Send + Sync + 'static {
+    let mut stream = Mutex::new(stream);
+    stream::poll_fn(move |cx| stream.get_mut().poll_next_unpin(cx))
 }
 
 /// A page as an event; without news, a comment that says the stream is alive.
