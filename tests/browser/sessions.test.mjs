@@ -56,8 +56,8 @@ async function crowd({ server, context, page }, { locks }) {
       tab.evaluate(
         async (rounds) => {
           const { auth, callListeners } = await import('/page/auth.js');
-          const count = { refreshed: 0, conflicts: 0, proofs: 0, signedOut: 0, failed: 0 };
-          auth.onChange((user) => (user ? 0 : count.signedOut++));
+          const count = { refreshed: 0, conflicts: 0, proofs: 0, signedOut: [], failed: 0 };
+          auth.onChange((user, reason) => user ?? count.signedOut.push(reason));
           callListeners.add((call) => {
             if (call.path !== '/api/auth/refresh') return;
             if (call.status === 200) count.refreshed++;
@@ -82,7 +82,11 @@ async function crowd({ server, context, page }, { locks }) {
   console.log(
     `# ${TABS} tabs: ${sum('refreshed')} refreshes, ${sum('conflicts')} conflicts, ${sum('proofs')} stale proofs in ${Math.round(performance.now() - begun)} ms`,
   );
-  assert.equal(sum('signedOut'), 0, 'nobody is signed out');
+  assert.deepEqual(
+    counts.flatMap((each) => each.signedOut),
+    [],
+    'nobody is signed out',
+  );
   for (const each of counts) assert.equal(each.user, 'bob@example.org');
   if (locks) assert.equal(sum('failed'), 0);
   for (const tab of tabs) assert.equal(await me(tab), 'bob@example.org');
@@ -101,7 +105,10 @@ for (const [mode, grace] of [
   scene(`ref_3 ${TABS} tabs refresh at once, ${mode} mode: nobody is signed out`, settings, async (stage) => {
     assert.ok((await crowd(stage, { locks: true })) >= TABS * ROUNDS);
   });
-  scene(`ref_3 ${TABS} tabs without Web Locks, ${mode} mode: nobody is signed out`, settings, (stage) =>
+  // Without locks only the conflict window tells a lost race from a theft. It is raised here: on a machine that the tabs
+  // share with the server, a request has been on its way for longer than the two seconds of the default.
+  const patient = [...settings, 'sessions.conflict_window=10s'];
+  scene(`ref_3 ${TABS} tabs without Web Locks, ${mode} mode: nobody is signed out`, patient, (stage) =>
     crowd(stage, { locks: false }),
   );
 }
