@@ -183,6 +183,9 @@ impl Layers {
             // Setting one role by name changes that role and keeps the others.
             self.merged.entry("roles").or_insert_with(|| self.defaults["roles"].clone());
         }
+        if key == "gate.app" && !text.is_empty() {
+            return Err(Failure::config(format!("{source}: gate.app: found {text:?}, allowed: [[gate.app]] in a settings file")));
+        }
         insert(&mut self.merged, key, parse_like(default, text));
         self.sources.insert(key.to_owned(), source);
         Ok(())
@@ -193,6 +196,10 @@ impl Layers {
             let path = error.path().to_string();
             // An error in one item of a list is reported for the list: only the list has a source.
             let key = path.split('[').next().unwrap_or_default();
+            if path.contains("].") {
+                // What an app has is not shown whole: the parser says what is wrong with it.
+                return invalid(&self.sources, key, &format!("{path}: {}", error.into_inner().to_string().replace('\n', " ").trim()));
+            }
             let found = key.split_once('.').and_then(|(section, key)| self.merged.get(section)?.get(key)).or_else(|| self.merged.get(key));
             mistyped(&self.sources, key, found, lookup(&self.defaults, key), &error.into_inner().to_string())
         })

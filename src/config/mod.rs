@@ -6,6 +6,7 @@
 mod check;
 mod duration;
 mod environment;
+mod gate;
 mod keys;
 mod layers;
 mod refusal;
@@ -13,6 +14,7 @@ mod secrets;
 
 pub use check::{MAX_SCRYPT_MEMORY, OutOfBounds, is_loopback, is_origin, origin};
 pub use environment::Environment;
+pub use gate::{Gate, GateApp, GatePath};
 pub use keys::keys;
 pub use layers::{Flags, Loaded, load};
 pub use secrets::{FirstAdmin, OperatorSecrets, trim_secret};
@@ -52,6 +54,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `[keys]`
     pub keys: Keys,
+    /// `[gate]`
+    pub gate: Gate,
     /// `[page]`
     pub page: Page,
     /// `[log]`
