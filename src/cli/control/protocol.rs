@@ -23,7 +23,7 @@ pub enum Request {
     SessionList { user: String },
     SessionRevoke { session: Option<String>, user: Option<String> },
     ServiceAdd { name: String, role: Option<String> },
-    ApiKeyAdd { user: String, name: String, permissions: Vec<String>, expires: Option<String> },
+    ApiKeyAdd { user: String, name: String, permissions: Vec<String>, #[serde(default)] apps: Vec<String>, expires: Option<String> },
     ApiKeyList { user: Option<String> },
     ApiKeyRotate { key: String, overlap: String },
     ApiKeyRevoke { key: String },
