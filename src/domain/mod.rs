@@ -8,6 +8,7 @@ mod api_key;
 mod clock;
 mod email;
 mod event;
+pub mod gate;
 mod id;
 mod password;
 mod policy;

@@ -2,6 +2,7 @@
 
 use super::reply;
 use crate::{
+    domain::{Role, gate::Missing},
     service::{self, access_tokens::VerifyError, bearers::Unauthenticated, throttle::Limited},
     store,
 };
@@ -51,12 +52,14 @@ codes! {
     InvalidRequest 400 "INVALID_REQUEST" "The request is not well-formed";
     AmbiguousCredentials 400 "AMBIGUOUS_CREDENTIALS" "Send the refresh token in the cookie or in the body, not both";
     WeakPassword 400 "WEAK_PASSWORD" "The password is too weak";
+    EntryExpired 400 "ENTRY_EXPIRED" "This way into the app is not good any more: open the app again";
     InvalidRole 400 "INVALID_ROLE" "There is no such role";
     MissingToken 401 "MISSING_TOKEN" "An access token or API key is required";
     InvalidFormat 401 "INVALID_FORMAT" "The Authorization header must be: Bearer <token>";
     InvalidToken 401 "INVALID_TOKEN" "The access token or API key is invalid";
     TokenExpired 401 "TOKEN_EXPIRED" "The access token or API key has expired";
     TokenRevoked 401 "TOKEN_REVOKED" "The token has been revoked";
+    SignInRequired 401 "SIGN_IN_REQUIRED" "Sign in to go on";
     StepUpRequired 401 "STEP_UP_REQUIRED" "Sign in again: this needs a sign-in that is a few minutes old at most";
     MissingRefreshToken 401 "MISSING_REFRESH_TOKEN" "A refresh token is required";
     InvalidRefreshToken 401 "INVALID_REFRESH_TOKEN" "The refresh token is invalid";
@@ -184,6 +187,22 @@ impl ApiError {
             .header(header::WWW_AUTHENTICATE, format!("Bearer error=\"insufficient_scope\", scope=\"{permission}\""))
     }
 
+    /// The error for a user who may not enter an app.
+    pub fn missing(missing: &Missing) -> Self {
+        match missing {
+            Missing::Role(roles) => Self::required_roles(&roles.iter().map(Role::as_str).collect::<Vec<_>>()),
+            Missing::Permission(permission) => Self::required_permission(permission.as_str()),
+            Missing::VerifiedAddress => {
+                Self::from(Code::Forbidden).message("Somebody has to vouch for your address first").detail("requiresVerifiedAddress", json!(true))
+            }
+        }
+    }
+
+    /// The same as a plain refusal, for a proxy that takes any other for a failure of its own.
+    pub fn as_refusal(self) -> Self {
+        Self { code: Code::Forbidden, headers: Vec::new(), ..self }
+    }
+
     /// The error for a caller who authenticated too long ago (RFC 9470 §3).
     pub fn step_up_required(max_age: Duration) -> Self {
         let seconds = max_age.as_secs();
@@ -305,6 +324,7 @@ impl From<service::Error> for ApiError {
                 Self::from(Code::InvalidRole).with_field("role", format!("must be one of: {}", names.join(", ")))
             }
             Error::RoleBeyondReach => Self::from(Code::Forbidden).message("The role grants more than your own"),
+            Error::UnknownApp { .. } => Self::field("apps", error),
             Error::NotGranted { .. } | Error::UnknownPermission(_) => Self::field("permissions", error),
             Error::EndlessKey => Self::field("expiresIn", error),
             Error::TooManyKeys => Code::TooManyKeys.into(),

@@ -1,6 +1,6 @@
 //! The headers that every answer carries (HDR-1..7).
 
-use super::{context::RequestContext, cors, origin::PublicOrigin, reply::CROSS_ORIGIN_RESOURCE_POLICY};
+use super::{context::RequestContext, cors, gate, origin::PublicOrigin, reply::CROSS_ORIGIN_RESOURCE_POLICY};
 use warp::{
     http::{HeaderName, HeaderValue, header},
     reply::Response,
@@ -8,11 +8,14 @@ use warp::{
 
 /// Adds them to a response.
 pub fn add_security_headers(site: &PublicOrigin, context: &RequestContext, path: &str, response: &mut Response) {
+    const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+    const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+    const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
     const DEFAULTS: [(HeaderName, HeaderValue); 6] = [
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::CACHE_CONTROL, NO_STORE),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF),
+        (header::REFERRER_POLICY, NO_REFERRER),
         (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
         (CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
     ];
@@ -20,6 +23,14 @@ pub fn add_security_headers(site: &PublicOrigin, context: &RequestContext, path:
     const TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
     const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
     const TOKEN_EXPIRES_IN: HeaderName = HeaderName::from_static("x-token-expires-in");
+    let headers = response.headers_mut();
+    if gate::is_relayed(path) {
+        // For an app's host, policies are the app's to set.
+        for (name, value) in [(header::CACHE_CONTROL, NO_STORE), (header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF), (header::REFERRER_POLICY, NO_REFERRER)] {
+            headers.entry(name).or_insert(value);
+        }
+        return;
+    }
     cors::add_cors_headers(site, context, response);
     let headers = response.headers_mut();
     for (name, value) in DEFAULTS {

@@ -6,6 +6,7 @@
 mod table;
 
 mod api_keys;
+mod apps;
 mod assets;
 mod auth;
 mod body;
@@ -15,6 +16,7 @@ mod cors;
 mod credentials;
 pub mod error;
 mod form;
+mod gate;
 mod guard;
 mod head;
 mod headers;

@@ -50,6 +50,8 @@ pub struct PublicOrigin {
     pub names: CookieNames,
     /// The proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Proxies that may ask the gate, besides those.
+    pub gate_peers: Vec<IpNet>,
     /// Whether `/` is the account page.
     pub has_page: bool,
     own: Vec<String>,
@@ -76,6 +78,7 @@ impl PublicOrigin {
             csrf: settings.csrf.mode,
             names,
             trusted_proxies: settings.server.trusted_proxies.clone(),
+            gate_peers: settings.gate.peers.clone(),
             has_page: settings.page.enabled,
             own,
             allowed: settings.cors.allowed_origins.clone(),

@@ -1,0 +1,65 @@
+//! The few pages that are made here, for an app's host, where nothing of ours can be loaded from: markup alone, in the
+//! visitor's language. All else is on the sign-in page.
+
+use crate::{
+    domain::gate::App,
+    http::{catalogue::Catalogue, context::RequestContext, error::Code, language, state::AppState},
+};
+use warp::{
+    http::{HeaderValue, StatusCode, header},
+    reply::Response,
+};
+
+/// Plain, readable on a phone, dark where the visitor likes it so.
+const STYLE: &str = ":root{color-scheme:light dark;font:1.0625rem/1.55 system-ui,sans-serif}\
+     body{max-width:32rem;margin:15vh auto;padding:0 1.25rem}h1{font-size:1.5rem;margin:0 0 .5rem}\
+     a{display:inline-block;margin-top:.75rem;padding:.6rem 1.1rem;border-radius:.5rem;background:#8a5a00;color:#fff;text-decoration:none}\
+     a:focus-visible{outline:3px solid;outline-offset:3px}";
+
+/// 401: a page inside another asks its visitor to leave the frame and sign in.
+pub fn leave_frame(state: &AppState, context: &RequestContext, address: &str) -> Response {
+    page(state, context, Code::SignInRequired, "frame", &[], Some(address))
+}
+
+/// 403: somebody may not enter an app. The page that the link leads to says what is missing.
+pub fn denied(state: &AppState, context: &RequestContext, app: &App, address: &str) -> Response {
+    page(state, context, Code::Forbidden, "denied", &[("app", app.name.as_str())], Some(address))
+}
+
+/// 403: the browser keeps no cookie, so it would be sent around for ever.
+pub fn no_cookies(state: &AppState, context: &RequestContext) -> Response {
+    page(state, context, Code::Forbidden, "cookies", &[], Some("/"))
+}
+
+/// 400: a way into the app that has no end, as it is too old or another browser's.
+pub fn no_way(state: &AppState, context: &RequestContext, address: &str) -> Response {
+    page(state, context, Code::EntryExpired, "expired", &[], Some(address))
+}
+
+fn page(state: &AppState, context: &RequestContext, code: Code, name: &str, values: &[(&str, &str)], address: Option<&str>) -> Response {
+    let accepted = context.headers(&header::ACCEPT_LANGUAGE).filter_map(|line| line.to_str().ok());
+    let language = language::choose(state.site.language, accepted);
+    let texts = Catalogue::of(language);
+    let text = |part: &str| escape(&texts.fill(&format!("gate.{name}.{part}"), values));
+    let link = address.map(|address| format!("<a href=\"{}\" target=\"_top\" rel=\"noreferrer\">{}</a>", escape(address), text("action")));
+    let body = format!(
+        "<!doctype html><html lang=\"{}\" dir=\"{}\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width,initial-scale=1\"><title>{title}</title><style>{STYLE}</style><main><h1>{title}</h1><p>{}</p>{}\
+         </main></html>\n",
+        language.tag(),
+        escape(texts.text("direction")),
+        text("text"),
+        link.unwrap_or_default(),
+        title = text("title"),
+    );
+    let mut response = Response::new(body.into());
+    *response.status_mut() = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::FORBIDDEN);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Language"));
+    response
+}
+
+/// Text as it stands in markup and in attributes.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
