@@ -8,6 +8,7 @@ mod duration;
 mod environment;
 mod gate;
 mod keys;
+mod language;
 mod layers;
 mod refusal;
 mod secrets;
@@ -19,7 +20,7 @@ pub use keys::keys;
 pub use layers::{Flags, Loaded, load};
 pub use secrets::{FirstAdmin, OperatorSecrets, trim_secret};
 
-use crate::domain::{Algorithm, OnReuse, Role, Roles};
+use crate::domain::{Algorithm, Language, OnReuse, Role, Roles};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{
@@ -275,6 +276,9 @@ section!(
     Page {
         /// Whether the page is served at `/`.
         enabled: bool = true,
+        /// The language of pages for visitors who have not chosen one; `None` is what their browser asks for.
+        #[serde(with = "language")]
+        language: Option<Language> = None,
     }
 );
 

@@ -5,7 +5,10 @@ use super::{
     context::RequestContext,
     error::{ApiError, Code},
 };
-use crate::config::{self, CsrfMode, Settings};
+use crate::{
+    config::{self, CsrfMode, Settings},
+    domain::Language,
+};
 use ipnet::IpNet;
 use url::Url;
 use warp::http::{HeaderName, header};
@@ -54,6 +57,8 @@ pub struct PublicOrigin {
     pub gate_peers: Vec<IpNet>,
     /// Whether `/` is the account page.
     pub has_page: bool,
+    /// The language of its pages, if it is not for the visitor's browser to say.
+    pub language: Option<Language>,
     own: Vec<String>,
     allowed: Vec<String>,
 }
@@ -80,6 +85,7 @@ impl PublicOrigin {
             trusted_proxies: settings.server.trusted_proxies.clone(),
             gate_peers: settings.gate.peers.clone(),
             has_page: settings.page.enabled,
+            language: settings.page.language,
             own,
             allowed: settings.cors.allowed_origins.clone(),
         }
