@@ -140,7 +140,12 @@ impl Settings {
             let allowed = "origins as browsers send them, such as https://dashboard.example.org".into();
             ensure(false, "gate.app.trusted_origins", of(&app.name, wrong), allowed)?;
         }
-        ensure(!app.takes_basic || app.takes_keys, "gate.app.basic", of(&app.name, "basic = true, keys = false"), "keys = true as well".into())?;
+        ensure(
+            !app.takes_basic || app.takes_keys,
+            "gate.app.basic",
+            of(&app.name, "basic = true, keys = false"),
+            "keys = true as well".into(),
+        )?;
         self.check_newcomers(&app)?;
         Ok(app)
     }
@@ -178,7 +183,8 @@ impl Settings {
         };
         let listed = listed.map(Iterator::collect::<Result<Vec<Role>, _>>).transpose();
         let roles = listed.map_err(|name| OutOfBounds { key: roles_key, found: of(app, name), allowed: allowed() })?;
-        let asked = (!permission.is_empty()).then(|| Permission::exact(permission).ok().filter(|p| self.roles.names_permission(p.as_str())));
+        let asked =
+            (!permission.is_empty()).then(|| Permission::exact(permission).ok().filter(|p| self.roles.names_permission(p.as_str())));
         let permission = match asked {
             Some(None) => {
                 let allowed = "a permission that some role in [roles] names, such as articles:read".to_owned();
@@ -210,11 +216,8 @@ impl Settings {
 }
 
 fn public_entries(app: &AppName, entries: &[String]) -> Result<Vec<Public>, OutOfBounds> {
-    let refused = |text: &str, error: gate::InvalidPublic| OutOfBounds {
-        key: "gate.app.public",
-        found: of(app, text),
-        allowed: error.to_string(),
-    };
+    let refused =
+        |text: &str, error: gate::InvalidPublic| OutOfBounds { key: "gate.app.public", found: of(app, text), allowed: error.to_string() };
     entries.iter().map(|text| text.parse().map_err(|error| refused(text, error))).collect()
 }
 
@@ -267,7 +270,8 @@ mod tests {
     #[test]
     fn gate_36_what_cannot_be_meant_stops_the_start_by_its_key() {
         let with = |more: &str| format!("{APP}{more}\n");
-        let part = |prefix: &str, roles: &str| with(&format!("public = [\"/share/*\"]\n[[app.path]]\nprefix = {prefix:?}\nroles = [{roles}]"));
+        let part =
+            |prefix: &str, roles: &str| with(&format!("public = [\"/share/*\"]\n[[app.path]]\nprefix = {prefix:?}\nroles = [{roles}]"));
         for (gate, key) in [
             (APP.replace("roles = [\"editor\"]", ""), "gate.app.roles"),
             (APP.replace("\"editor\"", "\"ghost\""), "gate.app.roles"),

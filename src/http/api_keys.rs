@@ -7,7 +7,7 @@ use super::{
     users::user_response,
 };
 use crate::{
-    domain::{gate::AppName, ApiKey, ApiKeyId, Permission, Timestamp, UserId},
+    domain::{ApiKey, ApiKeyId, Permission, Timestamp, UserId, gate::AppName},
     service::{
         api_keys::{InvalidKey, NewApiKey},
         principal::Principal,

@@ -92,7 +92,13 @@ impl RequestContext {
         Self::with(None, false, (client, client), headers, uri)
     }
 
-    fn with(connection: Option<Arc<dyn Connection>>, is_proxied: bool, (peer, client): (IpAddr, IpAddr), headers: HeaderMap, uri: Uri) -> Self {
+    fn with(
+        connection: Option<Arc<dyn Connection>>,
+        is_proxied: bool,
+        (peer, client): (IpAddr, IpAddr),
+        headers: HeaderMap,
+        uri: Uri,
+    ) -> Self {
         let sent = valid_request_id(&headers);
         let (given, client_request_id) = if is_proxied { (sent, None) } else { (None, sent) };
         let request_id = given.unwrap_or_else(generate_request_id);

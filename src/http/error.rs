@@ -192,9 +192,9 @@ impl ApiError {
         match missing {
             Missing::Role(roles) => Self::required_roles(&roles.iter().map(Role::as_str).collect::<Vec<_>>()),
             Missing::Permission(permission) => Self::required_permission(permission.as_str()),
-            Missing::VerifiedAddress => {
-                Self::from(Code::Forbidden).message("Somebody has to vouch for your address first").detail("requiresVerifiedAddress", json!(true))
-            }
+            Missing::VerifiedAddress => Self::from(Code::Forbidden)
+                .message("Somebody has to vouch for your address first")
+                .detail("requiresVerifiedAddress", json!(true)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{context::RequestContext, cors, gate, origin::PublicOrigin, reply::CROSS_ORIGIN_RESOURCE_POLICY};
 use warp::{
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     reply::Response,
 };
 
@@ -21,14 +21,16 @@ pub fn add_security_headers(site: &PublicOrigin, context: &RequestContext, path:
     ];
     const VARY: HeaderValue = HeaderValue::from_static("Origin, Sec-Fetch-Site");
     const TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
-    const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
     const TOKEN_EXPIRES_IN: HeaderName = HeaderName::from_static("x-token-expires-in");
     let headers = response.headers_mut();
     if gate::is_relayed(path) {
         // For an app's host, policies are the app's to set.
-        for (name, value) in [(header::CACHE_CONTROL, NO_STORE), (header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF), (header::REFERRER_POLICY, NO_REFERRER)] {
+        for (name, value) in
+            [(header::CACHE_CONTROL, NO_STORE), (header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF), (header::REFERRER_POLICY, NO_REFERRER)]
+        {
             headers.entry(name).or_insert(value);
         }
+        add_request_id(headers, context);
         return;
     }
     cors::add_cors_headers(site, context, response);
@@ -43,10 +45,15 @@ pub fn add_security_headers(site: &PublicOrigin, context: &RequestContext, path:
     if site.secure {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, TRANSPORT_SECURITY);
     }
-    if let Ok(id) = HeaderValue::from_str(context.request_id()) {
-        headers.insert(REQUEST_ID, id);
-    }
+    add_request_id(headers, context);
     if let Some(seconds) = context.expires_in() {
         headers.insert(TOKEN_EXPIRES_IN, HeaderValue::from(seconds));
+    }
+}
+
+fn add_request_id(headers: &mut HeaderMap, context: &RequestContext) {
+    const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+    if let Ok(id) = HeaderValue::from_str(context.request_id()) {
+        headers.insert(REQUEST_ID, id);
     }
 }

@@ -128,7 +128,8 @@ fn before_routing(site: &PublicOrigin, context: &RequestContext, parts: &Parts) 
     match head::check_request_line(parts, context) {
         Err(error) => Some(error.into_response()),
         Ok(()) if gate::is_lost_question(context) => {
-            let message = "This is a proxy's question, and only /gate/forward and /gate/nginx answer those: correct the proxy's configuration";
+            let message =
+                "This is a proxy's question, and only /gate/forward and /gate/nginx answer those: correct the proxy's configuration";
             Some(ApiError::from(Code::Forbidden).message(message).into_response())
         }
         Ok(()) => cors::preflight(site, context, &parts.method),

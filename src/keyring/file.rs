@@ -320,8 +320,7 @@ mod tests {
             let tokens = keyring.access.iter().chain(keyring.oidc.iter().flat_map(TokenRing::iter));
             let tokens: Vec<_> = tokens.map(|key| serde_json::to_string(&TokenKeyFile::of(key)).expect("JSON")).collect();
             let rings = [&keyring.refresh, &keyring.hash, &keyring.csrf].into_iter().chain(&keyring.gate);
-            let secrets: Vec<_> =
-                rings.flat_map(Ring::iter).map(|key| serde_json::to_string(&KeyFile::of(key)).expect("JSON")).collect();
+            let secrets: Vec<_> = rings.flat_map(Ring::iter).map(|key| serde_json::to_string(&KeyFile::of(key)).expect("JSON")).collect();
             (tokens, secrets)
         };
         assert_eq!(all(&read), all(&made));

@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     config::Settings,
-    domain::{Clock, SteadyClock, gate::{App, Gate}},
+    domain::{
+        Clock, SteadyClock,
+        gate::{App, Gate},
+    },
     keyring::RotationPolicy,
     store::{Issued, Store},
 };

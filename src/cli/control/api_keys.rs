@@ -3,7 +3,7 @@
 use super::protocol::{CommandError, role_named};
 use crate::{
     app::App,
-    domain::{ApiKey, ApiKeyId, gate::AppName, User, UserId},
+    domain::{ApiKey, ApiKeyId, User, UserId, gate::AppName},
     service::{
         api_keys::{InvalidKey, NewApiKey},
         events::Actor,
@@ -21,7 +21,14 @@ pub async fn add_service(app: &App, name: &str, role: Option<&str>) -> Result<Us
 }
 
 /// Makes an API key. Its secret is in this answer alone.
-pub async fn add(app: &App, owner: UserId, name: &str, permissions: Vec<String>, apps: &[String], expires_in: Option<&str>) -> Result<Value, CommandError> {
+pub async fn add(
+    app: &App,
+    owner: UserId,
+    name: &str,
+    permissions: Vec<String>,
+    apps: &[String],
+    expires_in: Option<&str>,
+) -> Result<Value, CommandError> {
     // The message names the field of a request; here it is an option.
     let option = |field| match field {
         "permissions" => "--permission",

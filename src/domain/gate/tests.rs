@@ -71,7 +71,8 @@ fn gate_14_no_spelling_of_a_closed_path_gets_around_its_rule() {
 #[test]
 fn a_path_that_can_be_read_in_several_ways_must_satisfy_every_rule() {
     let mut app = app("wiki", "https://wiki.example.org");
-    let part = |prefix: &str, name: &str| PathRule { prefix: prefix.into(), rule: Rule { roles: Some(vec![role(name)]), permission: None } };
+    let part =
+        |prefix: &str, name: &str| PathRule { prefix: prefix.into(), rule: Rule { roles: Some(vec![role(name)]), permission: None } };
     app.paths = vec![part("/edit", "editor"), part("/view/all", "viewer")];
     let roles = Roles::default();
     assert_eq!(app.admit_to("/edit/page", &user("editor"), &roles), Ok(()));
@@ -152,8 +153,22 @@ fn gate_20_a_host_has_its_spellings_and_no_other_app_is_meant() {
         assert_eq!(found(host).as_deref(), Some(name), "{host}");
     }
     for host in [
-        "", ".", "a.example.org..", "a.example.org:80", "a.example.org:8443", "a.example.org:", "a.example.org:x", "b.example.org",
-        "b.example.org:443", "localhost", "a.example.org/", "a.example.org, b", " a.example.org", "x@a.example.org", "[::1]", "evil.example",
+        "",
+        ".",
+        "a.example.org..",
+        "a.example.org:80",
+        "a.example.org:8443",
+        "a.example.org:",
+        "a.example.org:x",
+        "b.example.org",
+        "b.example.org:443",
+        "localhost",
+        "a.example.org/",
+        "a.example.org, b",
+        " a.example.org",
+        "x@a.example.org",
+        "[::1]",
+        "evil.example",
     ] {
         assert_eq!(found(host), None, "{host}");
     }
@@ -165,8 +180,16 @@ fn an_origin_is_as_browsers_write_it() {
         assert_eq!(AppOrigin::new(good).expect(good).as_str(), good);
     }
     for bad in [
-        "", "a.example.org", "https://a.example.org/", "https://A.example.org", "https://a.example.org:443", "https://*.example.org",
-        "https://x@a.example.org", "https://a.example.org/x", "ftp://a", "https://a.example.org.",
+        "",
+        "a.example.org",
+        "https://a.example.org/",
+        "https://A.example.org",
+        "https://a.example.org:443",
+        "https://*.example.org",
+        "https://x@a.example.org",
+        "https://a.example.org/x",
+        "ftp://a",
+        "https://a.example.org.",
     ] {
         assert_eq!(AppOrigin::new(bad), None, "{bad}");
     }

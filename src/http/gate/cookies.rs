@@ -66,7 +66,9 @@ fn find(context: &RequestContext, name: &str) -> Presented {
     let mut count = 0;
     for line in context.headers(&header::COOKIE) {
         for pair in line.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii) {
-            let is_ours = |piece: &[u8]| piece.trim_ascii().strip_prefix(name.as_bytes()).is_some_and(|rest| rest.trim_ascii_start().starts_with(b"="));
+            let is_ours = |piece: &[u8]| {
+                piece.trim_ascii().strip_prefix(name.as_bytes()).is_some_and(|rest| rest.trim_ascii_start().starts_with(b"="))
+            };
             count += pair.split(|byte| *byte == b',').filter(|piece| is_ours(piece)).count();
             let value = pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
             if let Some(value) = value.and_then(|value| str::from_utf8(value).ok()).filter(|value| !value.is_empty()) {
@@ -110,7 +112,9 @@ mod tests {
         ] {
             assert_eq!(found(lines), Err(()), "{lines:?}");
         }
-        for lines in [&[][..], &["doorward-pass-443=x"], &["__Host-doorward-pass="], &["__host-doorward-pass=x"], &["x__Host-doorward-pass=x"]] {
+        for lines in
+            [&[][..], &["doorward-pass-443=x"], &["__Host-doorward-pass="], &["__host-doorward-pass=x"], &["x__Host-doorward-pass=x"]]
+        {
             assert_eq!(found(lines), Ok(None), "{lines:?}");
         }
     }

@@ -41,9 +41,7 @@ pub fn add_identity(headers: &mut HeaderMap, identity: Option<&Identity<'_>>) {
     for name in REMOTE {
         set(&name, email);
     }
-    for (name, text) in
-        [(REMOTE_GROUPS, role), (AUTH_USER, &id), (AUTH_EMAIL, email), (AUTH_ROLE, role), (AUTH_PERMISSIONS, permissions)]
-    {
+    for (name, text) in [(REMOTE_GROUPS, role), (AUTH_USER, &id), (AUTH_EMAIL, email), (AUTH_ROLE, role), (AUTH_PERMISSIONS, permissions)] {
         set(&name, text);
     }
 }

@@ -18,41 +18,49 @@ const STYLE: &str = ":root{color-scheme:light dark;font:1.0625rem/1.55 system-ui
 
 /// 401: a page inside another asks its visitor to leave the frame and sign in.
 pub fn leave_frame(state: &AppState, context: &RequestContext, address: &str) -> Response {
-    page(state, context, Code::SignInRequired, "frame", &[], Some(address))
+    page(state, context, Code::SignInRequired, ["gate.frame.title", "gate.frame.text", "gate.frame.action"], &[], address)
 }
 
 /// 403: somebody may not enter an app. The page that the link leads to says what is missing.
 pub fn denied(state: &AppState, context: &RequestContext, app: &App, address: &str) -> Response {
-    page(state, context, Code::Forbidden, "denied", &[("app", app.name.as_str())], Some(address))
+    let keys = ["gate.denied.title", "gate.denied.text", "gate.denied.action"];
+    page(state, context, Code::Forbidden, keys, &[("app", app.name.as_str())], address)
 }
 
 /// 403: the browser keeps no cookie, so it would be sent around for ever.
 pub fn no_cookies(state: &AppState, context: &RequestContext) -> Response {
-    page(state, context, Code::Forbidden, "cookies", &[], Some("/"))
+    page(state, context, Code::Forbidden, ["gate.cookies.title", "gate.cookies.text", "gate.cookies.action"], &[], "/")
 }
 
 /// 400: a way into the app that has no end, as it is too old or another browser's.
 pub fn no_way(state: &AppState, context: &RequestContext, address: &str) -> Response {
-    page(state, context, Code::EntryExpired, "expired", &[], Some(address))
+    page(state, context, Code::EntryExpired, ["gate.expired.title", "gate.expired.text", "gate.expired.action"], &[], address)
 }
 
-fn page(state: &AppState, context: &RequestContext, code: Code, name: &str, values: &[(&str, &str)], address: Option<&str>) -> Response {
+fn page(
+    state: &AppState,
+    context: &RequestContext,
+    code: Code,
+    [title, body, action]: [&str; 3],
+    values: &[(&str, &str)],
+    address: &str,
+) -> Response {
     let accepted = context.headers(&header::ACCEPT_LANGUAGE).filter_map(|line| line.to_str().ok());
     let language = language::choose(state.site.language, accepted);
     let texts = Catalogue::of(language);
-    let text = |part: &str| escape(&texts.fill(&format!("gate.{name}.{part}"), values));
-    let link = address.map(|address| format!("<a href=\"{}\" target=\"_top\" rel=\"noreferrer\">{}</a>", escape(address), text("action")));
-    let body = format!(
+    let text = |key: &str| escape(&texts.fill(key, values));
+    let markup = format!(
         "<!doctype html><html lang=\"{}\" dir=\"{}\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width,initial-scale=1\"><title>{title}</title><style>{STYLE}</style><main><h1>{title}</h1><p>{}</p>{}\
-         </main></html>\n",
+         content=\"width=device-width,initial-scale=1\"><title>{title}</title><style>{STYLE}</style><main><h1>{title}</h1><p>{}</p>\
+         <a href=\"{}\" target=\"_top\" rel=\"noreferrer\">{}</a></main></html>\n",
         language.tag(),
         escape(texts.text("direction")),
-        text("text"),
-        link.unwrap_or_default(),
-        title = text("title"),
+        text(body),
+        escape(address),
+        text(action),
+        title = text(title),
     );
-    let mut response = Response::new(body.into());
+    let mut response = Response::new(markup.into());
     *response.status_mut() = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::FORBIDDEN);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Language"));

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config,
-    domain::{ApiKey, ApiKeyId, gate::AppName, Clock, Event, Kind, Permission, RolePolicy, Roles, SteadyClock, User, UserId},
+    domain::{ApiKey, ApiKeyId, Clock, Event, Kind, Permission, RolePolicy, Roles, SteadyClock, User, UserId, gate::AppName},
     store::{Authority, Authorize, Ended, KeyCreated, KeyRequest, Store},
 };
 use secrecy::{ExposeSecret, SecretString};

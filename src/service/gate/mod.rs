@@ -166,8 +166,7 @@ impl Gatekeeper {
         let issued_at = self.access.now();
         let event = actor.event(Kind::AppEntered).target(user.id).session(principal.session).app(app.name.as_str());
         let lifetime = self.sessions.deny().lifetime;
-        let entry =
-            Entry { session: principal.session, user: user.id, version: user.token_version, now: issued_at, lifetime, event };
+        let entry = Entry { session: principal.session, user: user.id, version: user.token_version, now: issued_at, lifetime, event };
         let Some(session) = self.store.enter(entry).await? else { return Ok(Entered::SessionEnded) };
         let expires_at = issued_at.plus(self.pass_ttl).min(session.ends_at).min(session.expires_at);
         let pass = NewPass { session: session.id, user: user.id, version: user.token_version, issued_at, expires_at };

@@ -9,6 +9,8 @@ mod cors;
 mod csrf;
 mod events;
 mod feed;
+mod gate;
+mod gate_passes;
 mod http;
 mod identity;
 mod introspection;
