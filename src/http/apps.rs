@@ -56,6 +56,18 @@ impl<'a> AppView<'a> {
     }
 }
 
+/// The error for a user who may not enter an app.
+pub fn refusal(missing: &Missing) -> ApiError {
+    match missing {
+        Missing::Role(roles) => ApiError::required_roles(&roles.iter().map(Role::as_str).collect::<Vec<_>>()),
+        Missing::Permission(permission) => ApiError::required_permission(permission.as_str()),
+        Missing::VerifiedAddress => {
+            let error = ApiError::from(Code::Forbidden).message("Somebody has to vouch for your address first");
+            error.detail("requiresVerifiedAddress", value!(true))
+        }
+    }
+}
+
 /// The apps, and which of them the caller may enter.
 pub async fn list(req: Request, principal: Principal) -> HandlerResult {
     Ok(views(&req, principal.user()))
@@ -87,7 +99,7 @@ pub async fn enter(req: Request, principal: Principal, body: Entry) -> HandlerRe
         Entered::Go(location) => Ok(json(&value!({ "location": location }))),
         Entered::Missing(missing, app) => {
             let app = value!({ "name": app.name, "origin": app.origin.as_str() });
-            Err(ApiError::missing(&missing).detail("app", app))
+            Err(refusal(&missing).detail("app", app))
         }
         Entered::BadRequest => Err(Code::EntryExpired.into()),
         Entered::SessionEnded => Err(Code::TokenRevoked.into()),

@@ -2,7 +2,6 @@
 
 use super::reply;
 use crate::{
-    domain::{Role, gate::Missing},
     service::{self, access_tokens::VerifyError, bearers::Unauthenticated, throttle::Limited},
     store,
 };
@@ -123,6 +122,14 @@ impl From<Code> for ApiError {
     }
 }
 
+impl Code {
+    /// A response with the status of this code.
+    pub fn on(self, mut response: Response) -> Response {
+        *response.status_mut() = StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response
+    }
+}
+
 impl ApiError {
     /// The error for a request with one field that cannot be accepted.
     pub fn field(field: &str, message: impl fmt::Display) -> Self {
@@ -187,17 +194,6 @@ impl ApiError {
             .header(header::WWW_AUTHENTICATE, format!("Bearer error=\"insufficient_scope\", scope=\"{permission}\""))
     }
 
-    /// The error for a user who may not enter an app.
-    pub fn missing(missing: &Missing) -> Self {
-        match missing {
-            Missing::Role(roles) => Self::required_roles(&roles.iter().map(Role::as_str).collect::<Vec<_>>()),
-            Missing::Permission(permission) => Self::required_permission(permission.as_str()),
-            Missing::VerifiedAddress => Self::from(Code::Forbidden)
-                .message("Somebody has to vouch for your address first")
-                .detail("requiresVerifiedAddress", json!(true)),
-        }
-    }
-
     /// The same as a plain refusal, for a proxy that takes any other for a failure of its own.
     pub fn as_refusal(self) -> Self {
         Self { code: Code::Forbidden, headers: Vec::new(), ..self }
@@ -235,8 +231,7 @@ impl ApiError {
             tracing::error!(request = request_id, code = self.code.as_str(), cause = %chain(&**cause), "a request failed");
         }
         let envelope = Envelope { error: self.code.as_str(), message: &self.message, request_id, details: &self.details };
-        let mut response = reply::json(&envelope);
-        *response.status_mut() = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = self.code.on(reply::json(&envelope));
         for (name, value) in self.headers {
             response.headers_mut().append(name, value);
         }

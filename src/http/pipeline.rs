@@ -46,13 +46,7 @@ pub fn service(
         let (client, is_proxied) = client_of(&web.site, peer, &parts.method, &headers);
         let context = RequestContext::over(connection, is_proxied, (peer, client), headers, parts.uri.clone());
         let method = parts.method.clone();
-        // What changes something is logged with its request. What reads is not logged at all, but for
-        // errors, which name it: a span would cost it a tenth of its time.
-        let span = if method.is_safe() && begun.is_none() {
-            Span::none()
-        } else {
-            tracing::info_span!("request", id = context.request_id(), client_id = context.client_request_id())
-        };
+        let span = span_of(&context, method.is_safe() && begun.is_none());
         let routed = match (gate::Style::of(context.path()), before_routing(&web.site, &context, &parts)) {
             // A proxy's question comes with the method, the query and the body of the request that it is about.
             (Some(style), _) => Routed::Question(style),
@@ -75,6 +69,16 @@ pub fn service(
             finish(&web, &context, &method, begun, response)
         };
         Box::pin(answer.instrument(span))
+    }
+}
+
+/// The span of a request's lines in the log. What changes something is logged with its request. What reads is not logged at
+/// all, but for errors, which name it: a span would cost it a tenth of its time.
+fn span_of(context: &RequestContext, is_silent: bool) -> Span {
+    if is_silent {
+        Span::none()
+    } else {
+        tracing::info_span!("request", id = context.request_id(), client_id = context.client_request_id())
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     domain::gate::App,
     http::{
+        apps::refusal,
         context::RequestContext,
         error::{ApiError, Code},
         state::AppState,
@@ -18,7 +19,7 @@ use crate::{
 };
 use std::sync::Arc;
 use warp::{
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, header},
     reply::Response,
 };
 
@@ -103,7 +104,7 @@ fn sign_in(state: &AppState, app: &App, question: &Question<'_>, context: &Reque
             let address = address.unwrap_or_else(|| enter_address(app, "/"));
             match style {
                 Style::Forward => redirect(question.is_repeatable(), &address),
-                Style::Nginx => with_location(StatusCode::UNAUTHORIZED, &address),
+                Style::Nginx => with_location(Code::SignInRequired, &address),
             }
         }
         (Intent::Frame, Style::Forward) => page::leave_frame(state, context, &enter_address(app, "/")),
@@ -125,20 +126,20 @@ fn denied(
     missing: &crate::domain::gate::Missing,
 ) -> Response {
     if question.intent(context) != Intent::Navigation {
-        return ApiError::missing(missing).into_response();
+        return refusal(missing).into_response();
     }
     let target = if question.is_repeatable() && entry::is_target(question.target) { question.target } else { "/" };
     let request = state.app.gate().request(app, target.to_owned(), None);
     let address = format!("{}/gate/denied?request={request}", state.site.url);
     match style {
         Style::Forward => page::denied(state, context, app, &address),
-        Style::Nginx => with_location(StatusCode::FORBIDDEN, &address),
+        Style::Nginx => with_location(Code::Forbidden, &address),
     }
 }
 
-fn with_location(status: StatusCode, address: &str) -> Response {
-    let mut response = Response::default();
-    *response.status_mut() = status;
+/// nginx follows no address of ours, so it is told one beside the status that it knows.
+fn with_location(code: Code, address: &str) -> Response {
+    let mut response = code.on(Response::default());
     if let Ok(address) = HeaderValue::from_str(address) {
         response.headers_mut().insert(header::LOCATION, address);
     }

@@ -6,7 +6,7 @@ use crate::{
     http::{catalogue::Catalogue, context::RequestContext, error::Code, language, state::AppState},
 };
 use warp::{
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, header},
     reply::Response,
 };
 
@@ -61,10 +61,9 @@ fn page(
         title = text(title),
     );
     let mut response = Response::new(markup.into());
-    *response.status_mut() = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::FORBIDDEN);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Language"));
-    response
+    code.on(response)
 }
 
 /// Text as it stands in markup and in attributes.

@@ -49,7 +49,12 @@ impl Gate {
 
     /// Starts with more in the settings file, and with these settings.
     pub fn with(more: &str, settings: &[&str]) -> Self {
-        Self { server: Server::with_file(&format!("{more}{APPS}"), settings), http: client() }
+        Self::on(Server::with_file(&format!("{more}{APPS}"), settings))
+    }
+
+    /// The gate of a server with apps of its own.
+    pub fn on(server: Server) -> Self {
+        Self { server, http: client() }
     }
 
     /// A request of any kind.
