@@ -7,6 +7,7 @@ mod check;
 mod duration;
 mod environment;
 mod keys;
+mod language;
 mod layers;
 mod refusal;
 mod secrets;
@@ -17,7 +18,7 @@ pub use keys::keys;
 pub use layers::{Flags, Loaded, load};
 pub use secrets::{FirstAdmin, OperatorSecrets, trim_secret};
 
-use crate::domain::{Algorithm, OnReuse, Role, Roles};
+use crate::domain::{Algorithm, Language, OnReuse, Role, Roles};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{
@@ -271,6 +272,9 @@ section!(
     Page {
         /// Whether the page is served at `/`.
         enabled: bool = true,
+        /// The language of pages for visitors who have not chosen one; `None` is what their browser asks for.
+        #[serde(with = "language")]
+        language: Option<Language> = None,
     }
 );
 
