@@ -5,7 +5,10 @@ use super::{
     context::RequestContext,
     error::{ApiError, Code},
 };
-use crate::config::{self, CsrfMode, Settings};
+use crate::{
+    config::{self, CsrfMode, Settings},
+    domain::Language,
+};
 use ipnet::IpNet;
 use url::Url;
 use warp::http::{HeaderName, header};
@@ -52,6 +55,8 @@ pub struct PublicOrigin {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether `/` is the account page.
     pub has_page: bool,
+    /// The language of its pages, if it is not for the visitor's browser to say.
+    pub language: Option<Language>,
     own: Vec<String>,
     allowed: Vec<String>,
 }
@@ -77,6 +82,7 @@ impl PublicOrigin {
             names,
             trusted_proxies: settings.server.trusted_proxies.clone(),
             has_page: settings.page.enabled,
+            language: settings.page.language,
             own,
             allowed: settings.cors.allowed_origins.clone(),
         }

@@ -256,8 +256,9 @@ impl Answer {
 }
 
 /// The headers that an answer may have. Any other is a leak, or is missing in this list.
-const HEADERS: [&str; 27] = [
+const HEADERS: [&str; 28] = [
     "content-type",
+    "content-language",
     "content-length",
     "content-security-policy",
     "x-content-type-options",
