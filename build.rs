@@ -4,7 +4,14 @@
 //! language, as nothing could translate it later.
 
 use flate2::{Compression, write::GzEncoder};
-use std::{env, error::Error, ffi::OsStr, fs, io::Write, path::Path};
+use std::{
+    env,
+    error::Error,
+    ffi::OsStr,
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=assets/web");
@@ -50,17 +57,16 @@ fn pack(source: &Path, name: &Path, folder: &Path) -> Result<(), Box<dyn Error>>
 fn noscript() -> Result<String, Box<dyn Error>> {
     let mut files: Vec<_> = fs::read_dir("assets/web/lang")?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     files.sort();
-    let mut paragraphs = String::new();
-    for file in files {
-        let catalogue = fs::read_to_string(&file)?;
+    let paragraph = |file: &PathBuf| {
+        let catalogue = fs::read_to_string(file)?;
         let text = |key: &str| {
             let line = catalogue.lines().find_map(|line| line.trim().strip_prefix(&format!("\"{key}\": \""))?.strip_suffix("\","));
             line.filter(|text| !text.contains(['<', '&', '\\', '"'])).ok_or_else(|| format!("{}: no plain line {key}", file.display()))
         };
         let (language, direction) = (text("language")?, text("direction")?);
-        paragraphs += &format!("<p class=\"lead\" lang=\"{language}\" dir=\"{direction}\">{}</p>", text("noscript")?);
-    }
-    Ok(paragraphs)
+        Ok(format!("<p class=\"lead\" lang=\"{language}\" dir=\"{direction}\">{}</p>", text("noscript")?))
+    };
+    files.iter().map(paragraph).collect()
 }
 
 /// Types and reasons are written for who changes a script, and would be a third of what every visitor loads. Only lines

@@ -13,7 +13,7 @@
 //! | [`store::engine`] | the boundary beneath: ordered bytes; sled behind it, with one writer thread |
 //! | [`service`] | the use cases, a file each: login, registration, password change, refresh, users, invites; no HTTP |
 //! | [`service::denylist`] | which access tokens are void although they have not expired; [`service::revocations`] tells others |
-//! | [`http`] | the API: [`http::routes`] is the table; guards, bodies, cookies, errors, answers |
+//! | [`http`] | the API: [`http::routes`] is the table; guards, bodies, cookies, errors, answers; [`http::language`] chooses the page's |
 //! | [`server`] | the accept loop: connections, where their requests begin, time-outs, drain |
 //! | [`app`], [`jobs`] | the composition root: opens the data, builds the services; what runs on a timer |
 //! | [`data`], [`keyring`] | the data directory: whose it is; keys and database, made and opened together |
@@ -71,6 +71,7 @@
 //! | decoy | a row that is nobody's, read when there is none, so that finding nobody takes as long |
 //! | keyring | the file with the keys, made at the first start; a ring of them for each purpose |
 //! | next, current, retired | a key of a ring: published and not used yet; used for what is new; only verifies what was |
+//! | catalogue | the texts of the pages in one language |
 //! | set-up link | by which the first admin is made: good once, for an hour |
 //! | engine, storage | what keeps ordered bytes; where they are kept and how that is opened |
 //! | transaction, work | one atomic and durable change, as the store and as the engine know it |

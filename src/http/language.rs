@@ -15,9 +15,9 @@ pub fn choose<'a>(setting: Option<Language>, accepted: impl IntoIterator<Item = 
     let is_refused =
         |language: &Language| ranges.iter().any(|(range, weight)| *weight == 0.0 && range.eq_ignore_ascii_case(language.tag()));
     let offered: Vec<_> = Language::ALL.iter().copied().filter(|language| !is_refused(language)).collect();
-    let wanted = ranges.iter().filter(|(_, weight)| *weight > 0.0);
+    let mut wanted = ranges.iter().filter(|(_, weight)| *weight > 0.0);
     let any = |range: &str| if range == "*" { offered.first().copied() } else { lookup(range, &offered) };
-    wanted.filter_map(|(range, _)| any(range)).next().unwrap_or(Language::ALL[0])
+    wanted.find_map(|(range, _)| any(range)).unwrap_or(Language::ALL[0])
 }
 
 /// The range and the weight of an element of the list, if it is one.

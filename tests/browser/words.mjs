@@ -8,7 +8,7 @@ const NAMES = new Set([
   ...['Edge', 'Opera', 'Firefox', 'Chrome', 'Safari', 'Android', 'Windows', 'Mac OS', 'Linux'],
   ...['Firefox/', 'Chrome/', 'Safari/', 'HeadlessChrome/', 'Edg/'],
   ...['Bearer', 'Bearer ', 'Content-Type', 'doorward setup-link', 'theft-…@demo.example.com'],
-  ...['xMidYMax slice', 'nobody is signed in', 'ChromeOS'],
+  ...['xMidYMax slice', 'nobody is signed in', 'CrOS', 'ChromeOS'],
 ]);
 
 /** Functions that show what they are given, and which of it: from where on, or at which places. */
@@ -44,7 +44,7 @@ export function wordsOf(source, catalogue) {
     if (context === 'key' || (context !== 'tag' && looksLikeKey(text))) return unknown.push(text);
     const rest = text.replaceAll('Doorward', '');
     if (NAMES.has(text)) return undefined;
-    const isSaid = /\s\p{L}/u.test(rest) || /^\p{Lu}\p{Ll}/u.test(rest) || /[^\p{ASCII}\p{P}]/u.test(rest);
+    const isSaid = /\s\p{L}/u.test(rest) || /^\p{Lu}\p{Ll}/u.test(rest) || /(?!\p{ASCII})\p{L}/u.test(rest);
     if (isSaid || (context === 'shown' && /\p{L}/u.test(rest))) words.push(text);
     return undefined;
   }
@@ -63,17 +63,22 @@ export function wordsOf(source, catalogue) {
     const name = callee.name ?? '';
     const method = callee.property?.name ?? '';
     visit(callee);
+    // Selectors name elements and are not shown.
+    if (/^(?:querySelector|closest|matches)/.test(method)) return;
     if (TRANSLATING.test(name)) {
       visit(given[0], 'key');
       for (const value of given.slice(1)) visit(value);
       return;
     }
+    // What machines say is no text: `GET /health` is the same in every language.
+    const isCode = name === 'h' && /^code$|\.mono$/.test(given[0].value);
     for (const [i, argument] of given.entries()) {
       if (argument.type === 'ObjectExpression') {
         members(argument, name === 'actionButton');
         continue;
       }
-      const isShown = SHOWING[name]?.(i) || SHOWING_METHODS.test(method) || (method && context === 'shown');
+      const isShown =
+        (SHOWING[name]?.(i) && !isCode) || SHOWING_METHODS.test(method) || (method && context === 'shown');
       // A tag may look like a key: `label.check`.
       visit(argument, isShown ? 'shown' : name === 'h' && i === 0 ? 'tag' : '');
     }

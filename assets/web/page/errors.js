@@ -64,11 +64,10 @@ function translated(message = '') {
 function explained({ code, status = 0, message, fields, requiredPermission, requiredRoles }) {
   if (requiredPermission) return t('error.needsPermission', { permission: requiredPermission });
   if (requiredRoles) return t('error.needsRole', { roles: requiredRoles.join(', ') });
-  const key = `error.${code}`;
   return (
     translated(fields?.[0]?.message) ??
     translated(message) ??
-    (has(key) ? t(key, { status: String(status), command: SETUP_COMMAND }) : undefined)
+    (has(`error.${code}`) ? t(`error.${code}`, { status: String(status), command: SETUP_COMMAND }) : undefined)
   );
 }
 

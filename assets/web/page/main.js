@@ -145,12 +145,12 @@ auth.onChange((user, why) => {
   render();
 });
 onLanguage(() => {
-  // Whoever has just chosen it goes on from there.
-  const isChosenHere = document.activeElement?.id === 'language';
-  if (renderedKey !== undefined) renderedKey = '';
+  const isChange = renderedKey !== undefined;
+  if (isChange) renderedKey = '';
   document.getElementById('toast')?.replaceChildren();
   render();
-  if (isChosenHere) document.getElementById('language')?.focus({ preventScroll: true });
+  // Whoever has just chosen it goes on from there.
+  if (isChange) document.getElementById('language')?.focus({ preventScroll: true });
 });
 await auth.ready;
 isKnown = true;

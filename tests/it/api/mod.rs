@@ -16,6 +16,7 @@ mod identity;
 mod introspection;
 mod invites;
 mod key_commands;
+mod languages;
 mod lifetimes;
 mod logout;
 mod passwords;

@@ -270,8 +270,9 @@ impl Answer {
 }
 
 /// The headers that an answer may have. Any other is a leak, or is missing in this list.
-const HEADERS: [&str; 32] = [
+const HEADERS: [&str; 33] = [
     "content-type",
+    "content-language",
     "content-length",
     "content-security-policy",
     "x-content-type-options",
