@@ -154,12 +154,11 @@ mod tests {
         let asked = context(&PLAIN);
         let question = Question::read(&asked).expect("clear");
         assert_eq!((question.method, question.host, question.path(), question.query()), ("GET", "a", "/x", "y=/z"));
-        for missing in 0..3 {
+        for line in PLAIN {
+            let lines: Vec<_> = PLAIN.into_iter().filter(|other| *other != line).collect();
+            assert!(Question::read(&context(&lines)).is_none(), "missing");
             let mut lines = PLAIN.to_vec();
-            lines.remove(missing);
-            assert!(Question::read(&context(&lines)).is_none());
-            let mut lines = PLAIN.to_vec();
-            lines.push(PLAIN[missing]);
+            lines.push(line);
             assert!(Question::read(&context(&lines)).is_none(), "twice");
         }
         for (name, wrong) in [

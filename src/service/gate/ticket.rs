@@ -48,8 +48,9 @@ impl Nonce {
     /// Its hash.
     #[must_use]
     pub fn hash(&self) -> NonceHash {
-        let digest: [u8; 32] = Sha256::digest(self.0.as_bytes()).into();
-        *digest.first_chunk().expect("16 of 32 bytes")
+        let mut hash = NonceHash::default();
+        hash.copy_from_slice(&Sha256::digest(self.0.as_bytes())[..16]);
+        hash
     }
 }
 
