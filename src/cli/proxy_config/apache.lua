@@ -4,6 +4,7 @@ local http, ltn12 = require "socket.http", require "ltn12"
 http.TIMEOUT = 2
 
 local URL = "http://@doorward@/gate/forward"
+local OWN = "proxy:http://@doorward@/.doorward/"
 local HOST = "@host@"
 local AUTHORITY = "@authority@"
 -- What Doorward is told of a request.
@@ -45,6 +46,14 @@ local function question(r)
     return ask
 end
 
+-- Websockets pass. Nothing else does: in HTTP/2 by `Upgrade: h2c`, requests would pass unasked.
+local function narrow_upgrade(r)
+    local upgrade = r.headers_in["Upgrade"]
+    if upgrade and upgrade:lower() ~= "websocket" then
+        r.headers_in["Upgrade"] = nil
+    end
+end
+
 -- Some apps take X_Auth_Role and X.Auth.Role for X-Auth-Role. Keys are for Doorward; the app could act as the visitor
 -- with them.
 local function delete_identity(r)
@@ -61,23 +70,28 @@ function doorward(r)
     if r.hostname ~= HOST then
         return 421
     end
-    if r.uri:sub(1, 11) == "/.doorward/" then
+    -- What Apache passes to Doorward itself is no question about the app.
+    if (r.filename or ""):find(OWN, 1, true) == 1 then
         return apache2.OK
     end
     if drops_identity(r) then
         return 400
     end
-    local asked, status, answer = http.request({
+    local asked, status, answer, line = http.request({
         url = URL, headers = question(r), redirect = false, sink = ltn12.sink.null(),
     })
     delete_identity(r)
-    if asked and status == 200 then
+    narrow_upgrade(r)
+    if not asked or not answer or type(status) ~= "number" then
+        return 503
+    end
+    if status == 200 and line:find("^HTTP/1%.1 200 ") then
         for _, name in ipairs(GIVE) do
             r.headers_in[name] = answer[name:lower()] or ""
         end
         return apache2.OK
     end
-    if not asked or type(status) ~= "number" or status < 300 or status > 499 then
+    if status < 300 or status > 499 then
         return 503
     end
     for _, name in ipairs(RELAY) do

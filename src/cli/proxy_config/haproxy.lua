@@ -47,8 +47,9 @@ local function question(txn, host)
 end
 
 core.register_action("doorward", { "http-req" }, function(txn, url, host)
+    -- If there is no answer in time, HAProxy asks three times more.
     local asked, answer = pcall(function()
-        return core.httpclient():get({ url = url, headers = question(txn, host), timeout = 2000 })
+        return core.httpclient():get({ url = url, headers = question(txn, host), timeout = 1250 })
     end)
     if not asked or not answer or not answer.status then
         return txn:done(txn:reply({ status = 503 }))
