@@ -118,7 +118,7 @@ pub fn render(proxy: Proxy, target: &Target, options: &Options, directory: Optio
     values.extend(addresses(target, options)?);
     values.extend(certificate(proxy, target, options)?);
     values.push(("directory", directory.map_or_else(|| format!("/etc/doorward/{}", target.app_name), str::to_owned)));
-    let holds = conditions(target, options);
+    let holds = conditions(target, options)?;
     let filled = |&(name, template)| Ok(PrintedFile { name, text: fill(template, &values, &holds)? });
     proxy.templates().iter().map(filled).collect()
 }
@@ -128,7 +128,7 @@ fn is_tls(target: &Target, options: &Options) -> bool {
 }
 
 /// The words that hold after `@when`.
-fn conditions(target: &Target, options: &Options) -> Vec<&'static str> {
+fn conditions(target: &Target, options: &Options) -> Result<Vec<&'static str>, String> {
     let mut holds = vec![
         if is_tls(target, options) { "tls" } else { "plain" },
         if options.listen.is_some() { "listen" } else { "everywhere" },
@@ -137,7 +137,21 @@ fn conditions(target: &Target, options: &Options) -> Vec<&'static str> {
     if options.tls_cert.is_some() {
         holds.push("certificate");
     }
-    holds
+    if has_login_beside_it(target)? {
+        holds.push("login");
+    }
+    Ok(holds)
+}
+
+/// Whether people sign in at another host of the same port, which a proxy with one listener must know as well.
+fn has_login_beside_it(target: &Target) -> Result<bool, String> {
+    let login = match target.login_origin.split_once("://") {
+        Some(("https", rest)) => host_and_port(rest, Some(443)),
+        Some(("http", rest)) => host_and_port(rest, Some(80)),
+        _ => None,
+    };
+    let (host, port) = login.ok_or_else(|| format!("{:?} is no origin", target.login_origin))?;
+    Ok(host != target.origin.host && port == target.origin.port)
 }
 
 type Values = Vec<(&'static str, String)>;

@@ -120,6 +120,17 @@ fn ports_addresses_and_certificates_are_those_that_are_named() {
 }
 
 #[test]
+fn a_proxy_with_one_listener_knows_the_login_host_if_it_is_there_too() {
+    let elsewhere = Target { login_origin: "https://login.example.org:8443".into(), ..target() };
+    for (proxy, line) in [(Proxy::Haproxy, "use_backend doorward if login"), (Proxy::Envoy, "domains: [login.example.org]")] {
+        assert!(text(proxy, &target(), &Options::default()).contains(line), "{proxy:?}");
+        assert!(!text(proxy, &elsewhere, &Options::default()).contains(line), "{proxy:?}");
+    }
+    let nowhere = Target { login_origin: "login.example.org".into(), ..target() };
+    assert!(render(Proxy::Envoy, &nowhere, &Options::default(), None).is_err());
+}
+
+#[test]
 fn without_tls_there_is_none_and_the_app_is_told_the_scheme_of_its_origin() {
     let http = Target { origin: Origin { scheme: "http".into(), port: 80, ..target().origin }, ..target() };
     let behind = Options { no_tls: true, ..Options::default() };

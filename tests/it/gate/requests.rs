@@ -111,6 +111,27 @@ fn gate_19_the_gate_is_told_of_a_request_by_the_proxy_and_not_by_the_client() {
     }
 }
 
+/// These two have one listener for all hosts. With the others the login host is a site of its own.
+#[test]
+fn gate_5_the_login_host_leads_to_doorward_and_never_to_the_app() {
+    for kind in [Kind::Haproxy, Kind::Envoy] {
+        let stand_in = StandIn::start();
+        let front = super::Front::start(kind, &stand_in.gate, false);
+        let (login, host) = (&front.gate.login_host, &front.gate.host);
+        stand_in.take();
+        front.send(&format!("GET /gate/sign-in HTTP/1.1\r\nHost: {login}\r\nX-Forwarded-For: 10.0.0.1\r\nConnection: close\r\n\r\n"));
+        let [question] = &stand_in.take()[..] else { panic!("{kind:?}: not one question") };
+        assert_eq!((&*question.target, question.one("host")), ("/gate/sign-in", Some(&**login)), "{kind:?}");
+        assert_eq!(question.one("x-forwarded-for"), Some("127.0.0.1"), "{kind:?}");
+        front.closed("the login host");
+        // A request for both is for one of them at most, and asked about if it is for the app.
+        for hosts in [[login, host], [host, login]] {
+            front.send(&format!("GET /page HTTP/1.1\r\nHost: {}\r\nHost: {}\r\nConnection: close\r\n\r\n", hosts[0], hosts[1]));
+            front.closed("both hosts");
+        }
+    }
+}
+
 /// Otherwise the gate would judge one path, and the app would serve another.
 #[test]
 fn gate_14_the_app_gets_the_path_that_the_gate_was_asked_about() {
