@@ -4,6 +4,7 @@
 mod bodies;
 mod closed;
 mod echo;
+mod examples;
 mod identity;
 mod printed;
 mod proxies;

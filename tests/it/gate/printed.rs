@@ -10,7 +10,7 @@ use doorward::cli::proxy_config::Options;
 use std::{fs, path::Path, process::Command};
 
 /// A certificate for the app, and its key beside it.
-fn certificate(dir: &Path, host: &str) -> (String, String) {
+pub fn certificate(dir: &Path, host: &str) -> (String, String) {
     let (cert, key) = (dir.join("site.pem").display().to_string(), dir.join("site.pem.key").display().to_string());
     let subject = ["-subj", "/CN=app", "-addext", &format!("subjectAltName=DNS:{host}")].map(str::to_owned);
     let output = Command::new("openssl")
