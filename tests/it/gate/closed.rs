@@ -3,25 +3,12 @@
 use super::{
     HEADERS, Kind,
     stand_in::{Does, StandIn, answer, identity_lines},
+    with_each,
 };
 use std::{
     net::TcpListener,
-    thread,
     time::{Duration, Instant},
 };
-
-/// Does the same with each proxy, each with a stand-in of its own.
-fn with_each(test: impl Fn(super::Front, &StandIn) + Sync) {
-    thread::scope(|scope| {
-        let run = |kind| {
-            let stand_in = StandIn::start();
-            test(super::Front::start(kind, &stand_in.gate, false), &stand_in);
-        };
-        let running = Kind::ALL.map(|kind| (kind, scope.spawn(move || run(kind))));
-        let failed: Vec<_> = running.into_iter().filter_map(|(kind, thread)| thread.join().is_err().then_some(kind)).collect();
-        assert!(failed.is_empty(), "not through {failed:?}: see above");
-    });
-}
 
 #[test]
 fn gate_30_a_gate_that_answers_oddly_lets_nobody_in() {

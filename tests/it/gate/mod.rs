@@ -15,6 +15,7 @@ mod wire;
 
 use echo::{App, Seen};
 use proxies::{Kind, Proxy};
+use stand_in::StandIn;
 use std::thread;
 use wire::{Answer, Connection};
 
@@ -120,9 +121,23 @@ fn through_all(gate: &Gate, test: impl Fn(Front) + Sync) {
 }
 
 fn through(gate: &Gate, takes_basic: bool, test: impl Fn(Front) + Sync) {
+    at_once(|kind| test(Front::start(kind, gate, takes_basic)));
+}
+
+/// The same, each with a stand-in of its own, so that its questions are known from others.
+fn with_each(test: impl Fn(Front, &StandIn) + Sync) {
+    at_once(|kind| {
+        let stand_in = StandIn::start();
+        let front = Front::start(kind, &stand_in.gate, false);
+        stand_in.take();
+        test(front, &stand_in);
+    });
+}
+
+fn at_once(test: impl Fn(Kind) + Sync) {
+    let test = &test;
     thread::scope(|scope| {
-        let run = |kind| test(Front::start(kind, gate, takes_basic));
-        let running: Vec<_> = Kind::ALL.map(|kind| (kind, scope.spawn(move || run(kind)))).into();
+        let running = Kind::ALL.map(|kind| (kind, scope.spawn(move || test(kind))));
         let failed: Vec<_> = running.into_iter().filter_map(|(kind, thread)| thread.join().is_err().then_some(kind)).collect();
         assert!(failed.is_empty(), "not through {failed:?}: see above");
     });

@@ -5,6 +5,7 @@ use super::{
     stand_in::{Question, StandIn},
     through_all,
     wire::decoded,
+    with_each,
 };
 
 const NAVIGATION: &str = "Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\nSec-Fetch-Site: none\r\nAccept: text/html\r\n";
@@ -74,10 +75,8 @@ fn assert_told(kind: Kind, question: &Question, method: &str, host: &str, what: 
 
 #[test]
 fn gate_19_the_gate_is_told_of_a_request_by_the_proxy_and_not_by_the_client() {
-    // They start one after the other here, since each has to know its own questions.
-    for kind in Kind::ALL {
-        let stand_in = StandIn::start();
-        let front = super::Front::start(kind, &stand_in.gate, false);
+    with_each(|front, stand_in| {
+        let kind = front.kind;
         let (pass, host) = (front.gate.pass_line(), front.gate.host.clone());
         for names in [
             ["X-Forwarded-Method", "X-Forwarded-Host", "X-Forwarded-Uri", "X-Forwarded-For"],
@@ -108,7 +107,7 @@ fn gate_19_the_gate_is_told_of_a_request_by_the_proxy_and_not_by_the_client() {
                 front.closed(&lines);
             }
         }
-    }
+    });
 }
 
 /// These two have one listener for all hosts. With the others the login host is a site of its own.
@@ -135,9 +134,8 @@ fn gate_5_the_login_host_leads_to_doorward_and_never_to_the_app() {
 /// Otherwise the gate would judge one path, and the app would serve another.
 #[test]
 fn gate_14_the_app_gets_the_path_that_the_gate_was_asked_about() {
-    for kind in Kind::ALL {
-        let stand_in = StandIn::start();
-        let front = super::Front::start(kind, &stand_in.gate, false);
+    with_each(|front, stand_in| {
+        let kind = front.kind;
         let pass = front.gate.pass_line();
         for path in PATHS {
             stand_in.take();
@@ -151,7 +149,7 @@ fn gate_14_the_app_gets_the_path_that_the_gate_was_asked_about() {
             let served: Vec<_> = front.app.take().iter().map(|seen| shown(&seen.target)).collect();
             assert!(served.is_empty() || judged == served, "{kind:?} {path}: {status}, judged {judged:?}, served {served:?}");
         }
-    }
+    });
 }
 
 /// Ways to write a path that somebody could take for another.
