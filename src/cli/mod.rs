@@ -9,6 +9,7 @@ mod healthcheck;
 mod key;
 mod output;
 mod process;
+pub mod proxy_config;
 mod serve;
 mod session;
 mod token;
@@ -63,6 +64,8 @@ enum Command {
     /// Tokens: inspect
     #[command(subcommand)]
     Token(token::Command),
+    /// Print the configuration of a proxy in front of an app
+    ProxyConfig(proxy_config::Args),
     /// Ask a running server whether it is well
     Healthcheck(healthcheck::Args),
     /// Move the clock of a server with `insecure_dev` set, for tests
@@ -110,6 +113,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Check => check::run(&send(Request::Check)?, json),
         Command::Config(command) => config::run(&command, &loaded, &secrets, json),
         Command::Token(_) => unreachable!("carried out above"),
+        // No setting has apps yet.
+        Command::ProxyConfig(args) => proxy_config::run(&args, json, |app| Err(Failure::config(format!("{app}: no app of this name")))),
         Command::Healthcheck(args) => healthcheck::run(&args, &loaded.settings, json),
         Command::Clock { seconds, slept } => send(Request::Clock { seconds, slept }).map(drop),
     }

@@ -9,6 +9,7 @@ mod crash;
 mod data_dir;
 mod environment;
 mod examples;
+mod gate;
 mod keys;
 mod layering;
 mod proxies;
