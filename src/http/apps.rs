@@ -8,7 +8,7 @@ use super::{
 use crate::{
     domain::{
         Permission, Role, User, UserId,
-        gate::{App, AppName, Missing},
+        gate::{App, AppName, Missing, Standing},
     },
     service::{gate::Entered, principal::Principal},
 };
@@ -34,7 +34,7 @@ struct AppView<'a> {
 
 fn views(req: &Request, user: &User) -> Response {
     let gatekeeper = req.app().gate();
-    let view = |app| AppView::new(app, app.admit(user, gatekeeper.roles()).err());
+    let view = |app| AppView::new(app, app.admit(Standing::of(user), gatekeeper.roles()).err());
     json(&value!({ "apps": gatekeeper.gate().apps().iter().map(|app| view(app)).collect::<Vec<_>>() }))
 }
 

@@ -10,7 +10,7 @@ use crate::{
     app::App as Services,
     domain::{
         Permission, User,
-        gate::{App, Missing},
+        gate::{App, Missing, Standing},
     },
     http::{
         context::RequestContext,
@@ -71,7 +71,7 @@ pub async fn decide(services: &Services, app: &App, question: &Question<'_>, con
     if visitor.is_ambient && question.is_unsafe(context) && !comes_from(app, context) {
         return Verdict::Refused(Code::CsrfFailed.into());
     }
-    match app.admit_to(path, &visitor.user, services.gate().roles()) {
+    match app.admit_to(path, Standing::of(&visitor.user), services.gate().roles()) {
         Ok(()) => Verdict::Yes(Some(visitor)),
         Err(refused) => Verdict::Missing(refused.missing),
     }
