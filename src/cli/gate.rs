@@ -129,12 +129,11 @@ fn missing_text(missing: &Missing) -> String {
 
 /// What is seldom meant.
 fn hint(app: &App, path: &str, verdict: &str) -> Option<&'static str> {
-    let is_manifest = path.ends_with("manifest.json") || path.ends_with(".webmanifest");
-    if verdict != "public" && is_manifest {
-        return Some("browsers fetch the manifest of a web app without cookies: let public have this path");
+    if verdict == "sign-in" && app.public_entry("GET", path).is_some() {
+        return Some("public opens this path for GET and HEAD alone: an entry may begin with another method");
     }
-    let would_be = verdict == "sign-in" && app.public_entry("GET", path).is_some();
-    would_be.then_some("public opens this path for GET and HEAD alone: an entry may begin with another method")
+    let is_manifest = path.ends_with("manifest.json") || path.ends_with(".webmanifest");
+    (verdict != "public" && is_manifest).then_some("browsers fetch the manifest of a web app without cookies: let public have this path")
 }
 
 fn shown(answer: &Value) -> String {
