@@ -87,7 +87,8 @@ pub struct Options {
     #[arg(long, value_name = "HOST:PORT")]
     pub doorward: Option<String>,
     /// Where the proxy listens [default: every address, at the port of the app's origin]
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    // `--listen` is where Doorward does, for every command.
+    #[arg(id = "proxy_listen", long = "proxy-listen", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
     /// The certificate; Caddy and Traefik get one themselves
     #[arg(long, value_name = "FILE", conflicts_with = "no_tls")]

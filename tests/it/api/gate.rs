@@ -330,7 +330,10 @@ async fn gate_explain_names_the_rule_that_decides() {
     let unknown = gate.server.command(&["gate", "explain", "https://other.example/"], "");
     let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert!(!unknown.status.success() && said.contains("there are: wiki, grafana, open"), "{said}");
-    let printed = gate.server.command(&["proxy-config", "nginx", "wiki"], "");
+    let printed = gate.server.command(
+        &["--set", "server.public_url=http://localhost:3000", "proxy-config", "nginx", "wiki", "--doorward", "127.0.0.1:3000"],
+        "",
+    );
     let printed = String::from_utf8(printed.stdout).expect("text");
     assert!(printed.contains("X-Forwarded-Host localhost:7001;"), "{printed}");
 }

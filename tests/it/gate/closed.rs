@@ -6,7 +6,8 @@ use super::{
     with_each,
 };
 use std::{
-    net::TcpListener,
+    net::SocketAddr,
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
@@ -45,9 +46,11 @@ fn gate_30_a_gate_that_is_silent_or_away_lets_nobody_in() {
         front.closed("silence");
         assert!(begun.elapsed() < Duration::from_secs(7) || front.kind == Kind::Traefik, "{:?}: {:?}", front.kind, begun.elapsed());
     });
-    // Nobody listens at this address any more.
+    // Nobody listens at this address; it is held, so that no other test comes to listen there.
+    let held = held_address();
     let mut gone = StandIn::start().gate;
-    gone.address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").to_string();
+    gone.address =
+        rustix::net::getsockname(&held).ok().and_then(|address| SocketAddr::try_from(address).ok()).expect("an address").to_string();
     super::through_all(&gone, |front| {
         let pass = front.gate.pass_line();
         for path in ["/page", "/public/page", "/.doorward/enter"] {
@@ -56,6 +59,14 @@ fn gate_30_a_gate_that_is_silent_or_away_lets_nobody_in() {
             front.closed(path);
         }
     });
+}
+
+/// A socket with an address that refuses connections.
+fn held_address() -> OwnedFd {
+    use rustix::net::{AddressFamily, SocketType, bind, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("bound");
+    socket
 }
 
 /// Some take any 2xx for a yes. Doorward sends 200 alone; even so nobody becomes somebody else.
