@@ -9,7 +9,7 @@ use crate::{
     config::RegistrationMode,
     domain::{
         Permission, Role, User, UserId,
-        gate::{App, AppName, Missing},
+        gate::{App, AppName, Missing, Standing},
     },
     service::{gate::Entered, principal::Principal},
 };
@@ -37,7 +37,7 @@ struct AppView<'a> {
 
 fn views(req: &Request, user: &User) -> Response {
     let gatekeeper = req.app().gate();
-    let view = |app| AppView::new(app, app.admit(user, gatekeeper.roles()).err());
+    let view = |app| AppView::new(app, app.admit(Standing::of(user), gatekeeper.roles()).err());
     json(&value!({ "apps": gatekeeper.gate().apps().iter().map(|app| view(app)).collect::<Vec<_>>() }))
 }
 

@@ -6,11 +6,12 @@ use warp::{
     reply::Response,
 };
 
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+
 /// Adds them to a response.
 pub fn add_security_headers(site: &PublicOrigin, context: &RequestContext, path: &str, response: &mut Response) {
-    const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-    const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-    const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
     const DEFAULTS: [(HeaderName, HeaderValue); 6] = [
         (header::CACHE_CONTROL, NO_STORE),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
@@ -22,16 +23,8 @@ pub fn add_security_headers(site: &PublicOrigin, context: &RequestContext, path:
     const VARY: HeaderValue = HeaderValue::from_static("Origin, Sec-Fetch-Site");
     const TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
     const TOKEN_EXPIRES_IN: HeaderName = HeaderName::from_static("x-token-expires-in");
-    let headers = response.headers_mut();
     if gate::is_relayed(path) {
-        // For an app's host, policies are the app's to set.
-        for (name, value) in
-            [(header::CACHE_CONTROL, NO_STORE), (header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF), (header::REFERRER_POLICY, NO_REFERRER)]
-        {
-            headers.entry(name).or_insert(value);
-        }
-        add_request_id(headers, context);
-        return;
+        return add_relayed_headers(context, response.headers_mut());
     }
     cors::add_cors_headers(site, context, response);
     let headers = response.headers_mut();
@@ -49,6 +42,16 @@ pub fn add_security_headers(site: &PublicOrigin, context: &RequestContext, path:
     if let Some(seconds) = context.expires_in() {
         headers.insert(TOKEN_EXPIRES_IN, HeaderValue::from(seconds));
     }
+}
+
+/// Adds what an answer that goes to an app's host may carry. Policies for that host are the app's to set.
+fn add_relayed_headers(context: &RequestContext, headers: &mut HeaderMap) {
+    for (name, value) in
+        [(header::CACHE_CONTROL, NO_STORE), (header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF), (header::REFERRER_POLICY, NO_REFERRER)]
+    {
+        headers.entry(name).or_insert(value);
+    }
+    add_request_id(headers, context);
 }
 
 fn add_request_id(headers: &mut HeaderMap, context: &RequestContext) {

@@ -11,6 +11,7 @@ mod assets;
 mod auth;
 mod body;
 pub mod catalogue;
+mod code;
 mod context;
 mod cookies;
 mod cors;

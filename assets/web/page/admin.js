@@ -7,7 +7,7 @@ import { h, verbatim } from './dom.js';
 import { errorText } from './errors.js';
 import { fill, t } from './i18n.js';
 import { callFresh, userKeys } from './keys.js';
-import { actionButton, asyncSection, card, deviceName, field, form, relativeTime, toast } from './ui.js';
+import { actionButton, asyncSection, card, deviceName, exactTime, field, form, toast } from './ui.js';
 
 /**
  * @typedef {{ id: string, email: string, emailVerified: boolean, role: string, disabled: boolean,
@@ -247,7 +247,7 @@ const userRow = (user, roles, reload) =>
         user.disabled && h('span.tag.off', null, t('users.disabled')),
         user.kind !== 'service' && !user.emailVerified && h('span.tag.off', null, t('users.addressUnverified')),
       ),
-      h('p.sub', null, fill('users.since', { when: relativeTime(user.createdAt) })),
+      h('p.sub', null, fill('users.since', { when: exactTime(user.createdAt) })),
     ),
     may('users:write') ? userActions(user, roles, reload) : h('div'),
   );

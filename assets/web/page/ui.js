@@ -281,6 +281,15 @@ export function relativeTime(when) {
   return h('time', { datetime: at.toISOString(), title: formatDate(at) }, formatRelative(seconds));
 }
 
+/**
+ * The moment itself, for what is to be read as a date: "here since".
+ * @param {string | number} when
+ */
+export function exactTime(when) {
+  const at = new Date(when);
+  return h('time', { datetime: at.toISOString() }, formatDate(at));
+}
+
 // In this order: most browsers also claim to be Safari, and some of the others to be Chrome.
 const BROWSERS = [
   ['Edg/', 'Edge'],

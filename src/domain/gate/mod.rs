@@ -104,6 +104,23 @@ pub struct App {
     pub trusted_origins: Vec<String>,
 }
 
+/// What of a user counts for who may enter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing<'a> {
+    /// Their role.
+    pub role: &'a Role,
+    /// Whether somebody vouched for their address. A service has none that could be somebody else's.
+    pub is_vouched_for: bool,
+}
+
+impl<'a> Standing<'a> {
+    /// That of a user.
+    #[must_use]
+    pub fn of(user: &'a User) -> Self {
+        Self { role: &user.role, is_vouched_for: user.email_verified || !user.is_person() }
+    }
+}
+
 /// What somebody lacks who may not enter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Missing {
@@ -137,11 +154,11 @@ impl App {
     ///
     /// # Errors
     /// What is missing.
-    pub fn admit(&self, user: &User, roles: &Roles) -> Result<(), Missing> {
-        if !user.email_verified && !self.takes_unverified {
+    pub fn admit(&self, standing: Standing<'_>, roles: &Roles) -> Result<(), Missing> {
+        if !standing.is_vouched_for && !self.takes_unverified {
             return Err(Missing::VerifiedAddress);
         }
-        self.rule.check(&user.role, roles)
+        self.rule.check(standing.role, roles)
     }
 
     /// Whether somebody may enter by this path, which is as the client sent it, without its query. What cannot be read in
@@ -149,14 +166,14 @@ impl App {
     ///
     /// # Errors
     /// What is missing, and by which rule.
-    pub fn admit_to<'a>(&'a self, path: &str, user: &User, roles: &Roles) -> Result<(), Refused<'a>> {
-        self.admit(user, roles).map_err(|missing| Refused { missing, prefix: None })?;
+    pub fn admit_to<'a>(&'a self, path: &str, standing: Standing<'_>, roles: &Roles) -> Result<(), Refused<'a>> {
+        self.admit(standing, roles).map_err(|missing| Refused { missing, prefix: None })?;
         if self.paths.is_empty() {
             return Ok(());
         }
         let folded = Folded::new(path);
         for part in self.paths.iter().filter(|part| folded.may_be_below(&part.prefix)) {
-            part.rule.check(&user.role, roles).map_err(|missing| Refused { missing, prefix: Some(&part.prefix) })?;
+            part.rule.check(standing.role, roles).map_err(|missing| Refused { missing, prefix: Some(&part.prefix) })?;
         }
         Ok(())
     }

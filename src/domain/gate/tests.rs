@@ -57,14 +57,14 @@ fn gate_14_no_spelling_of_a_closed_path_gets_around_its_rule() {
     app.paths = vec![PathRule { prefix: "/admin".into(), rule: Rule { roles: Some(vec![Role::admin()]), permission: None } }];
     let roles = Roles::default();
     for path in SPELLINGS {
-        let refused = app.admit_to(path, &user("viewer"), &roles).expect_err(path);
+        let refused = app.admit_to(path, Standing::of(&user("viewer")), &roles).expect_err(path);
         assert_eq!(refused, Refused { missing: Missing::Role(vec![Role::admin()]), prefix: Some("/admin") }, "{path}");
-        assert_eq!(app.admit_to(path, &user("admin"), &roles), Ok(()), "{path}");
+        assert_eq!(app.admit_to(path, Standing::of(&user("admin")), &roles), Ok(()), "{path}");
     }
     // What is unusual and can be read in one way alone stays open.
     for path in ["/", "/Users/Me", "/a%20b.txt", "/caf%C3%A9/menu", "/wiki/administration", "/a.b/c~d", "/x/", "/a%2Bb"] {
         let expected = path != "/caf%C3%A9/menu";
-        assert_eq!(app.admit_to(path, &user("viewer"), &roles).is_ok(), expected, "{path}");
+        assert_eq!(app.admit_to(path, Standing::of(&user("viewer")), &roles).is_ok(), expected, "{path}");
     }
 }
 
@@ -75,13 +75,13 @@ fn a_path_that_can_be_read_in_several_ways_must_satisfy_every_rule() {
         |prefix: &str, name: &str| PathRule { prefix: prefix.into(), rule: Rule { roles: Some(vec![role(name)]), permission: None } };
     app.paths = vec![part("/edit", "editor"), part("/view/all", "viewer")];
     let roles = Roles::default();
-    assert_eq!(app.admit_to("/edit/page", &user("editor"), &roles), Ok(()));
-    assert_eq!(app.admit_to("/view/one", &user("editor"), &roles), Ok(()));
-    assert!(app.admit_to("/view/all", &user("editor"), &roles).is_err());
-    assert!(app.admit_to("/x/../edit", &user("editor"), &roles).is_err(), "it may be below /view/all as well");
+    assert_eq!(app.admit_to("/edit/page", Standing::of(&user("editor")), &roles), Ok(()));
+    assert_eq!(app.admit_to("/view/one", Standing::of(&user("editor")), &roles), Ok(()));
+    assert!(app.admit_to("/view/all", Standing::of(&user("editor")), &roles).is_err());
+    assert!(app.admit_to("/x/../edit", Standing::of(&user("editor")), &roles).is_err(), "it may be below /view/all as well");
     // Of a segment beyond ASCII nobody knows what it is taken for; of the others one does.
-    assert!(app.admit_to("/%ef%bd%85dit", &user("viewer"), &roles).is_err());
-    assert_eq!(app.admit_to("/files/%C3%BC.txt", &user("nobody"), &roles), Ok(()));
+    assert!(app.admit_to("/%ef%bd%85dit", Standing::of(&user("viewer")), &roles).is_err());
+    assert_eq!(app.admit_to("/files/%C3%BC.txt", Standing::of(&user("nobody")), &roles), Ok(()));
 }
 
 #[test]
@@ -202,17 +202,17 @@ fn who_may_enter_is_who_has_role_and_permission_and_a_verified_address() {
     let roles = Roles::default();
     let mut app = app("wiki", "https://wiki.example.org");
     let unverified = User { email_verified: false, ..user("viewer") };
-    assert_eq!(app.admit(&user("viewer"), &roles), Ok(()));
-    assert_eq!(app.admit(&unverified, &roles), Err(Missing::VerifiedAddress));
+    assert_eq!(app.admit(Standing::of(&user("viewer")), &roles), Ok(()));
+    assert_eq!(app.admit(Standing::of(&unverified), &roles), Err(Missing::VerifiedAddress));
     app.takes_unverified = true;
-    assert_eq!(app.admit(&unverified, &roles), Ok(()));
+    assert_eq!(app.admit(Standing::of(&unverified), &roles), Ok(()));
     app.rule.roles = Some(vec![role("editor")]);
-    assert_eq!(app.admit(&user("viewer"), &roles), Err(Missing::Role(vec![role("editor")])));
-    assert_eq!(app.admit(&user("editor"), &roles), Ok(()));
-    assert_eq!(app.admit(&user("admin"), &roles), Ok(()), "always");
+    assert_eq!(app.admit(Standing::of(&user("viewer")), &roles), Err(Missing::Role(vec![role("editor")])));
+    assert_eq!(app.admit(Standing::of(&user("editor")), &roles), Ok(()));
+    assert_eq!(app.admit(Standing::of(&user("admin")), &roles), Ok(()), "always");
     let write = Permission::exact("wiki:write").expect("a permission");
     app.rule.permission = Some(write.clone());
-    assert_eq!(app.admit(&user("editor"), &roles), Err(Missing::Permission(write)), "both");
+    assert_eq!(app.admit(Standing::of(&user("editor")), &roles), Err(Missing::Permission(write)), "both");
 }
 
 proptest::proptest! {

@@ -10,7 +10,7 @@ use crate::{
     app::App as Services,
     domain::{
         Permission, User,
-        gate::{App, Missing},
+        gate::{App, Missing, Standing},
     },
     http::{
         context::RequestContext,
@@ -18,7 +18,6 @@ use crate::{
         error::{ApiError, Code},
         origin::SEC_FETCH_SITE,
     },
-    service::bearers::Unauthenticated,
 };
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
@@ -71,7 +70,7 @@ pub async fn decide(services: &Services, app: &App, question: &Question<'_>, con
     if visitor.is_ambient && question.is_unsafe(context) && !comes_from(app, context) {
         return Verdict::Refused(Code::CsrfFailed.into());
     }
-    match app.admit_to(path, &visitor.user, services.gate().roles()) {
+    match app.admit_to(path, Standing::of(&visitor.user), services.gate().roles()) {
         Ok(()) => Verdict::Yes(Some(visitor)),
         Err(refused) => Verdict::Missing(refused.missing),
     }
@@ -110,22 +109,30 @@ fn presented_key(app: &App, context: &RequestContext) -> Result<Option<(SecretSt
     let key = match (keys.next(), keys.next()) {
         (Some(key), None) => Some(key.to_str().map_err(|_| Code::InvalidToken)?),
         (None, _) => None,
-        (Some(_), Some(_)) => return Err(ApiError::from(Code::InvalidToken).message("There are two keys: send one of them")),
+        (Some(_), Some(_)) => return Err(two_keys()),
     };
     let basic = if app.takes_basic { credentials::basic(context)? } else { None };
     match (key, basic) {
         (Some(key), None) => Ok(Some((key.into(), false))),
         (None, basic) => Ok(basic.map(|key| (key, true))),
-        (Some(_), Some(_)) => Err(ApiError::from(Code::InvalidToken).message("There are two keys: send one of them")),
+        (Some(_), Some(_)) => Err(two_keys()),
     }
 }
 
+fn two_keys() -> ApiError {
+    ApiError::from(Code::InvalidToken).unchallenged().message("There are two keys: send one of them")
+}
+
 async fn holder_of_key(services: &Services, app: &App, key: &SecretString, is_ambient: bool) -> Result<Visitor, ApiError> {
-    let refused = |error: Unauthenticated| if is_ambient { ApiError::from(error).offering_basic() } else { error.into() };
-    let principal = services.bearers().authenticate_key(key.expose_secret()).await.map_err(refused)?;
+    let refused = |error: ApiError| if is_ambient { error.unchallenged().offering_basic() } else { error.unchallenged() };
+    let principal = services.bearers().authenticate_key(key.expose_secret()).await.map_err(|error| refused(error.into()))?;
     let opens = principal.api_key().is_some_and(|key| key.opens(&app.name));
     let permissions = principal.permissions(services.gate().roles());
-    if opens { Ok(Visitor { user: Arc::clone(principal.user()), permissions, is_ambient }) } else { Err(Code::InvalidToken.into()) }
+    if opens {
+        Ok(Visitor { user: Arc::clone(principal.user()), permissions, is_ambient })
+    } else {
+        Err(refused(Code::InvalidToken.into()))
+    }
 }
 
 /// Whether a request comes from the app's own pages, or from others that it trusts (Fetch standard, `Sec-Fetch-Site`).

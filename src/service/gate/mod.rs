@@ -15,7 +15,7 @@ use super::{access_tokens::AccessTokens, events::Actor, mac::MacRing, principal:
 use crate::{
     domain::{
         Clock, Kind, Roles, SessionId, User, UserId,
-        gate::{App, Gate, Missing},
+        gate::{App, Gate, Missing, Standing},
         random,
     },
     store::{self, Entry, Store},
@@ -156,13 +156,13 @@ impl Gatekeeper {
     pub async fn enter(&self, actor: Actor<'_>, principal: &Principal, request: &str) -> Result<Entered, store::Error> {
         let Some((app, request)) = self.open_request(request) else { return Ok(Entered::BadRequest) };
         let user = principal.user();
-        if let Err(missing) = app.admit(user, &self.roles) {
+        if let Err(missing) = app.admit(Standing::of(user), &self.roles) {
             return Ok(Entered::Missing(missing, app));
         }
         let Some(nonce) = request.nonce else {
             // Who was refused at the app has no nonce: what they lack may be a part's to ask for, and the way begins there.
             let path = request.to.split('?').next().unwrap_or_default();
-            return Ok(match app.admit_to(path, user, &self.roles) {
+            return Ok(match app.admit_to(path, Standing::of(user), &self.roles) {
                 Err(refused) => Entered::Missing(refused.missing, Arc::clone(&app)),
                 Ok(()) => Entered::Go(enter_address(&app, &request.to)),
             });

@@ -323,3 +323,31 @@ async fn gate_38_no_secret_of_the_way_is_in_the_log() {
     }
     assert!(log.contains("app_entered") && log.contains("wiki"), "{log}");
 }
+
+#[tokio::test]
+async fn gate_explain_names_the_rule_that_decides() {
+    let gate = Gate::start();
+    Actor::with_role(&gate.server, "eve@example.org", "viewer").await;
+    let explain = |arguments: &[&str]| gate.server.json(&[&["gate", "explain"], arguments].concat(), "");
+    let url = "http://localhost:7001/x/..%2fadmin?y";
+    let told = explain(&["--user", "eve@example.org", url]);
+    assert_eq!((&told["verdict"], &told["path"]), (&json!("refused"), &json!("/x/..%2fadmin")));
+    assert_eq!((&told["rule"], &told["missing"]), (&json!("[[gate.app.path]] /admin of wiki"), &json!("one of the roles: admin")));
+    assert_eq!(explain(&["--user", "eve@example.org", "http://localhost:7001/x"])["verdict"], "allowed");
+    assert_eq!(explain(&["http://localhost:7001/share/x"])["rule"], "public has \"/share/*\"");
+    assert_eq!(explain(&["http://localhost:7001/x"])["verdict"], "sign-in");
+    let manifest = explain(&["http://localhost:7002/site.webmanifest"]);
+    assert!(manifest["hint"].as_str().expect("a hint").contains("without cookies"), "{manifest}");
+    let text = gate.server.command(&["gate", "explain", "--method", "POST", "http://localhost:7001/manifest.json"], "");
+    let text = String::from_utf8(text.stdout).expect("text");
+    assert!(text.starts_with("POST /manifest.json at wiki: nobody is sent to sign in") && text.contains("GET and HEAD alone"), "{text}");
+    let unknown = gate.server.command(&["gate", "explain", "https://other.example/"], "");
+    let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert!(!unknown.status.success() && said.contains("there are: wiki, grafana, open"), "{said}");
+    let printed = gate.server.command(
+        &["--set", "server.public_url=http://localhost:3000", "proxy-config", "nginx", "wiki", "--doorward", "127.0.0.1:3000"],
+        "",
+    );
+    let printed = String::from_utf8(printed.stdout).expect("text");
+    assert!(printed.contains("X-Forwarded-Host localhost:7001;"), "{printed}");
+}

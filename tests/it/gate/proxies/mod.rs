@@ -1,0 +1,231 @@
+//! Real proxies on the configuration that is printed for them.
+
+mod apache;
+mod caddy;
+mod envoy;
+mod haproxy;
+mod nginx;
+mod traefik;
+
+use super::{Gate, wire::Connection};
+use doorward::cli::proxy_config::{self, Options, Origin, Target, render};
+use std::{
+    collections::HashSet,
+    fs,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{LazyLock, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// A proxy as it is installed here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Nginx,
+    /// Debian's.
+    Caddy,
+    /// The one that is released now.
+    CaddyToday,
+    Traefik,
+    Haproxy,
+    Apache,
+    Envoy,
+}
+
+impl Kind {
+    pub const ALL: [Self; 7] = [Self::Nginx, Self::Caddy, Self::CaddyToday, Self::Traefik, Self::Haproxy, Self::Apache, Self::Envoy];
+
+    /// The name by which its configuration is printed.
+    pub const fn printed(self) -> proxy_config::Proxy {
+        match self {
+            Self::Nginx => proxy_config::Proxy::Nginx,
+            Self::Caddy | Self::CaddyToday => proxy_config::Proxy::Caddy,
+            Self::Traefik => proxy_config::Proxy::Traefik,
+            Self::Haproxy => proxy_config::Proxy::Haproxy,
+            Self::Apache => proxy_config::Proxy::Apache,
+            Self::Envoy => proxy_config::Proxy::Envoy,
+        }
+    }
+
+    /// The program. Panics if it is not there: no test here is skipped.
+    fn program(self) -> PathBuf {
+        match self {
+            Self::Nginx => of_debian("nginx"),
+            Self::Caddy => of_debian("caddy"),
+            Self::Haproxy => of_debian("haproxy"),
+            Self::Apache => of_debian("apache2"),
+            Self::CaddyToday => of_python("caddy"),
+            Self::Traefik => of_python("traefik"),
+            Self::Envoy => of_python("envoy"),
+        }
+    }
+
+    /// Writes what the printed files do not have, and returns the arguments that run them.
+    fn arguments(self, dir: &Path, listen: SocketAddr) -> Vec<String> {
+        match self {
+            Self::Nginx => nginx::arguments(dir),
+            Self::Caddy | Self::CaddyToday => caddy::arguments(dir),
+            Self::Traefik => traefik::arguments(dir, listen),
+            Self::Haproxy => haproxy::arguments(dir),
+            Self::Apache => apache::arguments(dir, listen),
+            Self::Envoy => envoy::arguments(dir),
+        }
+    }
+
+    /// The arguments with which the proxy only reads its files. Traefik cannot.
+    pub fn check(self, dir: &Path, listen: SocketAddr) -> Option<Command> {
+        let check = match self {
+            Self::Nginx => nginx::check,
+            Self::Caddy | Self::CaddyToday => caddy::check,
+            Self::Haproxy => haproxy::check,
+            Self::Apache => apache::check,
+            Self::Envoy => envoy::check,
+            Self::Traefik => return None,
+        };
+        Some(self.command(dir, &check(self.arguments(dir, listen))))
+    }
+
+    fn command(self, dir: &Path, arguments: &[String]) -> Command {
+        let log = fs::File::create(dir.join("log")).expect("a log");
+        let mut command = Command::new(self.program());
+        command.args(arguments).current_dir(dir).env_clear().env("HOME", dir).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
+        command
+    }
+}
+
+fn of_debian(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/bin")]);
+    let found = places.map(|place| place.join(name)).find(|program| program.is_file());
+    found.unwrap_or_else(|| panic!("{name} is missing: tests/run installs it on Debian, as root"))
+}
+
+/// A program out of a package that `requirements.txt` names. They are fetched unless they are there.
+fn of_python(name: &str) -> PathBuf {
+    const WANTED: &str = include_str!("../requirements.txt");
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("proxies");
+    let complete = home.join("complete");
+    if fs::read_to_string(&complete).is_ok_and(|installed| installed == WANTED) {
+        return home.join("bin").join(name);
+    }
+    let run = |command: &mut Command| {
+        let status = command.stdout(Stdio::null()).status();
+        assert!(status.unwrap_or_else(|error| panic!("{command:?}: {error}")).success(), "{command:?} failed");
+    };
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
+    let wanted = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/gate/requirements.txt");
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r"];
+    run(Command::new(home.join("bin/python3")).args(pip).arg(wanted));
+    fs::write(&complete, WANTED).expect("written");
+    home.join("bin").join(name)
+}
+
+/// A free port that no other test was given.
+fn free_port() -> SocketAddr {
+    static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+    loop {
+        let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(address.port()) {
+            return address;
+        }
+    }
+}
+
+/// What the settings would say of the app.
+pub fn target(gate: &Gate, takes_basic: bool) -> Target {
+    Target {
+        app_name: "the-app".into(),
+        origin: Origin { scheme: "https".into(), host: gate.host.clone(), port: 443 },
+        login_origin: format!("https://{}", gate.login_host),
+        login_host: gate.login_host.clone(),
+        takes_basic,
+        doorward_address: gate.address.clone(),
+        upstream: proxy_config::DEFAULT_UPSTREAM.into(),
+    }
+}
+
+/// A directory with the files that are printed for this proxy.
+pub fn printed(kind: Kind, target: &Target, options: &Options) -> TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    // Apache reads its script as another user.
+    fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("permissions");
+    let files = render(kind.printed(), target, options, dir.path().to_str()).unwrap_or_else(|why| panic!("{kind:?}: {why}"));
+    for file in files {
+        fs::write(dir.path().join(file.name), file.text).expect("written");
+    }
+    dir
+}
+
+/// A running proxy. Dropping it kills it; its log is shown if the test fails.
+pub struct Proxy {
+    pub kind: Kind,
+    pub address: SocketAddr,
+    child: Child,
+    dir: TempDir,
+}
+
+impl Proxy {
+    /// Starts a proxy between clients, a gate and an app, and waits until it asks the one about the other. What does TLS
+    /// would stand in front of it.
+    pub fn start(kind: Kind, gate: &Gate, takes_basic: bool, app: &str) -> Self {
+        let options = Options { no_tls: true, upstream: Some(format!("http://{app}")), ..Options::default() };
+        Self::on(kind, gate, &target(gate, takes_basic), &options)
+    }
+
+    /// Starts a proxy with these options but for the port, which is a free one.
+    pub fn on(kind: Kind, gate: &Gate, target: &Target, options: &Options) -> Self {
+        let mut last = String::new();
+        // Another program may take the free port meanwhile. The proxy then ends, and the next port is tried.
+        for _ in 0..5 {
+            let address = free_port();
+            let dir = printed(kind, target, &Options { listen: Some(address), ..options.clone() });
+            let arguments = kind.arguments(dir.path(), address);
+            let child = kind.command(dir.path(), &arguments).spawn().unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+            let mut proxy = Self { kind, address, child, dir };
+            if proxy.came_up(&gate.host, options.no_tls) {
+                return proxy;
+            }
+            last = proxy.log();
+        }
+        panic!("{kind:?} does not start: {last}");
+    }
+
+    /// Waits until the proxy answers for the app, and not only at all.
+    fn came_up(&mut self, host: &str, is_plain: bool) -> bool {
+        let (begun, question) = (Instant::now(), format!("GET /up HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+        while self.child.try_wait().expect("waited").is_none() && begun.elapsed() < Duration::from_secs(30) {
+            if let Some(mut connection) = Connection::open(self.address) {
+                if !is_plain {
+                    return true;
+                }
+                connection.send(question.as_bytes());
+                if connection.answer().is_some_and(|answer| answer.status != 404) {
+                    return true;
+                }
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+
+    /// What the proxy has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).expect("a log")
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("{:?} logged:\n{}", self.kind, self.log());
+        }
+    }
+}
