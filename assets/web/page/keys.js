@@ -218,17 +218,23 @@ function keysAt(path, user, suggested) {
     more: [apps.element],
     before: [expiresIn],
     action: async (values) => {
+      const opened = apps.chosen();
+      const permitted = values.permissions.split(/[\s,]+/).filter(Boolean);
       const { secret } = await callFresh('POST', '/api/keys', {
         name: values.name,
-        permissions: values.permissions.split(/[\s,]+/).filter(Boolean),
-        ...(apps.chosen().length && { apps: apps.chosen() }),
+        permissions: permitted,
+        ...(opened.length && { apps: opened }),
         expiresIn: expiresIn.value,
         ...(user && { user }),
       });
       name.input.value = '';
       apps.clear();
-      const advice = t('keys.advice', { header: 'Bearer' });
-      created.replaceChildren(shownOnce(t('keys.secret'), secret, advice, () => created.replaceChildren()));
+      const advice = [
+        permitted.length && t('keys.advice', { header: 'Bearer' }),
+        opened.length && t('keys.appsAdvice', { header: 'X-Doorward-Key' }),
+      ];
+      const shown = advice.filter(Boolean).join(' ');
+      created.replaceChildren(shownOnce(t('keys.secret'), secret, shown, () => created.replaceChildren()));
       await section.reload();
     },
   });
