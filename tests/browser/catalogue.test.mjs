@@ -156,7 +156,7 @@ test('the markup and the style have no words, but for the name and an address', 
 });
 
 test('every code of an error has its words, and what the page knows of messages is what the server says', () => {
-  const source = read(TOP, 'src/http/error.rs');
+  const source = read(TOP, 'src/http/code.rs');
   const codes = [...source.matchAll(/^ {4}\w+ \d{3} "([A-Z_]+)" /gm)].map(([, code]) => code);
   assert.ok(codes.length > 30);
   // Codes of the client module itself.

@@ -1,6 +1,8 @@
-// A stand-in for a reverse proxy in front of an app: it asks the gate before it answers, as real ones do.
+// A stand-in for a reverse proxy in front of an app: it asks the gate before it answers, as real ones do. And a server with
+// two of them in front.
 
 import { createServer, request as ask } from 'node:http';
+import { Server, visitor } from './stage.mjs';
 
 /** What of a visitor's request the gate is told as it is. */
 const HANDED_ON = [
@@ -53,4 +55,58 @@ export class Proxy {
       `<!doctype html><html lang="en"><title>${this.name}</title><main><h1>${this.name}</h1><p id="user">${escape(user)}</p></main></html>`,
     );
   }
+}
+
+const appsFile = (wiki, grafana) => `
+[registration]
+mode = "invite"
+
+[[gate.app]]
+name = "wiki"
+origin = "${wiki.url}"
+roles = ["*"]
+[[gate.app.path]]
+prefix = "/admin"
+roles = ["admin"]
+
+[[gate.app]]
+name = "grafana"
+origin = "${grafana.url}"
+roles = ["editor", "admin"]
+keys = false
+`;
+
+/** A server with two apps behind it, ada who may enter both, eve who may enter one, and a browser. */
+export async function behindGate(browser, { settings = [], locale, isInspected = false }) {
+  const [wiki, grafana] = [await Proxy.start('wiki'), await Proxy.start('grafana')];
+  const server = await Server.start(settings, appsFile(wiki, grafana));
+  server.apps = [wiki.url, grafana.url];
+  for (const proxy of [wiki, grafana]) proxy.server = server;
+  server.user('ada@example.org', 'editor');
+  server.user('eve@example.org', 'viewer');
+  // Chromium runs a tester's eval only if the policy is set aside: views that are inspected are not those that are watched.
+  const context = isInspected
+    ? await browser.newContext({ bypassCSP: true })
+    : await visitor(browser, server, { locale });
+  const stage = { server, wiki, grafana, context, forms: 0 };
+  await context.exposeBinding('noteForm', () => void stage.forms++);
+  await context.addInitScript(() => {
+    new MutationObserver(() => document.querySelector('form') && globalThis.noteForm()).observe(document, {
+      childList: true,
+      subtree: true,
+    });
+  });
+  stage.page = await newTab(stage);
+  stage.stop = async () => {
+    await context.close();
+    await server.stop();
+    for (const proxy of [wiki, grafana]) proxy.stop();
+  };
+  return stage;
+}
+
+export async function newTab({ context }) {
+  const page = await context.newPage();
+  page.setDefaultTimeout(15_000);
+  return page;
 }

@@ -118,7 +118,8 @@ export async function visitor(browser, server, options = {}) {
   context.trouble = trouble;
   context.on('request', (request) => {
     const { origin, protocol } = new URL(request.url());
-    if (protocol !== 'data:' && origin !== server.url && !server.apps.includes(origin)) trouble.push(`request to ${request.url()}`);
+    if (protocol !== 'data:' && origin !== server.url && !server.apps.includes(origin))
+      trouble.push(`request to ${request.url()}`);
   });
   context.on('weberror', (error) => trouble.push(`error: ${error.error()}`));
   context.on('console', (message) => {
