@@ -69,6 +69,11 @@ fn hdr_2_6_every_view_works_and_is_accessible_in_chromium() {
 }
 
 #[test]
+fn gate_5_6_13_26_from_an_app_to_the_sign_in_page_and_back_in_chromium() {
+    passes("gate.test.mjs");
+}
+
+#[test]
 fn ref_3_nobody_is_signed_out_in_chromium_who_should_not_be() {
     passes("sessions.test.mjs");
 }

@@ -6,6 +6,7 @@ use super::{
     reply::json,
 };
 use crate::{
+    config::RegistrationMode,
     domain::{
         Permission, Role, User, UserId,
         gate::{App, AppName, Missing, Standing},
@@ -30,6 +31,8 @@ struct AppView<'a> {
     roles: Option<&'a [Role]>,
     /// And of this permission.
     permission: Option<&'a Permission>,
+    /// Whether API keys open it.
+    takes_keys: bool,
 }
 
 fn views(req: &Request, user: &User) -> Response {
@@ -52,6 +55,7 @@ impl<'a> AppView<'a> {
             missing,
             roles: app.rule.roles.as_deref(),
             permission: app.rule.permission.as_ref(),
+            takes_keys: app.takes_keys,
         }
     }
 }
@@ -79,11 +83,17 @@ pub async fn list_of_user(user: UserId, req: Request, _: Principal) -> HandlerRe
     Ok(views(&req, &user))
 }
 
-/// What a request to enter is for, before anybody has signed in.
+/// What a request to enter is for, before anybody has signed in, and who may make an account on the way: `open`, `invite` or
+/// `closed`.
 pub async fn request(req: Request) -> HandlerResult {
     let request = query_param(&req, "request")?.ok_or_else(|| ApiError::field("request", "is missing"))?;
     let (app, _) = req.app().gate().open_request(&request).ok_or(Code::EntryExpired)?;
-    Ok(json(&value!({ "app": { "name": app.name, "origin": app.origin.as_str() } })))
+    let registration = match req.app().accounts().registration_mode() {
+        RegistrationMode::Open => "open",
+        RegistrationMode::Invite => "invite",
+        RegistrationMode::Closed => "closed",
+    };
+    Ok(json(&value!({ "app": { "name": app.name, "origin": app.origin.as_str() }, "registration": registration })))
 }
 
 #[derive(Deserialize)]

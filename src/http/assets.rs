@@ -22,6 +22,26 @@ const PAGE_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self';
 /// The files that pages of other sites import. They are served even if the account page is switched off.
 const CLIENT_MODULE: [&str; 2] = ["doorward.js", "doorward.d.ts"];
 
+/// Where browsers arrive that an app's gate has sent away. They find one page there, which looks at its own address.
+const GATE_PATHS: [&str; 3] = ["/gate/sign-in", "/gate/denied", "/gate/sign-out"];
+const GATE_PAGE: &str = "gate.html";
+
+/// That page and what it loads besides the client module and a catalogue. Nobody could enter an app without them, so they
+/// are served even if the account page is switched off.
+const GATE_FILES: [&str; 11] = [
+    GATE_PAGE,
+    "door.svg",
+    "style.css",
+    "page/auth.js",
+    "page/dom.js",
+    "page/errors.js",
+    "page/gate.js",
+    "page/i18n.js",
+    "page/login.js",
+    "page/picker.js",
+    "page/ui.js",
+];
+
 // `build.rs` writes `Files`: the files of `assets/web`, each in every coding, named such as `br/doorward.js`.
 include!(concat!(env!("OUT_DIR"), "/web.rs"));
 
@@ -68,16 +88,18 @@ pub fn assets(state: &Arc<AppState>) -> impl Filter<Extract = (Response,), Error
 }
 
 fn find(path: &str, has_page: bool, chosen: impl FnOnce() -> Language) -> Option<Asset> {
-    // One spelling per path (HTTP-7): the page is `/` alone.
+    // One spelling per path (HTTP-7): the account page is `/` alone.
     let name = match path.strip_prefix('/')? {
         "" => "index.html".to_owned(),
-        "index.html" => return None,
+        "index.html" | GATE_PAGE => return None,
+        _ if GATE_PATHS.contains(&path) => GATE_PAGE.to_owned(),
         _ if path == CHOSEN_CATALOGUE => file_of(chosen()),
         name => name.to_owned(),
     };
     let language = name.strip_prefix("lang/").and_then(|name| name.strip_suffix(".json")?.parse().ok());
     // Catalogues are served without the page, too: others than the account page are made of them.
-    let is_served = has_page || language.is_some() || CLIENT_MODULE.contains(&name.as_str());
+    let is_others = CLIENT_MODULE.contains(&name.as_str()) || GATE_FILES.contains(&name.as_str());
+    let is_served = has_page || language.is_some() || is_others;
     let file = is_served.then(|| embedded(&name, "identity"))??;
     Some(Asset { name, file, language })
 }
@@ -153,18 +175,51 @@ mod tests {
     }
 
     #[test]
-    fn without_the_page_the_module_and_the_catalogues_stay() {
-        let catalogues = Language::ALL.iter().map(|language| file_of(*language));
-        for name in CLIENT_MODULE.map(str::to_owned).into_iter().chain(catalogues).chain(["lang/auto.json".to_owned()]) {
-            assert!(find(&format!("/{name}"), false).is_some(), "{name}");
+    fn without_the_account_page_the_module_the_catalogues_and_the_gates_page_stay() {
+        let catalogues = Language::ALL.iter().map(|language| format!("/{}", file_of(*language)));
+        let files = CLIENT_MODULE.iter().chain(&GATE_FILES[1..]).map(|name| format!("/{name}"));
+        for path in catalogues.chain(files).chain(["/lang/auto.json".to_owned()]).chain(GATE_PATHS.map(str::to_owned)) {
+            assert!(find(&path, false).is_some(), "{path}");
         }
-        for path in ["/", "/style.css", "/page/main.js"] {
+        for path in ["/", "/page/main.js", "/page/account.js", "/page/admin.js", "/page/keys.js"] {
             assert!(find(path, true).is_some(), "{path}");
             assert!(find(path, false).is_none(), "{path}");
         }
         for path in ["/index.html", "/br/doorward.js", "/../br/doorward.js", "/nothing", "", "/lang/", "/lang/xx.json", "/lang/auto"] {
             assert!(find(path, true).is_none(), "{path}");
         }
+        for path in ["/gate.html", "/gate", "/gate/", "/gate/sign-in/", "/gate/Sign-in", "//gate/sign-in", "/gate/sign-in.html"] {
+            assert!(find(path, true).is_none(), "{path}");
+        }
+    }
+
+    /// The files that markup or a module names, as both are written here.
+    fn named_in(name: &str) -> Vec<String> {
+        let text = String::from_utf8(embedded(name, "identity").expect("embedded").data.into_owned()).expect("text");
+        let after = |mark: &str, folder: &str| -> Vec<_> {
+            text.split(mark).skip(1).filter_map(|rest| rest.split(['"', '\'']).next()).map(|file| format!("{folder}{file}")).collect()
+        };
+        [after("src=\"/", ""), after("href=\"/", ""), after("from '/", ""), after("from './", "page/")].concat()
+    }
+
+    #[test]
+    fn the_gates_page_has_all_it_loads_and_no_more() {
+        let mut found = vec![GATE_PAGE.to_owned()];
+        let mut next = 0;
+        while let Some(name) = found.get(next) {
+            let names_others = ["text/html", "text/javascript"].iter().any(|kind| media_type(name).starts_with(kind));
+            for file in if names_others { named_in(name) } else { vec![] } {
+                if !found.contains(&file) {
+                    found.push(file);
+                }
+            }
+            next += 1;
+        }
+        found.retain(|name| !CLIENT_MODULE.contains(&name.as_str()));
+        found.sort();
+        let mut listed = GATE_FILES.to_vec();
+        listed.sort_unstable();
+        assert_eq!(found, listed);
     }
 
     #[test]

@@ -138,22 +138,25 @@ test('words that are planted in a module are found', () => {
 });
 
 test('the markup and the style have no words, but for the name and an address', () => {
-  const html = read(WEB, 'index.html').replace(/<!--.*?-->/gs, (comment) =>
-    comment === '<!-- noscript -->' ? '' : 'x',
-  );
-  assert.deepEqual(
-    html
-      .replace(/<[^>]*>/g, ' ')
-      .split(/\s+/)
-      .filter(Boolean),
-    ['Doorward', '/health'],
-  );
-  assert.ok(!/\s(?:title|alt|aria-label|placeholder)=/.test(html));
+  for (const [file, words] of [
+    ['index.html', ['Doorward', '/health']],
+    ['gate.html', ['Doorward']],
+  ]) {
+    const html = read(WEB, file).replace(/<!--.*?-->/gs, (comment) => (comment === '<!-- noscript -->' ? '' : 'x'));
+    assert.deepEqual(
+      html
+        .replace(/<[^>]*>/g, ' ')
+        .split(/\s+/)
+        .filter(Boolean),
+      words,
+    );
+    assert.ok(!/\s(?:title|alt|aria-label|placeholder)=/.test(html));
+  }
   for (const [, content] of read(WEB, 'style.css').matchAll(/[\s{]content:\s*([^;]*);/g)) assert.equal(content, "''");
 });
 
 test('every code of an error has its words, and what the page knows of messages is what the server says', () => {
-  const source = read(TOP, 'src/http/error.rs');
+  const source = read(TOP, 'src/http/code.rs');
   const codes = [...source.matchAll(/^ {4}\w+ \d{3} "([A-Z_]+)" /gm)].map(([, code]) => code);
   assert.ok(codes.length > 30);
   // Codes of the client module itself.

@@ -7,7 +7,7 @@ import { parsers } from 'prettier/plugins/acorn';
 const NAMES = new Set([
   ...['Edge', 'Opera', 'Firefox', 'Chrome', 'Safari', 'Android', 'Windows', 'Mac OS', 'Linux'],
   ...['Firefox/', 'Chrome/', 'Safari/', 'HeadlessChrome/', 'Edg/'],
-  ...['Bearer', 'Bearer ', 'Content-Type', 'doorward setup-link', 'theft-…@demo.example.com'],
+  ...['Bearer', 'Bearer ', 'Content-Type', 'X-Doorward-Key', 'doorward setup-link', 'theft-…@demo.example.com'],
   ...['xMidYMax slice', 'nobody is signed in', 'CrOS', 'ChromeOS'],
 ]);
 

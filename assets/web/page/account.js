@@ -1,5 +1,6 @@
 // Signed in: who am I, where am I signed in, my password, the way out.
 
+import { ownApps } from './apps.js';
 import { auth, signedInUser } from './auth.js';
 import { h, verbatim } from './dom.js';
 import { fill, t } from './i18n.js';
@@ -150,6 +151,7 @@ export function account() {
         fact(t('account.id'), h('span.mono', null, id)),
       ),
     ),
+    ownApps(),
     card(t('sessions.title'), t('sessions.lead'), sessions.element),
     ownKeys(),
     card(t('label.password'), t('account.passwordLead'), passwordForm(sessions.reload)),

@@ -1,30 +1,17 @@
-// For admins: users, their sessions, and invitations.
+// For admins: users, their sessions, keys and apps.
 
 import { sessionRows } from './account.js';
+import { listApps, userApps } from './apps.js';
 import { auth, may, signedInUser } from './auth.js';
 import { h, verbatim } from './dom.js';
 import { errorText } from './errors.js';
 import { fill, t } from './i18n.js';
 import { callFresh, userKeys } from './keys.js';
-import {
-  actionButton,
-  asyncSection,
-  card,
-  deviceName,
-  exactTime,
-  field,
-  form,
-  relativeTime,
-  shownOnce,
-  toast,
-} from './ui.js';
+import { actionButton, asyncSection, card, deviceName, exactTime, field, form, toast } from './ui.js';
 
 /**
  * @typedef {{ id: string, email: string, emailVerified: boolean, role: string, disabled: boolean,
  *   kind: 'person' | 'service', createdAt: string }} UserRecord
- */
-/**
- * @typedef {{ id: string, role: string, email: string | null, createdAt: string, expiresAt: string }} Invite
  */
 
 const PAGE_SIZE = 20;
@@ -32,6 +19,8 @@ const SEARCH_DELAY = 200;
 
 /** @type {string[] | undefined} */
 let knownRoles;
+/** Whether there is anything behind the gate. */
+let hasApps = false;
 
 /**
  * The names of all roles, which are the configuration's. No endpoint lists them, but the refusal of a role that does not
@@ -39,7 +28,7 @@ let knownRoles;
  * known for sure; the refusal of any other choice tells what there is.
  * @returns {Promise<string[]>}
  */
-async function loadRoles() {
+export async function loadRoles() {
   if (knownRoles || !may('users:write')) return knownRoles ?? [];
   const { id, role } = signedInUser();
   try {
@@ -54,7 +43,7 @@ async function loadRoles() {
  * @param {string[]} roles
  * @param {string} [selected]
  */
-const roleOptions = (roles, selected) =>
+export const roleOptions = (roles, selected) =>
   roles.map((role) => h('option', { value: role, selected: role === selected }, role));
 
 /**
@@ -172,6 +161,9 @@ function userActions(user, roles, reload) {
       ? []
       : [unfoldButton(t('users.sessions'), t('users.sessionsOf', { email: user.email }), userSessions)]),
     unfoldButton(t('users.keys'), t('users.keysOf', { email: user.email }), () => userKeys(user)),
+    ...(hasApps
+      ? [unfoldButton(t('users.apps'), t('users.appsOf', { email: user.email }), () => userApps(user.id))]
+      : []),
   ];
   /**
    * @param {string} label
@@ -276,7 +268,8 @@ export function users() {
   /** @returns {Promise<{ users: UserRecord[], nextCursor?: string | null, roles: string[] }>} */
   async function load() {
     const query = `limit=${PAGE_SIZE}&query=${encodeURIComponent(search.value)}${cursor ? `&cursor=${cursor}` : ''}`;
-    const [page, roles] = await Promise.all([auth.call('GET', `/api/users?${query}`), loadRoles()]);
+    const [page, roles, apps] = await Promise.all([auth.call('GET', `/api/users?${query}`), loadRoles(), listApps()]);
+    hasApps = apps.length > 0;
     return { ...page, roles };
   }
   /** @param {string | null | undefined} nextCursor */
@@ -353,98 +346,4 @@ function serviceForm(reload) {
     },
   });
   return element;
-}
-
-/**
- * @param {Invite} invite
- * @param {() => Promise<void>} reload
- */
-const inviteRow = (invite, reload) =>
-  h(
-    'li',
-    null,
-    h(
-      'div',
-      null,
-      h('p.title', null, t('invites.one'), ' ', h('span.tag', null, verbatim(invite.role))),
-      h(
-        'p.sub',
-        null,
-        invite.email && [...fill('invites.for', { email: verbatim(invite.email) }), ' · '],
-        fill('invites.made', { when: relativeTime(invite.createdAt) }),
-        ' · ',
-        fill('invites.ends', { when: relativeTime(invite.expiresAt) }),
-      ),
-    ),
-    actionButton({
-      label: t('invites.withdraw'),
-      name: t('invites.withdrawName', { role: invite.role, id: invite.id }),
-      ask: {
-        title: t('invites.withdrawAsk'),
-        text: t('invites.withdrawText'),
-        action: t('invites.withdraw'),
-      },
-      run: async () => {
-        await auth.call('DELETE', `/api/invites/${invite.id}`);
-        await reload();
-      },
-      done: t('invites.withdrawn'),
-    }),
-  );
-
-export function invites() {
-  const created = h('div', { 'aria-live': 'polite' });
-  const list = asyncSection(
-    () => auth.call('GET', '/api/invites'),
-    (/** @type {{ invites: Invite[] }} */ { invites }, reload) =>
-      invites.length
-        ? h(
-            'ul.rows',
-            null,
-            invites.map((invite) => inviteRow(invite, reload)),
-          )
-        : h('p.empty', null, t('invites.none')),
-    t('invites.waiting'),
-  );
-  // Which role is the default one is the configuration's, and the server's to fill in.
-  const role = h('select', { 'aria-label': t('invites.role') }, h('option', { value: '' }, t('role.default')));
-  loadRoles().then((roles) => role.append(...roleOptions(roles)));
-  const lifetimes = [
-    ['1d', 'invites.day'],
-    ['7d', 'invites.week'],
-    ['30d', 'invites.month'],
-  ];
-  const expiresIn = h(
-    'select',
-    { 'aria-label': t('invites.lifetime') },
-    lifetimes.map(([value, text]) => h('option', { value, selected: value === '7d' }, t(text))),
-  );
-  const recipient = field(
-    t('invites.recipient'),
-    { type: 'email', name: 'email', autocomplete: 'off', maxlength: 254, inputmode: 'email', dir: 'ltr' },
-    t('invites.recipientHint'),
-  );
-  const create = form({
-    fields: [recipient],
-    label: t('invites.submit'),
-    busy: t('invites.making'),
-    before: [role, expiresIn],
-    action: async ({ email }) => {
-      const advice = email ? t('invites.adviceBound', { email }) : t('invites.advice');
-      const { code } = await auth.call('POST', '/api/invites', {
-        expiresIn: expiresIn.value,
-        ...(role.value && { role: role.value }),
-        ...(email && { email }),
-      });
-      recipient.input.value = '';
-      created.replaceChildren(shownOnce(t('invites.code'), code, advice, () => created.replaceChildren()));
-      await list.reload();
-    },
-  });
-  create.classList.add('wide');
-  return [
-    h('h1', null, t('nav.invitations')),
-    card(t('invites.make'), t('invites.makeLead'), create, created),
-    card(t('invites.open'), null, list.element),
-  ];
 }

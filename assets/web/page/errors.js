@@ -22,7 +22,7 @@ const MESSAGES = [
   [/^is the one in use$/, 'invalid.passwordInUse'],
   [/^must be 1 to 64 lower-case letters, digits, - and _, with a letter or digit first$/, 'invalid.serviceName'],
   [/^must be 1 to 64 characters in one line$/, 'invalid.keyName'],
-  [/^must be 1 to 32 permissions$/, 'invalid.permissionCount'],
+  [/^must be 1 to 32 permissions, or none if there are apps$/, 'invalid.permissionCount'],
   [/^a permission is written resource:action in lower case, such as articles:write$/, 'invalid.permissionForm'],
   [
     /^the role (?<role>\S+) does not grant (?<permission>\S+); it grants (?<granted>nothing)$/,
@@ -61,7 +61,8 @@ function translated(message = '') {
 }
 
 /** @param {any} error */
-function explained({ code, status = 0, message, fields, requiredPermission, requiredRoles }) {
+function explained({ code, status = 0, message, fields, requiredPermission, requiredRoles, requiresVerifiedAddress }) {
+  if (requiresVerifiedAddress) return t('gate.needs.verifiedAddress');
   if (requiredPermission) return t('error.needsPermission', { permission: requiredPermission });
   if (requiredRoles) return t('error.needsRole', { roles: requiredRoles.join(', ') });
   return (

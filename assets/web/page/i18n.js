@@ -157,6 +157,13 @@ export function fill(key, elements) {
 /** @param {number} number */
 export const formatNumber = (number) => new Intl.NumberFormat(locale).format(number);
 
+/**
+ * Names of which any will do: "editor or admin".
+ * @param {string[]} names
+ */
+export const formatChoice = (names) =>
+  new Intl.ListFormat(locale, { type: 'disjunction' }).format(names.map((name) => String(isolated(name))));
+
 /** @param {Date} date */
 export const formatDate = (date) =>
   new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'short' }).format(date);

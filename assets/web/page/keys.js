@@ -1,12 +1,13 @@
 // API keys: one's own, and those of service accounts.
 
+import { listApps } from './apps.js';
 import { auth, signedInUser } from './auth.js';
 import { h, named, verbatim } from './dom.js';
 import { fill, t } from './i18n.js';
 import { actionButton, asyncSection, card, field, form, relativeTime, shownOnce } from './ui.js';
 
 /**
- * @typedef {{ id: string, name: string, start: string, permissions: string[], createdAt: string,
+ * @typedef {{ id: string, name: string, start: string, permissions: string[], apps: string[], createdAt: string,
  *   expiresAt: string | null, lastUsedAt: string | null }} ApiKey
  */
 
@@ -85,6 +86,12 @@ function keyRows(keys, revokeButton) {
     const isOver = Date.parse(expiresAt) < Date.now();
     return fill(isOver ? 'keys.ended' : 'keys.ends', { when: relativeTime(expiresAt) });
   };
+  /** @param {ApiKey} key */
+  const powers = ({ permissions, apps }) => [
+    permissions.length > 0 && fill('keys.may', { permissions: h('span.mono', null, permissions.join(', ')) }),
+    permissions.length > 0 && apps.length > 0 && ' · ',
+    apps.length > 0 && fill('keys.opens', { apps: h('span.mono', null, apps.join(', ')) }),
+  ];
   return h(
     'ul.rows',
     null,
@@ -96,7 +103,7 @@ function keyRows(keys, revokeButton) {
           'div',
           null,
           h('p.title', null, named(key.name), ' ', h('span.tag.mono', null, `${key.start}…`)),
-          h('p.sub', null, fill('keys.may', { permissions: h('span.mono', null, key.permissions.join(', ')) })),
+          h('p.sub', null, ...powers(key)),
           h(
             'p.sub',
             null,
@@ -114,12 +121,42 @@ function keyRows(keys, revokeButton) {
 }
 
 /**
- * The keys at a path, and a form that makes one.
- * @param {string} path
- * @param {string | undefined} user the service account whose keys these are, or nothing for one's own
- * @param {string[]} suggested permissions
+ * A choice among the apps that a key may open; nothing is shown if there are none.
+ * @param {string | undefined} user whose key it is, or nothing for one's own
+ * @param {() => void} onChange
  */
-function keysAt(path, user, suggested) {
+function appChoice(user, onChange) {
+  const element = h('fieldset.field', { 'aria-describedby': 'keys-apps', hidden: true });
+  /** @type {HTMLInputElement[]} */
+  let boxes = [];
+  element.addEventListener('change', onChange);
+  const load = async () => {
+    const open = (await listApps(user)).filter((app) => app.mayEnter && app.takesKeys);
+    boxes = open.map(({ name }) => h('input', { type: 'checkbox', value: name }));
+    element.replaceChildren(
+      h('legend', null, t('keys.apps')),
+      ...boxes.map((box) => h('label.check', null, box, verbatim(box.value))),
+      h('p.hint', { id: 'keys-apps' }, t('keys.appsHint')),
+    );
+    element.hidden = !open.length;
+  };
+  // Without the list a key is made for permissions alone.
+  load().catch(() => {});
+  return {
+    element,
+    chosen: () => boxes.filter((box) => box.checked).map((box) => box.value),
+    clear: () => {
+      for (const box of boxes) box.checked = false;
+      onChange();
+    },
+  };
+}
+
+/**
+ * The keys at a path, and how they are loaded again.
+ * @param {string} path
+ */
+function keyList(path) {
   const section = asyncSection(
     () => auth.call('GET', path),
     (/** @type {{ keys: ApiKey[] }} */ { keys }) => keyRows(keys, revokeButton),
@@ -142,6 +179,17 @@ function keysAt(path, user, suggested) {
       done: t('keys.revoked'),
     });
   }
+  return section;
+}
+
+/**
+ * The keys at a path, and a form that makes one.
+ * @param {string} path
+ * @param {string | undefined} user the service account whose keys these are, or nothing for one's own
+ * @param {string[]} suggested permissions
+ */
+function keysAt(path, user, suggested) {
+  const section = keyList(path);
   const created = h('div', { 'aria-live': 'polite' });
   const name = field(
     t('label.name'),
@@ -153,6 +201,10 @@ function keysAt(path, user, suggested) {
     { name: 'permissions', required: true, autocomplete: 'off', spellcheck: 'false', dir: 'ltr' },
     suggested.length ? t('keys.permissionsHintOf', { permissions: suggested.join(', ') }) : t('keys.permissionsHint'),
   );
+  const apps = appChoice(user, () => {
+    permissions.input.required = !apps.chosen().length;
+    permissions.showError();
+  });
   const expiresIn = h(
     'select',
     { 'aria-label': t('keys.lifetime') },
@@ -163,17 +215,26 @@ function keysAt(path, user, suggested) {
     label: t('keys.make'),
     busy: t('keys.making'),
     kind: 'plain',
+    more: [apps.element],
     before: [expiresIn],
     action: async (values) => {
+      const opened = apps.chosen();
+      const permitted = values.permissions.split(/[\s,]+/).filter(Boolean);
       const { secret } = await callFresh('POST', '/api/keys', {
         name: values.name,
-        permissions: values.permissions.split(/[\s,]+/).filter(Boolean),
+        permissions: permitted,
+        ...(opened.length && { apps: opened }),
         expiresIn: expiresIn.value,
         ...(user && { user }),
       });
       name.input.value = '';
-      const advice = t('keys.advice', { header: 'Bearer' });
-      created.replaceChildren(shownOnce(t('keys.secret'), secret, advice, () => created.replaceChildren()));
+      apps.clear();
+      const advice = [
+        permitted.length && t('keys.advice', { header: 'Bearer' }),
+        opened.length && t('keys.appsAdvice', { header: 'X-Doorward-Key' }),
+      ];
+      const shown = advice.filter(Boolean).join(' ');
+      created.replaceChildren(shownOnce(t('keys.secret'), secret, shown, () => created.replaceChildren()));
       await section.reload();
     },
   });
@@ -192,6 +253,5 @@ export function ownKeys() {
  */
 export function userKeys({ id, kind }) {
   const path = `/api/users/${id}/keys`;
-  const [list, ...making] = keysAt(path, id, []);
-  return h('div.nested', null, list, kind === 'service' ? making : null);
+  return h('div.nested', null, kind === 'service' ? keysAt(path, id, []) : keyList(path).element);
 }

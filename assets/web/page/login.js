@@ -58,8 +58,19 @@ const UNREACHABLE_MESSAGES = {
 /** Stands for a set-up token that cannot be read. */
 export const BROKEN_TOKEN = Symbol('broken');
 
-/** @param {string} reason */
-function signIn(reason) {
+/**
+ * @typedef {object} State
+ * @property {string} mode
+ * @property {string} [reason] of the sign-out, or why nobody knows who is signed in
+ * @property {string | symbol} [setupToken]
+ * @property {(mode: string, text: string) => Node} linkTo another mode
+ * @property {(string | Node)[]} [lead] what one signs in for
+ * @property {string | null} [newcomer] the key of what is said to who has no account; null: nothing
+ */
+
+/** @param {State} state */
+function signIn({ reason = '', lead, newcomer = 'login.new', linkTo }) {
+  const farewell = SIGN_OUT_MESSAGES[reason];
   const password = field(t('label.password'), {
     type: 'password',
     name: 'password',
@@ -68,18 +79,19 @@ function signIn(reason) {
   });
   return [
     h('h1', null, t('login.title')),
-    h('p.lead', null, t(SIGN_OUT_MESSAGES[reason] ?? 'login.lead')),
+    h('p.lead', null, farewell && [t(farewell), ' '], lead ?? (!farewell && t('login.lead'))),
     form({
       fields: [emailField(), password],
       label: t('login.title'),
       busy: t('login.busy'),
       action: ({ email, password }) => auth.login({ email, password }),
     }),
-    h('p.aside', null, fill('login.new', { link: h('a', { href: '#register' }, t('login.makeAccount')) })),
+    newcomer && h('p.aside', null, fill(newcomer, { link: linkTo('register', t('login.makeAccount')) })),
   ];
 }
 
-function register() {
+/** @param {State} state */
+function register({ linkTo }) {
   const invitation = field(
     t('label.invitation'),
     { name: 'invite', autocomplete: 'off', spellcheck: 'false', dir: 'ltr' },
@@ -95,15 +107,15 @@ function register() {
       action: ({ email, password, invite }) =>
         auth.register({ email, password, ...(invite.trim() && { invite: invite.trim() }) }),
     }),
-    h('p.aside', null, fill('register.known', { link: h('a', { href: '#sign-in' }, t('login.title')) })),
+    h('p.aside', null, fill('register.known', { link: linkTo('sign-in', t('login.title')) })),
   ];
 }
 
 /**
  * @param {string} token
- * @param {() => void} leaveSetup
+ * @param {State} state
  */
-function setUp(token, leaveSetup) {
+function setUp(token, { linkTo }) {
   return [
     h('h1', null, t('setup.title')),
     h('p.lead', null, t('setup.lead')),
@@ -113,23 +125,19 @@ function setUp(token, leaveSetup) {
       busy: t('setup.busy'),
       action: ({ email, password }) => auth.setup({ token, email, password }),
     }),
-    h(
-      'p.aside',
-      null,
-      fill('setup.once', { link: h('a', { href: '#sign-in', onclick: leaveSetup }, t('setup.signIn')) }),
-    ),
+    h('p.aside', null, fill('setup.once', { link: linkTo('sign-in', t('setup.signIn')) })),
   ];
 }
 
-/** @param {() => void} leaveSetup */
-const brokenLink = (leaveSetup) => [
+/** @param {State} state */
+const brokenLink = ({ linkTo }) => [
   h('h1', null, t('setup.broken')),
   h('p.lead', null, fill('setup.brokenWhy', { command: h('code', null, SETUP_COMMAND) })),
-  h('p.aside', null, h('a', { href: '#sign-in', onclick: leaveSetup }, t('setup.signIn'))),
+  h('p.aside', null, linkTo('sign-in', t('setup.signIn'))),
 ];
 
-/** @param {string} reason */
-const unreachable = (reason) => [
+/** @param {State} state */
+const unreachable = ({ reason = '' }) => [
   h('h1', null, t(reason === 'NETWORK' ? 'unreachable.nobody' : 'unreachable.moment')),
   h(
     'p.lead',
@@ -143,7 +151,7 @@ const unreachable = (reason) => [
 
 /**
  * What is shown at the door: the picture, and beside it what is asked or told.
- * @param {Node[]} content
+ * @param {import('./dom.js').Children} content
  */
 export const doorway = (content) =>
   h(
@@ -158,19 +166,14 @@ export const doorway = (content) =>
     ),
   );
 
-/**
- * @param {object} state
- * @param {string} state.mode
- * @param {string} [state.reason] of the sign-out, or why nobody knows who is signed in
- * @param {string | symbol} [state.setupToken]
- * @param {() => void} state.leaveSetup
- */
-export function loginView({ mode, reason = '', setupToken, leaveSetup }) {
+/** @param {State} state */
+export function loginView(state) {
+  const { mode, setupToken } = state;
   const content = () => {
-    if (typeof setupToken === 'string') return setUp(setupToken, leaveSetup);
-    if (setupToken === BROKEN_TOKEN) return brokenLink(leaveSetup);
-    if (mode === 'unreachable') return unreachable(reason);
-    return mode === 'register' ? register() : signIn(reason);
+    if (typeof setupToken === 'string') return setUp(setupToken, state);
+    if (setupToken === BROKEN_TOKEN) return brokenLink(state);
+    if (mode === 'unreachable') return unreachable(state);
+    return mode === 'register' ? register(state) : signIn(state);
   };
   return doorway(content());
 }

@@ -1,9 +1,10 @@
 // Which view, and what is around it.
 
 import { account } from './account.js';
-import { invites, users } from './admin.js';
+import { users } from './admin.js';
 import { auth, may } from './auth.js';
 import { howItWorks } from './how-it-works.js';
+import { invites } from './invites.js';
 import { BROKEN_TOKEN, loginView } from './login.js';
 import { h, verbatim } from './dom.js';
 import { isLanguageLoaded, onLanguage, t } from './i18n.js';
@@ -97,7 +98,9 @@ function showLogin() {
     renderedKey = '';
     render();
   };
-  replaceView(mode, LOGIN_TITLES[mode] ?? 'login.title', () => [loginView({ mode, reason, setupToken, leaveSetup })]);
+  const linkTo = (/** @type {string} */ to, /** @type {string} */ text) =>
+    h('a', { href: `#${to}`, onclick: setupToken && leaveSetup }, text);
+  replaceView(mode, LOGIN_TITLES[mode] ?? 'login.title', () => [loginView({ mode, reason, setupToken, linkTo })]);
 }
 
 /**

@@ -83,16 +83,18 @@ function passwordStrength(password) {
  * @param {(values: Record<string, string>) => unknown} options.action
  * @param {string} options.label of the button
  * @param {string} options.busy what the button says while the action runs
+ * @param {Node[]} [options.more] below the fields
  * @param {Node[]} [options.before] the button, in its row
  * @param {string} [options.kind] classes of the button
  */
-export function form({ fields, action, label, busy, before = [], kind = 'primary' }) {
+export function form({ fields, action, label, busy, more = [], before = [], kind = 'primary' }) {
   const problem = h('p.problem', { role: 'alert' });
   const button = h('button', { type: 'submit', class: kind }, label);
   const element = h(
     'form',
     { novalidate: true },
     fields.map((each) => each.element),
+    more,
     problem,
     h('div.row', null, before, button),
   );

@@ -160,8 +160,12 @@ impl Gatekeeper {
             return Ok(Entered::Missing(missing, app));
         }
         let Some(nonce) = request.nonce else {
-            // Who was refused here has no nonce: the way begins at the app.
-            return Ok(Entered::Go(enter_address(&app, &request.to)));
+            // Who was refused at the app has no nonce: what they lack may be a part's to ask for, and the way begins there.
+            let path = request.to.split('?').next().unwrap_or_default();
+            return Ok(match app.admit_to(path, Standing::of(user), &self.roles) {
+                Err(refused) => Entered::Missing(refused.missing, Arc::clone(&app)),
+                Ok(()) => Entered::Go(enter_address(&app, &request.to)),
+            });
         };
         let issued_at = self.access.now();
         let event = actor.event(Kind::AppEntered).target(user.id).session(principal.session).app(app.name.as_str());

@@ -133,6 +133,9 @@ async fn gate_13_who_lacks_a_role_is_told_which_and_is_not_sent_around() {
     let nginx = with(gate.ask_at("/gate/nginx", "localhost:7001", "GET", "/admin"), &BROWSER).header("cookie", &pass);
     let answer = send(nginx).await.expect(403);
     let request = answer.header("location").expect("a page").split_once("/gate/denied?request=").expect("the page").1.to_owned();
+    // What is missing is what that part asks for, although the rest of the app is open to her.
+    let refused = eve.post("/api/gate/enter", &json!({ "request": request })).await;
+    assert_eq!((refused.outcome(), &refused.body["requiredRoles"]), ((403, "FORBIDDEN"), &json!(["admin"])));
     // Once she may, the way begins at the app again.
     let admin = Actor::with_role(&gate.server, "admin@example.org", "admin").await;
     let answer = admin.post("/api/gate/enter", &json!({ "request": request })).await.expect(200);
@@ -222,7 +225,18 @@ async fn gate_31_a_question_that_lands_beside_the_gate_is_never_answered_with_a_
     let gate = Gate::start();
     let ada = Actor::with_role(&gate.server, "ada@example.org", "admin").await;
     let pass = gate.enter(&ada, WIKI, "/").await;
-    for path in ["/", "/health", "/gate", "/gate/", "/gate/typo", "/gate/forward/", "/doorward.js", "/api/auth/verify", "/lang/en.json"] {
+    for path in [
+        "/",
+        "/health",
+        "/gate",
+        "/gate/",
+        "/gate/sign-in",
+        "/gate/typo",
+        "/gate/forward/",
+        "/doorward.js",
+        "/api/auth/verify",
+        "/lang/en.json",
+    ] {
         let asked = gate.ask_at(path, "localhost:7001", "GET", "/").header("cookie", &pass);
         let status = asked.send().await.expect("an answer").status().as_u16();
         assert!(status >= 400, "{path}: {status}");

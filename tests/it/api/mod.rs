@@ -10,6 +10,7 @@ mod csrf;
 mod events;
 mod feed;
 mod gate;
+mod gate_pages;
 mod gate_passes;
 mod http;
 mod identity;
