@@ -49,7 +49,7 @@ fn every_proxy_names_the_gate_the_host_and_the_app() {
             Proxy::Nginx => "X-Forwarded-Host app.example.org;",
             Proxy::Caddy => "header_up X-Forwarded-Host app.example.org",
             // Traefik sends the host of the request, of which there is one.
-            Proxy::Traefik => "rule: Host(`app.example.org`) &&",
+            Proxy::Traefik => "rule: Host(`app.example.org`)",
             Proxy::Haproxy => "/gate/forward app.example.org",
             Proxy::Apache => "AUTHORITY = app.example.org",
             Proxy::Envoy => "{ key: x-forwarded-host, value: app.example.org }",

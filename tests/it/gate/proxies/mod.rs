@@ -150,6 +150,11 @@ pub fn target(gate: &Gate, takes_basic: bool) -> Target {
     }
 }
 
+/// Options for a proxy before an app, behind something that does TLS.
+pub fn behind_tls(app: &str) -> Options {
+    Options { no_tls: true, upstream: Some(format!("http://{app}")), ..Options::default() }
+}
+
 /// A directory with the files that are printed for this proxy.
 pub fn printed(kind: Kind, target: &Target, options: &Options) -> TempDir {
     let dir = tempfile::tempdir().expect("a directory");
@@ -174,17 +179,22 @@ impl Proxy {
     /// Starts a proxy between clients, a gate and an app, and waits until it asks the one about the other. What does TLS
     /// would stand in front of it.
     pub fn start(kind: Kind, gate: &Gate, takes_basic: bool, app: &str) -> Self {
-        let options = Options { no_tls: true, upstream: Some(format!("http://{app}")), ..Options::default() };
-        Self::on(kind, gate, &target(gate, takes_basic), &options)
+        Self::on(kind, gate, &target(gate, takes_basic), &behind_tls(app))
     }
 
     /// Starts a proxy with these options but for the port, which is a free one.
     pub fn on(kind: Kind, gate: &Gate, target: &Target, options: &Options) -> Self {
+        Self::altered(kind, gate, target, options, &|_| {})
+    }
+
+    /// The same after something was done to its files.
+    pub fn altered(kind: Kind, gate: &Gate, target: &Target, options: &Options, alter: &dyn Fn(&Path)) -> Self {
         let mut last = String::new();
         // Another program may take the free port meanwhile. The proxy then ends, and the next port is tried.
         for _ in 0..5 {
             let address = free_port();
             let dir = printed(kind, target, &Options { listen: Some(address), ..options.clone() });
+            alter(dir.path());
             let arguments = kind.arguments(dir.path(), address);
             let child = kind.command(dir.path(), &arguments).spawn().unwrap_or_else(|error| panic!("{kind:?}: {error}"));
             let mut proxy = Self { kind, address, child, dir };
