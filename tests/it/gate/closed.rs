@@ -76,7 +76,7 @@ fn gate_30_a_script_that_fails_lets_nobody_in() {
             assert!(text.contains(line), "{text}");
             fs::write(dir.join(file), text.replace(line, &format!("    error('planted')\n{line}"))).expect("written");
         };
-        let proxy = Proxy::altered(kind, &stand_in.gate, &target, &proxies::behind_tls(&app.address), &fail);
+        let proxy = Proxy::altered(kind, &stand_in.gate, &target, &proxies::behind_tls(&stand_in.gate, &app.address), &fail);
         let front = Front { kind, proxy, app, gate: stand_in.gate.clone() };
         let status = front.get("/page", &front.gate.pass_line()).status;
         assert!(status >= 500, "{kind:?}: {status}");
