@@ -20,7 +20,7 @@ pub struct Args {
     /// Another path of the app to ask for
     #[arg(long, value_name = "PATH", default_value = "/")]
     path: String,
-    /// Connect there in place of what the names resolve to
+    /// Connect there in place of what the app's name resolves to
     #[arg(long, value_name = "HOST:PORT")]
     connect_to: Option<String>,
     /// Trust this certificate
@@ -42,7 +42,7 @@ struct Finding {
 pub fn run(args: &Args, settings: &Settings, json: bool) -> Result<(), Failure> {
     let gate = gate_of(settings);
     let app = gate.named(&args.app).ok_or_else(|| no_app(&gate, &format!("{}: there is no app of this name", args.app)))?;
-    let visit = Visit { app, login: settings.public_url(), path: &args.path, curl: curl_options(args) };
+    let visit = Visit { app, login: settings.public_url(), path: &args.path, curl: curl_options(args, app) };
     let (findings, asked) = visit.findings(args.upstream.as_deref())?;
     let count = findings.len();
     print(json, &json!({ "app": app.name, "origin": app.origin.as_str(), "asked": asked, "findings": findings }), |_| {
@@ -54,8 +54,9 @@ pub fn run(args: &Args, settings: &Settings, json: bool) -> Result<(), Failure> 
     if count == 0 { Ok(()) } else { Err(Failure::new(format!("{}: {count} found: see above", app.name))) }
 }
 
-fn curl_options(args: &Args) -> Vec<String> {
-    let connect = args.connect_to.iter().flat_map(|at| ["--connect-to".to_owned(), format!("::{at}")]);
+fn curl_options(args: &Args, app: &App) -> Vec<String> {
+    let place = |at: &String| format!("{}:{}:{at}", app.origin.host(), app.origin.port());
+    let connect = args.connect_to.iter().flat_map(|at| ["--connect-to".to_owned(), place(at)]);
     connect.chain(args.cacert.iter().flat_map(|file| ["--cacert".to_owned(), file.clone()])).collect()
 }
 

@@ -6,6 +6,7 @@ mod closed;
 mod echo;
 mod examples;
 mod identity;
+mod planted;
 mod printed;
 mod proxies;
 mod real;
