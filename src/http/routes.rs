@@ -13,7 +13,7 @@ use super::{
     },
     invites, oauth, revocations, sessions,
     state::AppState,
-    table::method_of,
+    table::{first_of, method_of},
     users, verb,
     verify::{self, with_queried_role_or_permission},
     well_known,

@@ -21,6 +21,7 @@ use std::{
 /// What the command is given.
 #[derive(clap::Args)]
 pub struct Args {
+    /// Whose configuration
     #[arg(value_enum)]
     proxy: Proxy,
     /// The app, by its name in the settings

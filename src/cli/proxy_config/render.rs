@@ -87,9 +87,8 @@ pub struct Options {
     #[arg(long, value_name = "HOST:PORT")]
     pub doorward: Option<String>,
     /// Where the proxy listens [default: every address, at the port of the app's origin]
-    // `--listen` is where Doorward does, for every command.
-    #[arg(id = "proxy_listen", long = "proxy-listen", value_name = "ADDRESS:PORT")]
-    pub listen: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub bind: Option<SocketAddr>,
     /// The certificate; Caddy and Traefik get one themselves
     #[arg(long, value_name = "FILE", conflicts_with = "no_tls")]
     pub tls_cert: Option<String>,
@@ -132,7 +131,7 @@ fn is_tls(target: &Target, options: &Options) -> bool {
 fn conditions(target: &Target, options: &Options) -> Result<Vec<&'static str>, String> {
     let mut holds = vec![
         if is_tls(target, options) { "tls" } else { "plain" },
-        if options.listen.is_some() { "listen" } else { "everywhere" },
+        if options.bind.is_some() { "listen" } else { "everywhere" },
         if target.takes_basic { "basic" } else { "no_basic" },
     ];
     if options.tls_cert.is_some() {
@@ -179,7 +178,7 @@ fn addresses(target: &Target, options: &Options) -> Result<Values, String> {
     let app = app.and_then(|app| host_and_port(app, Some(80)));
     let app = app.ok_or_else(|| format!("--upstream: {upstream:?} is not http:// with a host, perhaps a port, and no path"))?;
     let tls = is_tls(target, options);
-    let port = match options.listen {
+    let port = match options.bind {
         Some(listen) => listen.port(),
         None if options.no_tls && target.origin.scheme == "https" => 80,
         None => target.origin.port,
@@ -192,10 +191,10 @@ fn addresses(target: &Target, options: &Options) -> Result<Values, String> {
         ("upstream", format!("{}:{}", app.0, app.1)),
         ("upstream_address", unbracketed(&app.0)),
         ("upstream_port", app.1.to_string()),
-        ("listen", options.listen.map(|listen| listen.to_string()).unwrap_or_default()),
+        ("listen", options.bind.map(|bind| bind.to_string()).unwrap_or_default()),
         ("listen_port", port.to_string()),
-        ("address", options.listen.map_or_else(|| "0.0.0.0".to_owned(), |listen| listen.ip().to_string())),
-        ("entry", options.listen.map_or_else(|| format!(":{port}"), |listen| listen.to_string())),
+        ("address", options.bind.map_or_else(|| "0.0.0.0".to_owned(), |bind| bind.ip().to_string())),
+        ("entry", options.bind.map_or_else(|| format!(":{port}"), |bind| bind.to_string())),
         ("entry_point", if tls { "websecure" } else { "web" }.to_owned()),
         ("site", format!("{}://{}", here.scheme, here.authority())),
     ])

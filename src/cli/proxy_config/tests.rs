@@ -99,7 +99,7 @@ fn keys_stay_with_the_proxy_and_authorization_where_it_is_doorwards() {
 #[test]
 fn ports_addresses_and_certificates_are_those_that_are_named() {
     let files = Options { tls_cert: Some("/c.pem".into()), tls_key: Some("/c.pem.key".into()), ..Options::default() };
-    let listen = Options { listen: Some(([10, 0, 0, 1], 8443).into()), doorward: Some("doorward:3001".into()), ..files };
+    let listen = Options { bind: Some(([10, 0, 0, 1], 8443).into()), doorward: Some("doorward:3001".into()), ..files };
     let options = Options { upstream: Some("http://[::1]:81/".into()), ..listen };
     let target = Target { origin: Origin { port: 8443, ..target().origin }, ..target() };
     for &proxy in Proxy::value_variants() {

@@ -56,6 +56,18 @@ impl Public {
         fits && if self.is_prefix { path.starts_with(&self.path) } else { path == self.path }
     }
 
+    /// Whether it is for GET.
+    #[must_use]
+    pub fn opens_get(&self) -> bool {
+        self.method.as_deref().is_none_or(|method| method == "GET")
+    }
+
+    /// A path that it opens.
+    #[must_use]
+    pub fn example(&self) -> String {
+        format!("{}{}", self.path, if self.is_prefix { "x" } else { "" })
+    }
+
     /// Whether it opens something at or below a path that a rule closes. Preflights for all paths are harmless: they carry
     /// neither cookie nor body.
     #[must_use]

@@ -1,13 +1,17 @@
 //! A gate that is away, silent or odd lets nobody in.
 
 use super::{
-    HEADERS, Kind,
+    Front, HEADERS, Kind,
+    echo::App,
+    proxies::{self, Proxy},
     stand_in::{Does, StandIn, answer, identity_lines},
     with_each,
 };
 use std::{
+    fs,
     net::SocketAddr,
     os::fd::OwnedFd,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -67,6 +71,29 @@ fn held_address() -> OwnedFd {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
     bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("bound");
     socket
+}
+
+/// An error in a script stops no request by itself: `HAProxy` would go on with it.
+#[test]
+fn gate_30_a_script_that_fails_lets_nobody_in() {
+    let stand_in = StandIn::start();
+    for (kind, file, line) in
+        [(Kind::Haproxy, "haproxy.lua", "    local asked, answer"), (Kind::Apache, "apache.lua", "    local asked, status")]
+    {
+        let app = App::start();
+        let target = proxies::target(&stand_in.gate, false);
+        let fail = |dir: &Path| {
+            let text = fs::read_to_string(dir.join(file)).expect("a script");
+            assert!(text.contains(line), "{text}");
+            fs::write(dir.join(file), text.replace(line, &format!("    error('planted')\n{line}"))).expect("written");
+        };
+        let proxy = Proxy::altered(kind, &stand_in.gate, &target, &proxies::behind_tls(&stand_in.gate, &app.address), &fail);
+        let front = Front { kind, proxy, app, gate: stand_in.gate.clone() };
+        let status = front.get("/page", &front.gate.pass_line()).status;
+        assert!(status >= 500, "{kind:?}: {status}");
+        front.closed("a script that fails");
+        assert!(front.proxy.log().contains("planted"), "{kind:?}: {}", front.proxy.log());
+    }
 }
 
 /// Some take any 2xx for a yes. Doorward sends 200 alone; even so nobody becomes somebody else.

@@ -1,5 +1,5 @@
 //! The gate through six real proxies, each on the configuration that `doorward proxy-config` prints, before an app that
-//! notes what reaches it. Names of tests have the numbers of the plan they come from.
+//! notes what reaches it.
 
 mod bodies;
 mod closed;

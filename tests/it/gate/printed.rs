@@ -3,9 +3,10 @@
 use super::{
     Kind,
     echo::App,
-    proxies::{Proxy, printed, target},
+    proxies::{Proxy, behind_tls, command_line, printed, target},
     stand_in::StandIn,
 };
+use crate::support;
 use doorward::cli::proxy_config::Options;
 use std::{fs, path::Path, process::Command};
 
@@ -32,8 +33,8 @@ fn gate_37_the_proxies_find_no_fault_in_what_is_printed() {
     let without = Options { no_tls: true, ..Options::default() };
     for kind in Kind::ALL {
         for (takes_basic, options) in [(false, &with_tls), (true, &with_tls), (false, &without), (true, &without)] {
-            for listen in [Some(([127, 0, 0, 1], 8443).into()), None] {
-                let options = Options { listen, ..options.clone() };
+            for bind in [Some(([127, 0, 0, 1], 8443).into()), None] {
+                let options = Options { bind, ..options.clone() };
                 let files = printed(kind, &target(&gate, takes_basic), &options);
                 let Some(mut check) = kind.check(files.path(), ([127, 0, 0, 1], 8443).into()) else { continue };
                 let status = check.status().expect("run");
@@ -41,6 +42,23 @@ fn gate_37_the_proxies_find_no_fault_in_what_is_printed() {
                 assert!(status.success(), "{kind:?} {options:?}: {said}");
                 assert!(!said.to_lowercase().contains("deprecat"), "{kind:?}: {said}");
             }
+        }
+    }
+}
+
+#[test]
+fn the_command_says_that_there_is_no_such_app() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let plain = behind_tls(&StandIn::start().gate, "127.0.0.1:8080");
+    let tls = Options { tls_cert: Some("/c.pem".into()), tls_key: Some("/c.pem.key".into()), ..Options::default() };
+    let elsewhere = Options { doorward: Some("doorward:3000".into()), bind: Some(([127, 0, 0, 1], 8443).into()), ..tls.clone() };
+    for kind in Kind::ALL {
+        for options in [&plain, &tls, &elsewhere] {
+            let arguments = command_line(kind, "nobody", options, dir.path());
+            let output = support::run(support::doorward(dir.path(), &[], &[]).args(&arguments), "");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(78), "{arguments:?}: {said}");
+            assert!(said.contains("nobody: no app of this name"), "{arguments:?}: {said}");
         }
     }
 }

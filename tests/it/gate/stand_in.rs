@@ -141,6 +141,10 @@ fn parse(head: &[u8]) -> Option<Question> {
 /// The rules: whoever has the pass or the key is Ada; nobody else gets past `/public/`; Ada is no admin.
 fn judge(question: &Question) -> String {
     let path = question.target.split('?').next().unwrap_or_default();
+    let is_question = ["x-forwarded-uri", "x-forwarded-method"].iter().all(|name| !wire::values(&question.headers, name).is_empty());
+    if is_question && !path.starts_with("/gate/") {
+        return answer(403, "");
+    }
     if path == "/.doorward/enter" && question.one("host") == Some(LOGIN) && question.one("x-forwarded-host") == Some(APP) {
         return enter();
     }

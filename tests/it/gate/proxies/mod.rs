@@ -150,6 +150,29 @@ pub fn target(gate: &Gate, takes_basic: bool) -> Target {
     }
 }
 
+/// Options for a proxy between a gate and an app, behind something that does TLS.
+pub fn behind_tls(gate: &Gate, app: &str) -> Options {
+    Options { no_tls: true, upstream: Some(format!("http://{app}")), doorward: Some(gate.address.clone()), ..Options::default() }
+}
+
+/// The command that prints the same into a directory.
+pub fn command_line(kind: Kind, app: &str, options: &Options, dir: &Path) -> Vec<String> {
+    let proxy = format!("{:?}", kind.printed()).to_lowercase();
+    let mut arguments = vec!["proxy-config".to_owned(), proxy, app.to_owned(), "--out".to_owned(), dir.display().to_string()];
+    let bind = options.bind.map(|bind| bind.to_string());
+    for (name, value) in [
+        ("--upstream", &options.upstream),
+        ("--doorward", &options.doorward),
+        ("--bind", &bind),
+        ("--tls-cert", &options.tls_cert),
+        ("--tls-key", &options.tls_key),
+    ] {
+        arguments.extend(value.iter().flat_map(|value| [name.to_owned(), value.clone()]));
+    }
+    arguments.extend(options.no_tls.then(|| "--no-tls".to_owned()));
+    arguments
+}
+
 /// A directory with the files that are printed for this proxy.
 pub fn printed(kind: Kind, target: &Target, options: &Options) -> TempDir {
     let dir = tempfile::tempdir().expect("a directory");
@@ -174,17 +197,22 @@ impl Proxy {
     /// Starts a proxy between clients, a gate and an app, and waits until it asks the one about the other. What does TLS
     /// would stand in front of it.
     pub fn start(kind: Kind, gate: &Gate, takes_basic: bool, app: &str) -> Self {
-        let options = Options { no_tls: true, upstream: Some(format!("http://{app}")), ..Options::default() };
-        Self::on(kind, gate, &target(gate, takes_basic), &options)
+        Self::on(kind, gate, &target(gate, takes_basic), &behind_tls(gate, app))
     }
 
     /// Starts a proxy with these options but for the port, which is a free one.
     pub fn on(kind: Kind, gate: &Gate, target: &Target, options: &Options) -> Self {
+        Self::altered(kind, gate, target, options, &|_| {})
+    }
+
+    /// The same after something was done to its files.
+    pub fn altered(kind: Kind, gate: &Gate, target: &Target, options: &Options, alter: &dyn Fn(&Path)) -> Self {
         let mut last = String::new();
         // Another program may take the free port meanwhile. The proxy then ends, and the next port is tried.
         for _ in 0..5 {
             let address = free_port();
-            let dir = printed(kind, target, &Options { listen: Some(address), ..options.clone() });
+            let dir = printed(kind, target, &Options { bind: Some(address), ..options.clone() });
+            alter(dir.path());
             let arguments = kind.arguments(dir.path(), address);
             let child = kind.command(dir.path(), &arguments).spawn().unwrap_or_else(|error| panic!("{kind:?}: {error}"));
             let mut proxy = Self { kind, address, child, dir };

@@ -1,82 +1,25 @@
-//! `doorward gate …`, and what `doorward proxy-config` needs of the settings.
+//! `doorward gate explain`: which rule decides about a request.
 
-use super::{
-    control::Request,
-    output::{print, text},
-    process::reachable,
-    proxy_config::{DEFAULT_UPSTREAM, Origin, Target},
-};
+use super::{gate_of, no_app};
 use crate::{
+    cli::output::text,
     config::Settings,
     domain::{
         Role,
-        gate::{App, Gate, Missing, Refused, Standing},
+        gate::{App, Missing, Refused, Standing},
     },
     failure::Failure,
 };
-use clap::Subcommand;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use url::Url;
 
-#[derive(Subcommand)]
-pub enum Command {
-    /// Say who passes to an address, and which rule decides
-    Explain {
-        /// The address, as a browser has it
-        url: String,
-        /// Who asks: e-mail address or id; nobody if left out
-        #[arg(long)]
-        user: Option<String>,
-        /// The request's method
-        #[arg(long, default_value = "GET")]
-        method: String,
-    },
-}
-
-pub fn run(command: Command, settings: &Settings, json: bool, send: impl Fn(Request) -> Result<Value, Failure>) -> Result<(), Failure> {
-    match command {
-        Command::Explain { url, user, method } => {
-            let user = user.map(|user| send(Request::UserShow { user })).transpose()?;
-            print(json, &explain(settings, &url, &method, user.as_ref())?, shown)
-        }
-    }
-}
-
-/// The facts of an app for the configuration of a proxy.
+/// What decides about a request, and how.
 ///
 /// # Errors
-/// There is no such app.
-pub fn target(settings: &Settings, name: &str) -> Result<Target, Failure> {
-    let gate = gate(settings);
-    let app = gate.named(name).ok_or_else(|| no_app(&gate, &format!("{name}: there is no app of this name")))?;
-    let (login, listen) = (settings.public_url(), reachable(settings.server.listen));
-    let scheme = if app.origin.is_secure() { "https" } else { "http" };
-    Ok(Target {
-        app_name: name.to_owned(),
-        origin: Origin { scheme: scheme.into(), host: app.origin.host().into(), port: app.origin.port() },
-        login_host: login.split_once("://").map_or_else(String::new, |(_, host)| host.to_owned()),
-        login_origin: login,
-        takes_basic: app.takes_basic,
-        doorward_address: listen.to_string(),
-        upstream: DEFAULT_UPSTREAM.into(),
-    })
-}
-
-fn gate(settings: &Settings) -> Gate {
-    // The settings were checked when they were loaded.
-    Gate::new(settings.apps().unwrap_or_default())
-}
-
-fn no_app(gate: &Gate, what: &str) -> Failure {
-    let names: Vec<_> = gate.apps().iter().map(|app| app.name.as_str()).collect();
-    let known = if names.is_empty() { "[[gate.app]] has none".to_owned() } else { format!("there are: {}", names.join(", ")) };
-    Failure::config(format!("{what}; {known}"))
-}
-
-/// What decides about a request, and how.
-fn explain(settings: &Settings, url: &str, method: &str, user: Option<&Value>) -> Result<Value, Failure> {
-    let gate = gate(settings);
+/// No app is at the address.
+pub fn explain(settings: &Settings, url: &str, method: &str, user: Option<&Value>) -> Result<Value, Failure> {
+    let gate = gate_of(settings);
     let parsed = Url::parse(url).map_err(|error| Failure::new(format!("{url}: no address: {error}")))?;
     let origin = parsed.origin().ascii_serialization();
     let app = gate.apps().iter().find(|app| app.origin.as_str() == origin);
@@ -136,7 +79,8 @@ fn hint(app: &App, path: &str, verdict: &str) -> Option<&'static str> {
     (verdict != "public" && is_manifest).then_some("browsers fetch the manifest of a web app without cookies: let public have this path")
 }
 
-fn shown(answer: &Value) -> String {
+/// The answer for people.
+pub fn shown(answer: &Value) -> String {
     let who = match text(answer, "user") {
         user if user.is_empty() => "nobody".into(),
         user => user,
