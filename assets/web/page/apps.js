@@ -60,13 +60,18 @@ const appRows = (apps, isOwn) =>
     ),
   );
 
-/** One's own apps. The card is there if there is an app. */
+/** One's own apps. The card is there if there is an app, or if nobody can say. */
 export function ownApps() {
   const section = asyncSection(
     async () => {
-      const apps = await listApps();
-      element.hidden = !apps.length;
-      return apps;
+      try {
+        const apps = await listApps();
+        element.hidden = !apps.length;
+        return apps;
+      } catch (error) {
+        element.hidden = false;
+        throw error;
+      }
     },
     (apps) => appRows(apps, true),
     t('apps.waiting'),
