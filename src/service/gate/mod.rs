@@ -11,7 +11,7 @@ mod ticket;
 pub use pass::Pass;
 pub use ticket::{CODE_TTL, EntryRequest, Nonce, REQUEST_TTL};
 
-use super::{access_tokens::AccessTokens, events::Actor, mac::MacRing, principal::Principal, sessions::Sessions};
+use super::{Error, access_tokens::AccessTokens, events::Actor, mac::MacRing, principal::Principal, sessions::Sessions};
 use crate::{
     domain::{
         Clock, Kind, Roles, SessionId, User, UserId,
@@ -152,8 +152,8 @@ impl Gatekeeper {
     /// what ends it later ends the pass that follows (see [`super::denylist`]).
     ///
     /// # Errors
-    /// The store's.
-    pub async fn enter(&self, actor: Actor<'_>, principal: &Principal, request: &str) -> Result<Entered, store::Error> {
+    /// [`Error::Limited`], and the store's.
+    pub async fn enter(&self, actor: Actor<'_>, principal: &Principal, request: &str) -> Result<Entered, Error> {
         let Some((app, request)) = self.open_request(request) else { return Ok(Entered::BadRequest) };
         let user = principal.user();
         if let Err(missing) = app.admit(Standing::of(user), &self.roles) {
@@ -167,6 +167,7 @@ impl Gatekeeper {
                 Ok(()) => Entered::Go(enter_address(&app, &request.to)),
             });
         };
+        self.sessions.throttle.charge_entry(user.id)?;
         let issued_at = self.access.now();
         let event = actor.event(Kind::AppEntered).target(user.id).session(principal.session).app(app.name.as_str());
         let lifetime = self.sessions.deny().lifetime;

@@ -26,6 +26,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// How many API keys a user may make at once; then it is 20 a minute.
 const NEW_KEYS: u32 = 60;
+/// How often a user may enter an app in a minute, and at once: a browser that opens again has its tabs at the same time.
+const ENTRIES: u32 = 60;
 
 /// What a known client is told by: its device's id, or its address prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,6 +62,8 @@ pub struct Throttle {
     api_keys: Buckets<ApiKeyId>,
     /// New secrets of API keys that a user asks for.
     new_keys: Buckets<UserId>,
+    /// Entries of a user into apps.
+    entries: Buckets<UserId>,
 }
 
 impl Throttle {
@@ -82,6 +86,7 @@ impl Throttle {
             refreshes: Buckets::new("refresh", settings.refresh_per_minute, MINUTE / settings.refresh_per_minute),
             api_keys: Buckets::new("api-key", settings.api_key_per_minute, MINUTE / settings.api_key_per_minute),
             new_keys: Buckets::new("new-api-key", NEW_KEYS, MINUTE / 20),
+            entries: Buckets::new("entry", ENTRIES, MINUTE / ENTRIES),
         }
     }
 
@@ -168,6 +173,14 @@ impl Throttle {
         self.new_keys.charge(&user).map(Charge::keep)
     }
 
+    /// Charges an entry of a user into an app.
+    ///
+    /// # Errors
+    /// [`Limited`].
+    pub fn charge_entry(&self, user: UserId) -> Result<(), Limited> {
+        self.entries.charge(&user).map(Charge::keep)
+    }
+
     /// Forgets the failures that were counted against an account and its user.
     pub fn unlock(&self, account: AccountKey, user: UserId) {
         self.strangers.forget(|(of, _)| *of == account);
@@ -190,9 +203,11 @@ impl Throttle {
         self.stranger_hashes.sweep();
         self.known_hashes.sweep();
         self.password_change_hashes.sweep();
+        self.entries.sweep();
         self.registrations.sweep();
         self.refreshes.sweep();
         self.api_keys.sweep();
+        self.new_keys.sweep();
     }
 }
 

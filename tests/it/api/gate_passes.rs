@@ -259,3 +259,15 @@ async fn gate_26_signing_out_is_asked_by_a_page_and_no_address_does_it() {
     assert_eq!(entered.header("location"), Some("http://localhost:7001/x"));
     assert_eq!(send(gate.request("GET", "/.doorward/enter?to=%2Fx")).await.status, 404, "at a host that is no app's");
 }
+
+#[tokio::test]
+async fn a_user_enters_as_often_as_tabs_do_and_no_oftener() {
+    let gate = Gate::start();
+    let ada = Actor::with_role(&gate.server, "ada@example.org", "editor").await;
+    let (_, request) = gate.begin(WIKI, "/").await;
+    let mut outcomes = Vec::new();
+    for _ in 0..65 {
+        outcomes.push(ada.post("/api/gate/enter", &json!({ "request": request })).await.status);
+    }
+    assert!(outcomes[..60].iter().all(|status| *status == 200) && outcomes.contains(&429), "{outcomes:?}");
+}
