@@ -132,7 +132,8 @@ impl ApiError {
 
     /// The same without a challenge: a key for the gate is no bearer token.
     pub fn unchallenged(self) -> Self {
-        Self { headers: Vec::new(), ..self }
+        let headers = self.headers.into_iter().filter(|(name, _)| *name != header::WWW_AUTHENTICATE).collect();
+        Self { headers, ..self }
     }
 
     /// The error for a caller who authenticated too long ago (RFC 9470 §3).

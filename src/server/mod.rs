@@ -55,7 +55,8 @@ pub async fn run(listener: TcpListener, state: Arc<AppState>, stop: impl Future<
     let service = http::service(Arc::clone(&state));
     let connections = GracefulShutdown::new();
     let (limits, mut accept_errors) = (ConnectionLimits::new(), AcceptErrors::default());
-    let is_exempt = |ip: IpAddr| ip.is_loopback() || state.site.trusted_proxies.iter().any(|net| net.contains(&ip));
+    let proxies = || state.site.trusted_proxies.iter().chain(&state.site.gate_peers);
+    let is_exempt = |ip: IpAddr| ip.is_loopback() || proxies().any(|net| net.contains(&ip));
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = tokio::select! {

@@ -14,7 +14,7 @@ fn is_dots(segment: &str) -> bool {
     matches!(segment, "." | "..")
 }
 
-/// A path as the server behind may read it: decoded until nothing changes, with `\` for `/`, without what follows a `;` in
+/// A path as the server behind may read it: decoded, with plain letters, with `\` for `/`, without what follows a `;` in
 /// a segment, dot segments resolved, slashes merged, in lower case.
 pub struct Folded {
     path: String,
@@ -26,17 +26,11 @@ impl Folded {
     /// Folds a path as the client sent it, without its query.
     pub fn new(path: &str) -> Self {
         let once = decode(path.as_bytes());
-        let mut decoded = once.clone();
-        // Each round makes it shorter.
-        loop {
-            let next = decode(&decoded);
-            if next == decoded {
-                break;
-            }
-            decoded = next;
-        }
-        let text = String::from_utf8_lossy(&decoded);
-        let is_crooked = !escapes_are_harmless(path) || once != decoded || text.contains('\u{fffd}') || has_other_readings(&text);
+        // What a second round changes is read in several ways already: nothing more need be known of it.
+        let decoded = String::from_utf8_lossy(&once);
+        let text = plain_letters(&decoded);
+        let is_ambiguous = |text: &str| text.contains('\u{fffd}') || has_other_readings(text);
+        let is_crooked = !escapes_are_harmless(path) || decode(&once) != once || is_ambiguous(&decoded) || is_ambiguous(&text);
         let text = text.replace('\\', "/");
         let mut segments: Vec<&str> = Vec::new();
         for segment in text.split('/') {
@@ -52,22 +46,20 @@ impl Folded {
         Self { path, is_crooked }
     }
 
-    /// Whether the server behind may take it for a path that begins with `prefix`. Characters beyond ASCII may be taken for
-    /// others (fullwidth letters for plain ones, say), so a segment with one counts as any.
+    /// Whether the server behind may take it for a path that begins with `prefix`.
     pub fn may_be_below(&self, prefix: &str) -> bool {
-        if self.is_crooked || self.path.starts_with(prefix) {
-            return true;
-        }
-        let (mut wanted, mut found) = (prefix.trim_end_matches('/').split('/').peekable(), self.path.split('/'));
-        while let Some(segment) = wanted.next() {
-            let Some(own) = found.next() else { return false };
-            let fits = if wanted.peek().is_some() { own == segment } else { own.starts_with(segment) };
-            if !fits && own.is_ascii() {
-                return false;
-            }
-        }
-        true
+        self.is_crooked || self.path.starts_with(prefix.trim_end_matches('/'))
     }
+}
+
+/// A text with plain letters for those that some servers take for them: fullwidth ones, ligatures, letters with marks
+/// (Unicode Standard Annex 15, NFKD).
+fn plain_letters(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_owned();
+    }
+    let decomposed = icu_normalizer::DecomposingNormalizerBorrowed::new_nfkd().normalize(text);
+    decomposed.chars().filter(|c| !('\u{300}'..='\u{36f}').contains(c)).collect()
 }
 
 /// Decodes each escape once. What is no escape stays.

@@ -111,8 +111,8 @@ pub fn is_proxys(site: &PublicOrigin, context: &RequestContext) -> bool {
     static WARNING: OncePerMinute = OncePerMinute::new();
     let peer = context.peer();
     let why = if !may_ask(site, peer) {
-        "a question to the gate from a peer that is not listed is refused: if it is your proxy, list it in gate.peers; besides, a peer \
-         that is neither on this machine nor in server.trusted_proxies has at most 64 connections"
+        "a question to the gate from a peer that is not listed is refused: if it is your proxy, list it in gate.peers, which also lets \
+         it have more than 64 connections"
     } else if is_public_host(site, context) {
         "a question to the gate that came by the public address of the sign-in page is refused: let the proxy ask at the address that \
          Doorward listens on"
@@ -131,7 +131,8 @@ fn is_public_host(site: &PublicOrigin, context: &RequestContext) -> bool {
         return false;
     }
     let asked = context.header(&header::HOST).and_then(|host| Url::parse(&format!("{}://{host}", own.scheme())).ok());
-    asked.is_some_and(|asked| asked.host() == own.host())
+    let bare = |url: &Url| url.host_str().map(|host| host.trim_end_matches('.').to_owned());
+    asked.is_some_and(|asked| bare(&asked) == bare(&own))
 }
 
 #[cfg(test)]

@@ -124,7 +124,9 @@ impl Gatekeeper {
     /// The store's, if the user's record is not in memory and cannot be read.
     pub async fn holder_of(&self, app: &App, text: &str) -> Result<Option<Holder>, store::Error> {
         let Some(pass) = Pass::open(&self.seals, app.origin.as_str(), text) else { return Ok(None) };
-        if !self.access.is_pass_in_force(&pass.ids, pass.expires_at) {
+        // A shorter `gate.pass_ttl` counts for passes from before, too.
+        let is_too_long = pass.expires_at.since(pass.ids.issued_at) > self.pass_ttl;
+        if is_too_long || !self.access.is_pass_in_force(&pass.ids, pass.expires_at) {
             return Ok(None);
         }
         let user = self.current_user(pass.ids.user, pass.ids.version).await?;
@@ -193,8 +195,15 @@ impl Gatekeeper {
         }
         match nonce {
             Some(nonce) if nonce.hash() == code.nonce => {}
-            Some(_) => return Err(NotRedeemed::OtherBrowser(code.to)),
-            None => return Err(NotRedeemed::Invalid),
+            // Whoever began may be another than who has signed in: the code is for neither.
+            Some(_) => {
+                self.redeemed.is_first(code.id, code.nonce);
+                return Err(NotRedeemed::OtherBrowser(code.to));
+            }
+            None => {
+                self.redeemed.is_first(code.id, code.nonce);
+                return Err(NotRedeemed::Invalid);
+            }
         }
         self.access.note_pass(code.pass.issued_at);
         let pass = code.pass.seal(&self.seals, origin);
@@ -228,21 +237,29 @@ pub fn enter_address(app: &App, to: &str) -> String {
 /// Codes that have become passes, for as long as they would be good. After a restart one might be good again: in the same
 /// browser, for the rest of its minute.
 #[derive(Default)]
-struct Redeemed(Mutex<HashMap<[u8; 16], (NonceHash, Instant)>>);
+struct Redeemed(Mutex<Codes>);
+
+#[derive(Default)]
+struct Codes {
+    seen: HashMap<[u8; 16], (NonceHash, Instant)>,
+    /// How many there may be before those that are over are forgotten.
+    sweep_at: usize,
+}
 
 impl Redeemed {
     /// Notes a code. False if it was noted before.
     fn is_first(&self, id: [u8; 16], nonce: NonceHash) -> bool {
         let mut codes = self.0.lock();
-        if codes.len() >= 1024 {
-            codes.retain(|_, (_, at)| at.elapsed() <= CODE_TTL);
+        if codes.seen.len() >= codes.sweep_at {
+            codes.seen.retain(|_, (_, at)| at.elapsed() <= CODE_TTL);
+            codes.sweep_at = 1024.max(2 * codes.seen.len());
         }
-        codes.insert(id, (nonce, Instant::now())).is_none()
+        codes.seen.insert(id, (nonce, Instant::now())).is_none()
     }
 
     /// How many codes of a browser have become passes in the last minute.
     fn count(&self, nonce: NonceHash) -> usize {
-        self.0.lock().values().filter(|(of, at)| *of == nonce && at.elapsed() <= CODE_TTL).count()
+        self.0.lock().seen.values().filter(|(of, at)| *of == nonce && at.elapsed() <= CODE_TTL).count()
     }
 }
 
