@@ -1,15 +1,16 @@
 //! A gate that is away, silent or odd lets nobody in.
 
 use super::{
-    Front, HEADERS, Kind,
+    Front, Gate, HEADERS, Kind,
     echo::App,
     proxies::{self, Proxy},
     stand_in::{Does, StandIn, answer, identity_lines},
     with_each,
 };
+use rustix::net::{self, AddressFamily, SocketType};
 use std::{
     fs,
-    net::TcpListener,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     path::Path,
     time::{Duration, Instant},
 };
@@ -49,9 +50,11 @@ fn gate_30_a_gate_that_is_silent_or_away_lets_nobody_in() {
         front.closed("silence");
         assert!(begun.elapsed() < Duration::from_secs(7) || front.kind == Kind::Traefik, "{:?}: {:?}", front.kind, begun.elapsed());
     });
-    // Nobody listens at this address any more.
-    let mut gone = StandIn::start().gate;
-    gone.address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").to_string();
+    // A port that somebody has, so that nobody else gets it, and at which nobody listens.
+    let held = net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    net::bind(&held, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = SocketAddr::try_from(net::getsockname(&held).expect("a name")).expect("an address");
+    let gone = Gate { address: address.to_string(), ..StandIn::start().gate };
     super::through_all(&gone, |front| {
         let pass = front.gate.pass_line();
         for path in ["/page", "/public/page", "/.doorward/enter"] {

@@ -137,6 +137,20 @@ fn free_port() -> SocketAddr {
     }
 }
 
+/// Whether a process listens on a port. Another program may have got it, and would answer too.
+fn listens(process: u32, port: u16) -> bool {
+    let sockets = fs::read_to_string(format!("/proc/{process}/net/tcp")).unwrap_or_default();
+    let ours = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let (local, state, inode) = (fields.nth(1)?, fields.nth(1)?, fields.nth(5)?);
+        let is_it = local.ends_with(&format!(":{port:04X}")) && state == "0A";
+        is_it.then(|| PathBuf::from(format!("socket:[{inode}]")))
+    };
+    let wanted: Vec<_> = sockets.lines().filter_map(ours).collect();
+    let files = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    files.filter_map(|file| fs::read_link(file.path()).ok()).any(|target| wanted.contains(&target))
+}
+
 /// What the settings would say of the app.
 pub fn target(gate: &Gate, takes_basic: bool) -> Target {
     Target {
@@ -228,7 +242,9 @@ impl Proxy {
     fn came_up(&mut self, host: &str, is_plain: bool) -> bool {
         let (begun, question) = (Instant::now(), format!("GET /up HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
         while self.child.try_wait().expect("waited").is_none() && begun.elapsed() < Duration::from_secs(30) {
-            if let Some(mut connection) = Connection::open(self.address) {
+            if listens(self.child.id(), self.address.port())
+                && let Some(mut connection) = Connection::open(self.address)
+            {
                 if !is_plain {
                     return true;
                 }
