@@ -1,9 +1,17 @@
 //! Writes what `src/http/assets.rs` embeds: every file of `assets/web` as it is sent, under `identity/`, and the same
 //! bytes compressed, under `br/` and `gzip/`. Nothing is compressed while the server runs, and no compressed file is
-//! committed that could be older than its source.
+//! committed that could be older than its source. What the page says without JavaScript is put into it here, in every
+//! language, as nothing could translate it later.
 
 use flate2::{Compression, write::GzEncoder};
-use std::{env, error::Error, ffi::OsStr, fs, io::Write, path::Path};
+use std::{
+    env,
+    error::Error,
+    ffi::OsStr,
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=assets/web");
@@ -30,6 +38,7 @@ fn pack(source: &Path, name: &Path, folder: &Path) -> Result<(), Box<dyn Error>>
     }
     let sent = match name.extension().and_then(OsStr::to_str) {
         Some("js") => without_comments(&fs::read_to_string(source)?).into_bytes(),
+        Some("html") => fs::read_to_string(source)?.replace("<!-- noscript -->", &noscript()?).into_bytes(),
         _ => fs::read(source)?,
     };
     let mut brotli = Vec::new();
@@ -42,6 +51,22 @@ fn pack(source: &Path, name: &Path, folder: &Path) -> Result<(), Box<dyn Error>>
         fs::write(path, data)?;
     }
     Ok(())
+}
+
+/// The text `noscript` of every catalogue, a paragraph each. The catalogues are formatted by Prettier, so a text is a line.
+fn noscript() -> Result<String, Box<dyn Error>> {
+    let mut files: Vec<_> = fs::read_dir("assets/web/lang")?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    files.sort();
+    let paragraph = |file: &PathBuf| {
+        let catalogue = fs::read_to_string(file)?;
+        let text = |key: &str| {
+            let line = catalogue.lines().find_map(|line| line.trim().strip_prefix(&format!("\"{key}\": \""))?.strip_suffix("\","));
+            line.filter(|text| !text.contains(['<', '&', '\\', '"'])).ok_or_else(|| format!("{}: no plain line {key}", file.display()))
+        };
+        let (language, direction) = (text("language")?, text("direction")?);
+        Ok(format!("<p class=\"lead\" lang=\"{language}\" dir=\"{direction}\">{}</p>", text("noscript")?))
+    };
+    files.iter().map(paragraph).collect()
 }
 
 /// Types and reasons are written for who changes a script, and would be a third of what every visitor loads. Only lines

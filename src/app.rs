@@ -14,6 +14,7 @@ use crate::{
         bearers::Bearers,
         denylist::DenyList,
         events::{self, EventLog, Refusals},
+        gate::Gatekeeper,
         key_rotation::{KeyRotation, Keys},
         revocations::Revocations,
         sessions::Sessions,
@@ -69,7 +70,7 @@ impl App {
             .open_store(&*storage, settings.tokens.algorithm, now, vec![index.clone(), denylist.clone(), Arc::new(EventLog)])
             .await?;
         let noted = store.issued().await?;
-        let issued = AccessTokens::issued_by(now, &settings.tokens, noted);
+        let issued = AccessTokens::issued_by(now, settings, noted);
         let (void_before, forget_by) = (issued.latest.next_second(), issued.latest.plus(issued.lifetime));
         let was_rolled_back = store.was_rolled_back();
         if was_rolled_back {
@@ -117,6 +118,12 @@ impl App {
     #[must_use]
     pub const fn keys(&self) -> &Arc<KeyRotation> {
         &self.services.keys
+    }
+
+    /// The gate to the apps behind.
+    #[must_use]
+    pub const fn gate(&self) -> &Gatekeeper {
+        &self.services.gate
     }
 
     /// The feed of revocations.

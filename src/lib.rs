@@ -13,7 +13,8 @@
 //! | [`store::engine`] | the boundary beneath: ordered bytes; sled behind it, with one writer thread |
 //! | [`service`] | the use cases, a file each: login, registration, password change, refresh, users, invites; no HTTP |
 //! | [`service::denylist`] | which access tokens are void although they have not expired; [`service::revocations`] tells others |
-//! | [`http`] | the API: [`http::routes`] is the table; guards, bodies, cookies, errors, answers |
+//! | [`domain::gate`], [`service::gate`] | the apps behind the gate, who may enter them, and the way in; asked in `http/gate/` |
+//! | [`http`] | the API: [`http::routes`] is the table; guards, bodies, cookies, errors, answers; [`http::language`] chooses the page's |
 //! | [`server`] | the accept loop: connections, where their requests begin, time-outs, drain |
 //! | [`app`], [`jobs`] | the composition root: opens the data, builds the services; what runs on a timer |
 //! | [`data`], [`keyring`] | the data directory: whose it is; keys and database, made and opened together |
@@ -48,6 +49,13 @@
 //! no disk, no lock held across an await. Who they are and what they may do is then read from their record, not
 //! from the token.
 //!
+//! # The way of a question to the gate
+//! A proxy asks `/gate/forward` (or `/gate/nginx`) before each request to an app. That is taken before any other check, for it
+//! comes with the app's method, query and body. `http/gate/question.rs` reads the three headers that the proxy has set,
+//! `http/gate/verdict.rs` decides by the rules of [`domain::gate`], whose pass or key it is by [`service::gate`], in memory;
+//! `http/gate/answer.rs` answers in the proxy's style. Nobody is sent to the sign-in page and back by `http/gate/entry.rs`:
+//! a nonce, a sealed request, a code, a pass.
+//!
 //! # Glossary
 //! | word | meaning |
 //! |---|---|
@@ -65,12 +73,17 @@
 //! | epoch | counts how often everything of a user was ended at once; what they handed out before is void |
 //! | deny list, not before | what was revoked and could still live; the moment before which everything is void |
 //! | service account, API key | a user without a password; what acts for its owner, for some of what they may do |
+//! | app, gate | a program behind a proxy that asks Doorward first; what answers the proxy |
+//! | question | what a proxy asks: may this request, of this visitor, go through to that app? |
+//! | pass | what a browser carries to one app: its session, under a tag; void like an access token |
+//! | entry request, code, nonce | the sealed wish to enter an app; what it is answered with; what binds both to one browser |
 //! | feed, cursor | what tells verifiers of revocations; how far one has read it |
 //! | device token | lets nobody in; whoever has it has login tries of their own, which strangers cannot use up |
 //! | caller, address prefix | who asks for a hash; the /32 of IPv4 or /64 of IPv6 that limits count as one |
 //! | decoy | a row that is nobody's, read when there is none, so that finding nobody takes as long |
 //! | keyring | the file with the keys, made at the first start; a ring of them for each purpose |
 //! | next, current, retired | a key of a ring: published and not used yet; used for what is new; only verifies what was |
+//! | catalogue | the texts of the pages in one language |
 //! | set-up link | by which the first admin is made: good once, for an hour |
 //! | engine, storage | what keeps ordered bytes; where they are kept and how that is opened |
 //! | transaction, work | one atomic and durable change, as the store and as the engine know it |

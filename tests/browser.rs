@@ -59,8 +59,18 @@ fn the_module_keeps_its_word_to_a_scripted_server() {
 }
 
 #[test]
+fn every_language_has_every_text_and_the_page_has_none_of_its_own() {
+    passes("catalogue.test.mjs");
+}
+
+#[test]
 fn hdr_2_6_every_view_works_and_is_accessible_in_chromium() {
     passes("views.test.mjs");
+}
+
+#[test]
+fn gate_5_6_13_26_from_an_app_to_the_sign_in_page_and_back_in_chromium() {
+    passes("gate.test.mjs");
 }
 
 #[test]

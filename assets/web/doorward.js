@@ -92,6 +92,8 @@ export function createDoorward({
   const { origin: base, port } = new URL(baseUrl, globalThis.location?.href);
   const isSameOrigin = pageOrigin === base;
   const trustedOrigins = new Set([base, pageOrigin, ...origins]);
+  const locks = globalThis.navigator?.locks;
+  const storage = () => (locks ? localStorage : sessionStorage);
   // Of the lock, of the channel and of the pending refresh, each for one server.
   const name = `doorward ${base}`;
   const channel = globalThis.BroadcastChannel && new BroadcastChannel(name);
@@ -138,19 +140,21 @@ export function createDoorward({
   }
 
   /**
-   * In storage, so that other tabs and the next load go on with it. A page without storage has it in memory alone.
+   * In storage, so that other tabs and the next load go on with it. A page without storage has it in memory alone. Where
+   * there are no locks it is this tab's own: another tab that sent it meanwhile would be given the same cookie again, and
+   * could put it back into the jar after the next refresh has replaced it.
    * @param {string} [value]
    */
   function savePending(value) {
     pending = value;
     try {
-      value ? localStorage.setItem(name, value) : localStorage.removeItem(name);
+      value ? storage().setItem(name, value) : storage().removeItem(name);
     } catch {}
   }
 
   function loadPending() {
     try {
-      pending = localStorage.getItem(name) ?? pending;
+      pending = storage().getItem(name) ?? pending;
     } catch {}
     return pending?.split(' ') ?? [];
   }
@@ -162,7 +166,6 @@ export function createDoorward({
    * @returns {Promise<T>}
    */
   function withLock(work) {
-    const locks = globalThis.navigator?.locks;
     if (locks) return locks.request(name, work);
     const done = queue.then(work);
     queue = done.catch(() => {});

@@ -18,8 +18,11 @@ pub enum Command {
         #[arg(long)]
         name: String,
         /// What it may do, of what its user may: articles:read,articles:write
-        #[arg(long, value_delimiter = ',', required = true)]
+        #[arg(long, value_delimiter = ',', required_unless_present = "app")]
         permission: Vec<String>,
+        /// The apps behind the gate that it opens: grafana,wiki
+        #[arg(long, value_delimiter = ',')]
+        app: Vec<String>,
         /// How long it is good: 1h to 365d, or never if `keys.allow_endless` is set
         #[arg(long, default_value = "90d")]
         expires: String,
@@ -58,8 +61,8 @@ pub enum ServiceCommand {
 
 pub fn run(command: Command, json: bool, send: impl Fn(Request) -> Result<Value, Failure>) -> Result<(), Failure> {
     match command {
-        Command::Add { user, name, permission, expires } => {
-            let request = Request::ApiKeyAdd { user, name, permissions: permission, expires: Some(expires) };
+        Command::Add { user, name, permission, app, expires } => {
+            let request = Request::ApiKeyAdd { user, name, permissions: permission, apps: app, expires: Some(expires) };
             print(json, &send(request)?, made)
         }
         Command::Rotate { key, overlap } => print(json, &send(Request::ApiKeyRotate { key, overlap })?, made),
@@ -85,13 +88,13 @@ fn made(answer: &Value) -> String {
 
 fn listed(keys: &Value) -> String {
     let rows = keys.as_array().into_iter().flatten().map(|key| {
-        let permissions: Vec<_> = key["permissions"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let mut row = ["id", "owner", "name", "start", "", "expiresAt", "lastUsedAt"].map(|member| text(key, member).into_owned());
-        row[4] = permissions.join(",");
-        if row[5].is_empty() {
-            "never".clone_into(&mut row[5]);
+        let listed = |member: &str| key[member].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
+        let mut row = ["id", "owner", "name", "start", "", "", "expiresAt", "lastUsedAt"].map(|member| text(key, member).into_owned());
+        (row[4], row[5]) = (listed("permissions"), listed("apps"));
+        if row[6].is_empty() {
+            "never".clone_into(&mut row[6]);
         }
         row
     });
-    table(["id", "user", "name", "key", "permissions", "expires", "last used"], rows)
+    table(["id", "user", "name", "key", "permissions", "apps", "expires", "last used"], rows)
 }

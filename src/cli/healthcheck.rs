@@ -1,6 +1,10 @@
 //! `doorward healthcheck`
 
-use super::{output, output::print, process::runtime};
+use super::{
+    output,
+    output::print,
+    process::{reachable, runtime},
+};
 use crate::{config::Settings, failure::Failure};
 use serde_json::Value;
 use std::{net::SocketAddr, time::Duration};
@@ -30,15 +34,6 @@ pub fn run(args: &Args, settings: &Settings, json: bool) -> Result<(), Failure> 
         .map_err(|why| Failure::new(format!("http://{at}/health: {why}: is the server running? --at asks at another address")))?;
     print(json, &answer, |answer| output::text(answer, "status").into_owned())?;
     if healthy { Ok(()) } else { Err(Failure::new(format!("http://{at}/health: the server is up but degraded: see its log"))) }
-}
-
-/// The address to connect to: loopback if the server listens on all addresses.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    match listen {
-        SocketAddr::V4(v4) if v4.ip().is_unspecified() => ([127, 0, 0, 1], v4.port()).into(),
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, v6.port()).into(),
-        other => other,
-    }
 }
 
 /// Asks in HTTP/1.0, whose answer ends with the connection: one request is not worth an HTTP client, which has 100 KB.

@@ -5,6 +5,7 @@ mod api_key;
 mod check;
 mod config;
 mod control;
+mod gate;
 mod healthcheck;
 mod key;
 mod output;
@@ -64,6 +65,9 @@ enum Command {
     /// Tokens: inspect
     #[command(subcommand)]
     Token(token::Command),
+    /// Apps behind the gate: explain who passes
+    #[command(subcommand)]
+    Gate(gate::Command),
     /// Print the configuration of a proxy in front of an app
     ProxyConfig(proxy_config::Args),
     /// Ask a running server whether it is well
@@ -113,8 +117,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Check => check::run(&send(Request::Check)?, json),
         Command::Config(command) => config::run(&command, &loaded, &secrets, json),
         Command::Token(_) => unreachable!("carried out above"),
-        // No setting has apps yet.
-        Command::ProxyConfig(args) => proxy_config::run(&args, json, |app| Err(Failure::config(format!("{app}: no app of this name")))),
+        Command::ProxyConfig(args) => proxy_config::run(&args, json, |app| gate::target(&loaded.settings, app)),
+        Command::Gate(command) => gate::run(command, &loaded.settings, json, send),
         Command::Healthcheck(args) => healthcheck::run(&args, &loaded.settings, json),
         Command::Clock { seconds, slept } => send(Request::Clock { seconds, slept }).map(drop),
     }

@@ -5,6 +5,7 @@ use crate::{
     failure::Failure,
     telemetry,
 };
+use std::net::SocketAddr;
 
 /// Raises the limit on open files to the most that the system allows: each connection is one (OPS-8).
 pub fn raise_fd_limit() {
@@ -30,4 +31,14 @@ pub fn log_warnings_only(settings: &Settings) {
 /// Builds the async runtime of a command.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::new(format!("no runtime: {error}")))
+}
+
+/// The address to connect to: loopback if the server listens on all addresses.
+#[must_use]
+pub fn reachable(listen: SocketAddr) -> SocketAddr {
+    match listen {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => ([127, 0, 0, 1], v4.port()).into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, v6.port()).into(),
+        other => other,
+    }
 }

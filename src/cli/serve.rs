@@ -50,7 +50,7 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     let listener = listen(&mut settings)?;
     let site = PublicOrigin::new(&settings);
     let app = Arc::new(App::open(&settings, secrets).await?);
-    app.keys().follow_settings().map_err(|error| Failure::io(error.to_string()))?;
+    app.keys().follow_settings(!settings.gate.app.is_empty()).map_err(|error| Failure::io(error.to_string()))?;
     first_admin(&app, &site, secrets).await?;
     take_commands(&settings, &app, &site);
     tokio::spawn(jobs::run(Arc::clone(&app)));

@@ -25,8 +25,8 @@ impl OutOfBounds {
     }
 }
 
-const SECOND: Duration = Duration::from_secs(1);
-const DAYS: Duration = Duration::from_secs(DAY);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const DAYS: Duration = Duration::from_secs(DAY);
 
 /// The most memory one hash may take: 256 MiB (AUT-13).
 pub const MAX_SCRYPT_MEMORY: u64 = 256 * 1024 * 1024;
@@ -58,7 +58,8 @@ impl Settings {
         count("limits.refresh_per_minute", self.limits.refresh_per_minute as usize, 1, 1_000_000)?;
         self.check_hashing()?;
         self.check_roles()?;
-        self.check_addresses()
+        self.check_addresses()?;
+        self.apps().map(drop)
     }
 
     fn check_tokens(&self) -> Result<(), OutOfBounds> {
@@ -202,7 +203,7 @@ impl Settings {
     }
 }
 
-fn span(key: &'static str, found: Duration, least: Duration, most: Duration) -> Result<(), OutOfBounds> {
+pub(super) fn span(key: &'static str, found: Duration, least: Duration, most: Duration) -> Result<(), OutOfBounds> {
     let show = duration::text;
     ensure(found >= least && found <= most, key, show(found), format!("{} to {}", show(least), show(most)))
 }
@@ -211,7 +212,7 @@ fn count(key: &'static str, found: usize, least: usize, most: usize) -> Result<(
     ensure((least..=most).contains(&found), key, found.to_string(), format!("{least} to {most}"))
 }
 
-fn ensure(holds: bool, key: &'static str, found: String, allowed: String) -> Result<(), OutOfBounds> {
+pub(super) fn ensure(holds: bool, key: &'static str, found: String, allowed: String) -> Result<(), OutOfBounds> {
     if holds { Ok(()) } else { Err(OutOfBounds { key, found, allowed }) }
 }
 

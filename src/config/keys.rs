@@ -41,10 +41,14 @@ pub fn keys(table: &Table) -> Vec<String> {
         .collect()
 }
 
+/// The apps behind the gate, where there are none.
+static NO_APPS: Value = Value::Array(Vec::new());
+
 pub fn lookup<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
     match key.split_once('.') {
         // The operator chooses the names of roles: any name is valid, and its value has the type of the others.
         Some(("roles", _)) => table.get("roles")?.as_table()?.values().next(),
+        Some(("gate", "app")) => Some(table.get("gate")?.as_table()?.get("app").unwrap_or(&NO_APPS)),
         Some((section, key)) => table.get(section)?.as_table()?.get(key),
         None => table.get(key).filter(|value| !value.is_table()),
     }

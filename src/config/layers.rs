@@ -183,19 +183,46 @@ impl Layers {
             // Setting one role by name changes that role and keeps the others.
             self.merged.entry("roles").or_insert_with(|| self.defaults["roles"].clone());
         }
+        if key == "gate.app" && !text.is_empty() {
+            return Err(Failure::config(format!("{source}: gate.app: found {text:?}, allowed: [[gate.app]] in a settings file")));
+        }
         insert(&mut self.merged, key, parse_like(default, text));
         self.sources.insert(key.to_owned(), source);
         Ok(())
     }
 
     fn settings(&self) -> Result<Settings, Failure> {
-        serde_path_to_error::deserialize(Value::Table(self.merged.clone())).map_err(|error| {
-            let path = error.path().to_string();
-            // An error in one item of a list is reported for the list: only the list has a source.
-            let key = path.split('[').next().unwrap_or_default();
-            let found = key.split_once('.').and_then(|(section, key)| self.merged.get(section)?.get(key)).or_else(|| self.merged.get(key));
-            mistyped(&self.sources, key, found, lookup(&self.defaults, key), &error.into_inner().to_string())
-        })
+        self.merged.clone().try_into().map_err(|error: toml::de::Error| self.refusal(&error))
+    }
+
+    /// What is wrong with a value that has not the type of its setting. The parser does not say whose it is: it is the first
+    /// that cannot be read alone.
+    fn refusal(&self, error: &toml::de::Error) -> Failure {
+        let read_alone = |key: &str, value: &Value| {
+            let mut alone = Table::new();
+            insert(&mut alone, key, value.clone());
+            alone.try_into::<Settings>().err()
+        };
+        let wrong = keys(&self.merged).into_iter().find_map(|key| {
+            let value = value_of(&self.merged, &key)?;
+            read_alone(&key, value).map(|error| (key, value, error))
+        });
+        let Some((key, value, alone)) = wrong else { return invalid(&self.sources, ".", error.message()) };
+        if let ("gate.app", Some(apps)) = (key.as_str(), value.as_array()) {
+            // What an app has is not shown whole: the parser says what is wrong with it.
+            let first = apps.iter().position(|app| read_alone(&key, &Value::Array(vec![app.clone()])).is_some());
+            let place = first.map_or_else(String::new, |at| format!("the {}. app: ", at + 1));
+            return invalid(&self.sources, &key, &format!("{place}{}", alone.message().replace('\n', " ")));
+        }
+        mistyped(&self.sources, &key, Some(value), lookup(&self.defaults, &key), alone.message())
+    }
+}
+
+/// The value of a dotted key.
+fn value_of<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
+    match key.split_once('.') {
+        Some((section, key)) => table.get(section)?.get(key),
+        None => table.get(key),
     }
 }
 

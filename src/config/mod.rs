@@ -6,18 +6,21 @@
 mod check;
 mod duration;
 mod environment;
+mod gate;
 mod keys;
+mod language;
 mod layers;
 mod refusal;
 mod secrets;
 
 pub use check::{MAX_SCRYPT_MEMORY, OutOfBounds, is_loopback, is_origin, origin};
 pub use environment::Environment;
+pub use gate::{Gate, GateApp, GatePath};
 pub use keys::keys;
 pub use layers::{Flags, Loaded, load};
 pub use secrets::{FirstAdmin, OperatorSecrets, trim_secret};
 
-use crate::domain::{Algorithm, OnReuse, Role, Roles};
+use crate::domain::{Algorithm, Language, OnReuse, Role, Roles};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{
@@ -52,6 +55,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `[keys]`
     pub keys: Keys,
+    /// `[gate]`
+    pub gate: Gate,
     /// `[page]`
     pub page: Page,
     /// `[log]`
@@ -271,6 +276,9 @@ section!(
     Page {
         /// Whether the page is served at `/`.
         enabled: bool = true,
+        /// The language of pages for visitors who have not chosen one; `None` is what their browser asks for.
+        #[serde(with = "language")]
+        language: Option<Language> = None,
     }
 );
 

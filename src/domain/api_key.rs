@@ -1,6 +1,6 @@
 //! API keys: what a script has in place of a person's password.
 
-use super::{ApiKeyId, Permission, Roles, SessionId, Timestamp, User, UserId};
+use super::{ApiKeyId, Permission, Roles, SessionId, Timestamp, User, UserId, gate::AppName};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// An API key. It acts for its owner, with some of the owner's permissions.
@@ -16,6 +16,8 @@ pub struct ApiKey {
     pub start: String,
     /// The most that it may do; of that it may do what its owner may do at that time.
     pub permissions: Arc<[Permission]>,
+    /// The apps behind the gate that it opens, where its owner may enter them at that time.
+    pub apps: Arc<[AppName]>,
     /// Keyed hash of its secret.
     pub hash: [u8; 32],
     /// The secret before this one, for as long as both are good.
@@ -71,6 +73,12 @@ impl ApiKey {
     #[must_use]
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether it opens this app.
+    #[must_use]
+    pub fn opens(&self, app: &AppName) -> bool {
+        self.apps.contains(app)
     }
 
     /// The permissions it has now: those it lists that its owner's role grants.

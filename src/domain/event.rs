@@ -100,6 +100,8 @@ kinds! {
     CsrfFailed "csrf_failed";
     /// A limit refused a request.
     RateLimited "rate_limited";
+    /// A user entered an app behind the gate.
+    AppEntered "app_entered";
     /// `verify` was asked for a role or permission that is not configured: the proxy's configuration must be
     /// corrected.
     VerifyMistaken "verify_mistaken";
@@ -157,6 +159,8 @@ pub struct Event {
     pub role: Option<Role>,
     /// The id of the key it is about, whether one of Doorward's own or an API key.
     pub key: Option<String>,
+    /// The app behind the gate that it is about.
+    pub app: Option<String>,
     /// The reason.
     pub why: Option<&'static str>,
     /// The id of the request that was refused.
@@ -181,6 +185,7 @@ impl Event {
             invite: None,
             role: None,
             key: None,
+            app: None,
             why: None,
             request: None,
             path: None,
@@ -234,6 +239,12 @@ impl Event {
     /// The id of the key it is about.
     pub fn key(mut self, key: String) -> Self {
         self.key = Some(key);
+        self
+    }
+
+    /// The app behind the gate that it is about.
+    pub fn app(mut self, name: &str) -> Self {
+        self.app = Some(name.to_owned());
         self
     }
 

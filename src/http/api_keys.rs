@@ -7,7 +7,7 @@ use super::{
     users::user_response,
 };
 use crate::{
-    domain::{ApiKey, ApiKeyId, Permission, Timestamp, UserId},
+    domain::{ApiKey, ApiKeyId, Permission, Timestamp, UserId, gate::AppName},
     service::{
         api_keys::{InvalidKey, NewApiKey},
         principal::Principal,
@@ -26,6 +26,7 @@ struct KeyView<'a> {
     name: &'a str,
     start: &'a str,
     permissions: &'a [Permission],
+    apps: &'a [AppName],
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
     last_used_at: Option<Timestamp>,
@@ -38,6 +39,7 @@ impl<'a> From<&'a ApiKey> for KeyView<'a> {
             name: &key.name,
             start: &key.start,
             permissions: &key.permissions,
+            apps: &key.apps,
             created_at: key.created_at,
             expires_at: key.expires_at,
             last_used_at: key.last_used_at,
@@ -53,7 +55,11 @@ fn views(keys: &[ApiKey]) -> Response {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NewKey {
     name: String,
+    #[serde(default)]
     permissions: Vec<String>,
+    /// The apps behind the gate that it is to open.
+    #[serde(default)]
+    apps: Vec<String>,
     /// How long it is good, such as `90d`, or `never`.
     expires_in: Option<String>,
     /// The service account whose key it is to be.
@@ -67,7 +73,7 @@ pub async fn create(req: Request, principal: Principal, body: NewKey) -> Handler
     if owner != principal.user().id && !principal.may(req.app().accounts().roles(), "users:write") {
         return Err(ApiError::required_permission("users:write"));
     }
-    let new = NewApiKey::new(&body.name, body.permissions, body.expires_in.as_deref());
+    let new = NewApiKey::new(&body.name, body.permissions, &body.apps, body.expires_in.as_deref());
     let new = new.map_err(|InvalidKey { field, message }| ApiError::field(field, message))?;
     let (key, secret) = req.app().api_keys().create(req.actor(&principal), owner, new).await?;
     let mut response = json(&value!({ "key": KeyView::from(&key), "secret": secret.expose_secret() }));

@@ -70,6 +70,7 @@ struct Inner {
     request_id: String,
     /// The request id that the client sent.
     client_request_id: Option<String>,
+    peer: IpAddr,
     client: IpAddr,
     headers: HeaderMap,
     uri: Uri,
@@ -81,21 +82,27 @@ impl RequestContext {
     /// Takes over a request's headers: filters read them here, without copies. The request id that a trusted
     /// proxy sent is used; one that a client sent is only noted beside a new one (HDR-5).
     #[must_use]
-    pub fn over(connection: Arc<dyn Connection>, is_proxied: bool, client: IpAddr, headers: HeaderMap, uri: Uri) -> Self {
-        Self::with(Some(connection), is_proxied, client, headers, uri)
+    pub fn over(connection: Arc<dyn Connection>, is_proxied: bool, (peer, client): (IpAddr, IpAddr), headers: HeaderMap, uri: Uri) -> Self {
+        Self::with(Some(connection), is_proxied, (peer, client), headers, uri)
     }
 
     /// A request without a connection.
     #[cfg(test)]
     pub fn new(client: IpAddr, headers: HeaderMap, uri: Uri) -> Self {
-        Self::with(None, false, client, headers, uri)
+        Self::with(None, false, (client, client), headers, uri)
     }
 
-    fn with(connection: Option<Arc<dyn Connection>>, is_proxied: bool, client: IpAddr, headers: HeaderMap, uri: Uri) -> Self {
+    fn with(
+        connection: Option<Arc<dyn Connection>>,
+        is_proxied: bool,
+        (peer, client): (IpAddr, IpAddr),
+        headers: HeaderMap,
+        uri: Uri,
+    ) -> Self {
         let sent = valid_request_id(&headers);
         let (given, client_request_id) = if is_proxied { (sent, None) } else { (None, sent) };
         let request_id = given.unwrap_or_else(generate_request_id);
-        Self(Arc::new(Inner { request_id, client_request_id, client, headers, uri, connection, principal: OnceLock::new() }))
+        Self(Arc::new(Inner { request_id, client_request_id, peer, client, headers, uri, connection, principal: OnceLock::new() }))
     }
 
     /// Begins to wait for the request's body. `None` if too many bodies of its client are awaited already.
@@ -121,6 +128,12 @@ impl RequestContext {
     #[must_use]
     pub fn client_request_id(&self) -> Option<&str> {
         self.0.client_request_id.as_deref()
+    }
+
+    /// The other end of the connection, which may be a proxy.
+    #[must_use]
+    pub fn peer(&self) -> IpAddr {
+        self.0.peer
     }
 
     /// The request's path.
@@ -307,7 +320,8 @@ mod tests {
     #[test]
     fn hdr_5_a_proxys_decent_id_is_the_requests_and_a_clients_is_noted() {
         let context = |is_proxied, id| {
-            RequestContext::with(None, is_proxied, [127, 0, 0, 1].into(), headers(&[("x-request-id", id)]), Uri::default())
+            let here = [127, 0, 0, 1].into();
+            RequestContext::with(None, is_proxied, (here, here), headers(&[("x-request-id", id)]), Uri::default())
         };
         let (proxied, sent) = (context(true, "abc-123"), context(false, "abc-123"));
         assert_eq!((proxied.request_id(), proxied.client_request_id()), ("abc-123", None));

@@ -6,6 +6,7 @@ use super::{
 };
 use data_encoding::BASE64;
 use memchr::memchr3;
+use secrecy::SecretString;
 use std::borrow::Cow;
 use warp::http::{HeaderName, header};
 use zeroize::Zeroizing;
@@ -74,6 +75,18 @@ pub fn client(context: &RequestContext) -> Result<Credential<'_>, ApiError> {
         (scheme, token) if scheme.eq_ignore_ascii_case("Bearer") => Ok(Credential::Bearer(token)),
         (scheme, encoded) if scheme.eq_ignore_ascii_case("Basic") => Ok(Credential::Basic(password(encoded)?)),
         _ => Err(Code::InvalidFormat.into()),
+    }
+}
+
+/// The password of HTTP Basic authentication, if a request has one.
+///
+/// # Errors
+/// 400 for two `Authorization` headers.
+pub fn basic(context: &RequestContext) -> Result<Option<SecretString>, ApiError> {
+    match authorization(context) {
+        Ok((scheme, encoded)) if scheme.eq_ignore_ascii_case("Basic") => Ok(Some(password(encoded)?.as_str().into())),
+        Err(error) if error.code == Code::InvalidRequest => Err(error),
+        _ => Ok(None),
     }
 }
 

@@ -1,4 +1,6 @@
-//! The error answers: one envelope and a closed set of codes. Only this file chooses their statuses (I2).
+//! The error answers: one envelope, and a closed set of codes. Only this file gives an answer the status of a refusal (I2).
+
+pub use super::code::Code;
 
 use super::reply;
 use crate::{
@@ -13,75 +15,6 @@ use warp::{
     reject::Reject,
     reply::Response,
 };
-
-macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident $status:literal $text:literal $message:literal;)*) => {
-        /// The codes clients branch on.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Code { $($(#[$doc])* #[doc = concat!("`", $message, "`")] $name,)* }
-
-        impl Code {
-            /// All of them, in the order of their statuses.
-            pub const ALL: &[Self] = &[$(Self::$name),*];
-
-            /// The `error` member.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
-            }
-
-            /// The status it is sent with.
-            #[must_use]
-            pub const fn status(self) -> u16 {
-                match self { $(Self::$name => $status,)* }
-            }
-
-            /// The message, unless there is a more exact one.
-            #[must_use]
-            pub const fn message(self) -> &'static str {
-                match self { $(Self::$name => $message,)* }
-            }
-        }
-    };
-}
-
-codes! {
-    ValidationFailed 400 "VALIDATION_FAILED" "The request has fields that cannot be accepted";
-    MalformedJson 400 "MALFORMED_JSON" "The body is not valid JSON";
-    InvalidRequest 400 "INVALID_REQUEST" "The request is not well-formed";
-    AmbiguousCredentials 400 "AMBIGUOUS_CREDENTIALS" "Send the refresh token in the cookie or in the body, not both";
-    WeakPassword 400 "WEAK_PASSWORD" "The password is too weak";
-    InvalidRole 400 "INVALID_ROLE" "There is no such role";
-    MissingToken 401 "MISSING_TOKEN" "An access token or API key is required";
-    InvalidFormat 401 "INVALID_FORMAT" "The Authorization header must be: Bearer <token>";
-    InvalidToken 401 "INVALID_TOKEN" "The access token or API key is invalid";
-    TokenExpired 401 "TOKEN_EXPIRED" "The access token or API key has expired";
-    TokenRevoked 401 "TOKEN_REVOKED" "The token has been revoked";
-    StepUpRequired 401 "STEP_UP_REQUIRED" "Sign in again: this needs a sign-in that is a few minutes old at most";
-    MissingRefreshToken 401 "MISSING_REFRESH_TOKEN" "A refresh token is required";
-    InvalidRefreshToken 401 "INVALID_REFRESH_TOKEN" "The refresh token is invalid";
-    RefreshTokenExpired 401 "REFRESH_TOKEN_EXPIRED" "The session has expired; sign in again";
-    TokenReuseDetected 401 "TOKEN_REUSE_DETECTED" "The refresh token was used before; sign in again";
-    InvalidCredentials 401 "INVALID_CREDENTIALS" "E-mail or password is wrong";
-    InvalidSetupToken 401 "INVALID_SETUP_TOKEN" "The set-up link is not good any more; `doorward setup-link` makes a new one";
-    Forbidden 403 "FORBIDDEN" "You may not do this";
-    SessionRequired 403 "SESSION_REQUIRED" "An API key cannot do this";
-    CsrfFailed 403 "CSRF_FAILED" "The request did not prove that it comes from an allowed page";
-    RegistrationClosed 403 "REGISTRATION_CLOSED" "Registration needs a good invitation or is closed";
-    NotFound 404 "NOT_FOUND" "There is nothing here";
-    MethodNotAllowed 405 "METHOD_NOT_ALLOWED" "This path does not take that method";
-    RequestTimeout 408 "REQUEST_TIMEOUT" "The body did not arrive in time";
-    EmailTaken 409 "EMAIL_TAKEN" "There is an account with this e-mail address";
-    RefreshConflict 409 "REFRESH_CONFLICT" "Another refresh of this session came first; try again with its cookie";
-    TooManyKeys 409 "TOO_MANY_KEYS" "A user has at most 50 API keys; revoke one first";
-    LastAdmin 409 "LAST_ADMIN" "Somebody must be left to administer";
-    PayloadTooLarge 413 "PAYLOAD_TOO_LARGE" "The body is larger than 10 KiB";
-    UnsupportedMediaType 415 "UNSUPPORTED_MEDIA_TYPE" "The body must be sent as Content-Type: application/json";
-    RateLimited 429 "RATE_LIMITED" "Too many tries; wait a little";
-    Internal 500 "INTERNAL" "Something went wrong on our side";
-    Overloaded 503 "OVERLOADED" "Too much to do right now; try again in a moment";
-    StorageUnavailable 503 "STORAGE_UNAVAILABLE" "Nothing can be saved right now";
-}
 
 /// An error on its way to a client.
 #[derive(Debug, Clone)]
@@ -117,6 +50,14 @@ impl From<Code> for ApiError {
             Code::RefreshConflict | Code::Overloaded => error.retry_after(1),
             _ => error,
         }
+    }
+}
+
+impl Code {
+    /// A response with the status of this code.
+    pub fn on(self, mut response: Response) -> Response {
+        *response.status_mut() = StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response
     }
 }
 
@@ -184,6 +125,16 @@ impl ApiError {
             .header(header::WWW_AUTHENTICATE, format!("Bearer error=\"insufficient_scope\", scope=\"{permission}\""))
     }
 
+    /// The same as a plain refusal, for a proxy that takes any other for a failure of its own.
+    pub fn as_refusal(self) -> Self {
+        Self { code: Code::Forbidden, ..self.unchallenged() }
+    }
+
+    /// The same without a challenge: a key for the gate is no bearer token.
+    pub fn unchallenged(self) -> Self {
+        Self { headers: Vec::new(), ..self }
+    }
+
     /// The error for a caller who authenticated too long ago (RFC 9470 §3).
     pub fn step_up_required(max_age: Duration) -> Self {
         let seconds = max_age.as_secs();
@@ -216,8 +167,7 @@ impl ApiError {
             tracing::error!(request = request_id, code = self.code.as_str(), cause = %chain(&**cause), "a request failed");
         }
         let envelope = Envelope { error: self.code.as_str(), message: &self.message, request_id, details: &self.details };
-        let mut response = reply::json(&envelope);
-        *response.status_mut() = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = self.code.on(reply::json(&envelope));
         for (name, value) in self.headers {
             response.headers_mut().append(name, value);
         }
@@ -305,6 +255,7 @@ impl From<service::Error> for ApiError {
                 Self::from(Code::InvalidRole).with_field("role", format!("must be one of: {}", names.join(", ")))
             }
             Error::RoleBeyondReach => Self::from(Code::Forbidden).message("The role grants more than your own"),
+            Error::UnknownApp { .. } => Self::field("apps", error),
             Error::NotGranted { .. } | Error::UnknownPermission(_) => Self::field("permissions", error),
             Error::EndlessKey => Self::field("expiresIn", error),
             Error::TooManyKeys => Code::TooManyKeys.into(),

@@ -23,6 +23,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// The state that all routes share.
+    pub fn state(&self) -> &AppState {
+        &self.state
+    }
+
     /// The services.
     pub fn app(&self) -> &App {
         &self.state.app

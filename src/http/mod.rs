@@ -6,20 +6,25 @@
 mod table;
 
 mod api_keys;
+mod apps;
 mod assets;
 mod auth;
 mod body;
+pub mod catalogue;
+mod code;
 mod context;
 mod cookies;
 mod cors;
 mod credentials;
 pub mod error;
 mod form;
+mod gate;
 mod guard;
 mod head;
 mod headers;
 mod health;
 mod invites;
+pub mod language;
 mod oauth;
 mod oauth_error;
 mod origin;

@@ -5,7 +5,10 @@ use super::{
     context::RequestContext,
     error::{ApiError, Code},
 };
-use crate::config::{self, CsrfMode, Settings};
+use crate::{
+    config::{self, CsrfMode, Settings},
+    domain::Language,
+};
 use ipnet::IpNet;
 use url::Url;
 use warp::http::{HeaderName, header};
@@ -50,8 +53,12 @@ pub struct PublicOrigin {
     pub names: CookieNames,
     /// The proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Proxies that may ask the gate, besides those.
+    pub gate_peers: Vec<IpNet>,
     /// Whether `/` is the account page.
     pub has_page: bool,
+    /// The language of its pages, if it is not for the visitor's browser to say.
+    pub language: Option<Language>,
     own: Vec<String>,
     allowed: Vec<String>,
 }
@@ -76,7 +83,9 @@ impl PublicOrigin {
             csrf: settings.csrf.mode,
             names,
             trusted_proxies: settings.server.trusted_proxies.clone(),
+            gate_peers: settings.gate.peers.clone(),
             has_page: settings.page.enabled,
+            language: settings.page.language,
             own,
             allowed: settings.cors.allowed_origins.clone(),
         }

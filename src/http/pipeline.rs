@@ -6,7 +6,7 @@ use super::{
     context::{Connection, RequestContext, client_address},
     cors,
     error::{ApiError, Code},
-    guard, head,
+    gate, guard, head,
     headers::add_security_headers,
     health, oauth_error,
     origin::PublicOrigin,
@@ -44,31 +44,52 @@ pub fn service(
         let (mut parts, body) = request.into_parts();
         let headers = std::mem::take(&mut parts.headers);
         let (client, is_proxied) = client_of(&web.site, peer, &parts.method, &headers);
-        let (context, method) = (RequestContext::over(connection, is_proxied, client, headers, parts.uri.clone()), parts.method.clone());
-        // What changes something is logged with its request. What reads is not logged at all, but for
-        // errors, which name it: a span would cost it a tenth of its time.
-        let span = if method.is_safe() && begun.is_none() {
-            Span::none()
-        } else {
-            tracing::info_span!("request", id = context.request_id(), client_id = context.client_request_id())
-        };
-        let routed = match before_routing(&web.site, &context, &parts) {
-            Some(response) => Err(response),
-            None => {
+        let context = RequestContext::over(connection, is_proxied, (peer, client), headers, parts.uri.clone());
+        let method = parts.method.clone();
+        let span = span_of(&context, method.is_safe() && begun.is_none());
+        let routed = match (gate::Style::of(context.path()), before_routing(&web.site, &context, &parts)) {
+            // A proxy's question comes with the method, the query and the body of the request that it is about.
+            (Some(style), _) => Routed::Question(style),
+            (None, Some(response)) => Routed::Answered(response),
+            (None, None) => {
                 parts.extensions.insert(context.clone());
-                Ok(service.call(Request::from_parts(parts, body)))
+                Routed::Route(service.call(Request::from_parts(parts, body)))
             }
         };
         let web = Arc::clone(&web);
         let answer = async move {
             let response = match routed {
-                Ok(routed) => catch_panic(routed).await,
-                Err(response) => response,
+                Routed::Question(style) => {
+                    let answered = gate::answer(Arc::clone(&web), context.clone(), style);
+                    catch_panic(answered.map(Ok)).await
+                }
+                Routed::Route(answer) => catch_panic(answer).await,
+                Routed::Answered(response) => response,
             };
             finish(&web, &context, &method, begun, response)
         };
         Box::pin(answer.instrument(span))
     }
+}
+
+/// The span of a request's lines in the log. What changes something is logged with its request. What reads is not logged at
+/// all, but for errors, which name it: a span would cost it a tenth of its time.
+fn span_of(context: &RequestContext, is_silent: bool) -> Span {
+    if is_silent {
+        Span::none()
+    } else {
+        tracing::info_span!("request", id = context.request_id(), client_id = context.client_request_id())
+    }
+}
+
+/// Where a request goes.
+enum Routed<A> {
+    /// To the gate.
+    Question(gate::Style),
+    /// To a route, or to none.
+    Route(A),
+    /// It has its answer already.
+    Answered(Response),
 }
 
 /// The address of the client of a request from `peer`, and whether `peer` is a proxy that speaks for it.
@@ -110,6 +131,11 @@ fn warn_of_silent_proxy(proxy: IpAddr) {
 fn before_routing(site: &PublicOrigin, context: &RequestContext, parts: &Parts) -> Option<Response> {
     match head::check_request_line(parts, context) {
         Err(error) => Some(error.into_response()),
+        Ok(()) if gate::is_lost_question(context) => {
+            let message =
+                "This is a proxy's question, and only /gate/forward and /gate/nginx answer those: correct the proxy's configuration";
+            Some(ApiError::from(Code::Forbidden).message(message).into_response())
+        }
         Ok(()) => cors::preflight(site, context, &parts.method),
     }
 }

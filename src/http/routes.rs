@@ -2,17 +2,18 @@
 //! path.
 
 use super::{
-    api_keys, auth,
+    api_keys, apps, auth,
     body::{json, lenient_json, none, optional_json},
     error::into_response,
     form::form,
+    gate,
     guard::{
         anyone, api_key, authenticated, client_with_permission, fresh, fresh_with_permission, session, session_with_permission,
         with_permission,
     },
     invites, oauth, revocations, sessions,
     state::AppState,
-    table::method_of,
+    table::{first_of, method_of},
     users, verb,
     verify::{self, with_queried_role_or_permission},
     well_known,
@@ -48,6 +49,7 @@ routes! {
         get   (UserId / "sessions")               with_permission "users:write",         none() => sessions::list_of_user;
         delete(UserId / "sessions")               with_permission "users:write",         none() => sessions::revoke_all_of_user;
         delete(UserId / "sessions" / SessionId)   with_permission "users:write",         none() => sessions::revoke_of_user;
+        get   (UserId / "apps")                   with_permission "users:read",          none() => apps::list_of_user;
         get   (UserId / "keys")                   session_with_permission "users:write", none() => api_keys::list_of_user;
         delete(UserId / "keys")                   session_with_permission "users:write", none() => api_keys::revoke_all_of_user;
         post  (UserId / "keys" / ApiKeyId / "rotate") fresh_with_permission "users:write", optional_json() => api_keys::rotate_of_user;
@@ -67,6 +69,13 @@ routes! {
         post  ()         session_with_permission "users:write", optional_json() => invites::create;
         delete(InviteId) session_with_permission "users:write", none() => invites::withdraw;
     }
+    "api" / "gate" {
+        get   ("request") anyone,  none() => apps::request;
+        post  ("enter")   session, json() => apps::enter;
+    }
+    "api" / "apps" {
+        get   () session, none() => apps::list;
+    }
     "api" / "revocations" {
         get   () with_permission "tokens:introspect", none() => revocations::feed;
     }
@@ -75,6 +84,15 @@ routes! {
     }
     "oauth2" / "revoke" {
         post  () client_with_permission "tokens:introspect", form() => oauth::revoke;
+    }
+    ".doorward" / "enter" {
+        get   () anyone, none() => gate::enter;
+    }
+    ".doorward" / "done" {
+        get   () anyone, none() => gate::done;
+    }
+    ".doorward" / "sign-out" {
+        get   () anyone, none() => gate::sign_out;
     }
     ".well-known" / "jwks.json" {
         get   () anyone, none() => well_known::jwks;

@@ -1,6 +1,8 @@
 //! The macros of the table of routes. Each row becomes an entry of a constant, for tests and the README, and a filter,
 //! for warp.
 
+use warp::{Filter, filters::BoxedFilter, reply::Response};
+
 /// Who may use an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -94,25 +96,30 @@ macro_rules! routes {
 
         /// The API as a filter.
         pub fn api(state: &Arc<AppState>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
-            first_of!($(
-                warp::path($prefix).and(warp::path($resource)).and(first_of!($(
+            first_of(vec![$(
+                warp::path($prefix).and(warp::path($resource)).and(first_of(vec![$(
                     warp::path!($($path)*)
                         .and(verb::$verb())
                         .and($guard(Arc::clone(state) $(, $permission)?))
                         .and($body)
                         .then($handler)
-                        .map(into_response),
-                )*).boxed()),
-            )*)
+                        .map(into_response)
+                        .boxed(),
+                )*])).boxed(),
+            )*])
         }
     };
 }
 
-/// The first of these filters that does not reject. They are nested to the right, so the first one costs least: put
-/// the endpoint with the most requests first.
-macro_rules! first_of {
-    ($only:expr $(,)?) => { $only };
-    ($first:expr, $($rest:expr),+ $(,)?) => { $first.or(first_of!($($rest),+)).unify() };
+/// The first of these filters that does not reject. They are nested to the right, so the first one costs least: put the
+/// endpoint with the most requests first. They are boxed, so that all of them are of one type: as types of their own, the
+/// nests would be a twentieth of the binary.
+///
+/// # Panics
+/// When there is none.
+pub fn first_of(filters: Vec<BoxedFilter<(Response,)>>) -> BoxedFilter<(Response,)> {
+    let nested = filters.into_iter().rev().reduce(|rest, first| first.or(rest).unify().boxed());
+    nested.expect("a table has rows")
 }
 
 macro_rules! path_text {

@@ -29,6 +29,7 @@ impl Keyring {
             refresh: secrets(&self.refresh),
             hash: secrets(&self.hash),
             csrf: secrets(&self.csrf),
+            gate: self.gate.as_ref().map(secrets).unwrap_or_default(),
         };
         file.checksum = file.digest()?;
         serde_json::to_string_pretty(&file).map(SecretString::from)
@@ -74,12 +75,13 @@ struct V2 {
     refresh: Vec<KeyFile>,
     hash: Vec<KeyFile>,
     csrf: Vec<KeyFile>,
+    gate: Vec<KeyFile>,
 }
 
 impl V2 {
     /// The checksum of all other fields.
     fn digest(&self) -> Result<String, serde_json::Error> {
-        digest(&(self.version, &self.instance, &self.access, &self.oidc, &self.refresh, &self.hash, &self.csrf))
+        digest(&(self.version, &self.instance, &self.access, &self.oidc, &self.refresh, &self.hash, &self.csrf, &self.gate))
     }
 
     fn into_keyring(self) -> Result<Keyring, String> {
@@ -94,6 +96,7 @@ impl V2 {
             refresh: ring(self.refresh, "refresh")?,
             hash: ring(self.hash, "hash")?,
             csrf: ring(self.csrf, "csrf")?,
+            gate: if self.gate.is_empty() { None } else { Some(ring(self.gate, "gate")?) },
         })
     }
 }
@@ -146,6 +149,7 @@ impl V1 {
             refresh: self.refresh,
             hash: self.hash,
             csrf: self.csrf,
+            gate: vec![],
         })
     }
 }
@@ -303,6 +307,7 @@ mod tests {
         }
         keyring.access.rotate(Algorithm::EdDSA, NOW, &policy(Algorithm::EdDSA)).expect("published");
         keyring.oidc = Some(TokenRing::generate(Algorithm::ES256, NOW));
+        keyring.gate = Some(Ring::generate(NOW));
         keyring
     }
 
@@ -314,9 +319,8 @@ mod tests {
         let all = |keyring: &Keyring| {
             let tokens = keyring.access.iter().chain(keyring.oidc.iter().flat_map(TokenRing::iter));
             let tokens: Vec<_> = tokens.map(|key| serde_json::to_string(&TokenKeyFile::of(key)).expect("JSON")).collect();
-            let rings = [&keyring.refresh, &keyring.hash, &keyring.csrf];
-            let secrets: Vec<_> =
-                rings.into_iter().flat_map(Ring::iter).map(|key| serde_json::to_string(&KeyFile::of(key)).expect("JSON")).collect();
+            let rings = [&keyring.refresh, &keyring.hash, &keyring.csrf].into_iter().chain(&keyring.gate);
+            let secrets: Vec<_> = rings.flat_map(Ring::iter).map(|key| serde_json::to_string(&KeyFile::of(key)).expect("JSON")).collect();
             (tokens, secrets)
         };
         assert_eq!(all(&read), all(&made));
@@ -350,8 +354,8 @@ mod tests {
                 Material::Pair { private, .. } => secrets.extend(private.as_ref().map(encode)),
             }
         }
-        secrets.extend([&made.refresh, &made.hash, &made.csrf].map(|ring| encode(&ring.current().secret)));
-        assert_eq!(secrets.len(), 7, "of retired pairs there is none");
+        secrets.extend([&made.refresh, &made.hash, &made.csrf].into_iter().chain(&made.gate).map(|ring| encode(&ring.current().secret)));
+        assert_eq!(secrets.len(), 8, "of retired pairs there is none");
         let (shown, file) = (format!("{made:?}"), made.to_file().expect("a file"));
         assert!(shown.contains("REDACTED"));
         for (i, secret) in secrets.iter().enumerate() {

@@ -31,6 +31,9 @@ pub struct Keyring {
     pub hash: Ring,
     /// The keys that bind CSRF tokens to sessions.
     pub csrf: Ring,
+    /// The keys that tag what browsers carry between the sign-in page and the apps behind the gate; none as long as there is
+    /// no app.
+    pub gate: Option<Ring>,
 }
 
 impl Keyring {
@@ -43,7 +46,15 @@ impl Keyring {
         let mut instance = [0; 16];
         getrandom::fill(&mut instance).expect("the operating system provides randomness");
         let ring = || Ring::generate(now);
-        Self { instance, access: TokenRing::generate(algorithm, now), oidc: None, refresh: ring(), hash: ring(), csrf: ring() }
+        Self { instance, access: TokenRing::generate(algorithm, now), oidc: None, refresh: ring(), hash: ring(), csrf: ring(), gate: None }
+    }
+
+    /// Makes the keys of the gate, unless they are there.
+    pub fn begin_gate(&mut self, now: Timestamp) -> Vec<Change> {
+        match self.gate {
+            Some(_) => Vec::new(),
+            None => vec![Change::InUse(self.gate.insert(Ring::generate(now)).current().id.clone())],
+        }
     }
 
     /// These keys, but an operator's own in place of generated ones.

@@ -217,7 +217,7 @@ impl AccessTokens {
     /// Which tokens there may be at a start, from what an earlier run has noted. Its clock may have been ahead, and its
     /// tokens may have had a longer life.
     #[must_use]
-    pub fn issued_by(now: Timestamp, settings: &Tokens, noted: Option<Issued>) -> Issued {
+    pub fn issued_by(now: Timestamp, settings: &Settings, noted: Option<Issued>) -> Issued {
         let lifetime = Self::max_token_lifetime(settings);
         let Some(noted) = noted else { return Issued { latest: now, lifetime } };
         let latest = if noted.latest > now { noted.latest.plus(NOTING_INTERVAL).min(now.plus(MAX_BELIEVED_AHEAD)) } else { now };
@@ -351,10 +351,24 @@ impl AccessTokens {
         (latest.next_second(), latest.next_second().plus(self.lifetime))
     }
 
-    /// The longest that a token can be accepted after it was issued.
+    /// The longest that a token, or a pass to an app, can be accepted after it was issued.
     #[must_use]
-    pub fn max_token_lifetime(settings: &Tokens) -> Duration {
-        settings.access_ttl + settings.clock_tolerance + Duration::from_secs(MAX_SKEW)
+    pub fn max_token_lifetime(settings: &Settings) -> Duration {
+        let Tokens { access_ttl, clock_tolerance, .. } = settings.tokens;
+        let longest = if settings.gate.app.is_empty() { access_ttl } else { access_ttl.max(settings.gate.pass_ttl) };
+        longest + clock_tolerance + Duration::from_secs(MAX_SKEW)
+    }
+
+    /// Notes that a pass of this date is issued: the deny list must keep entries until it has expired.
+    pub fn note_pass(&self, issued_at: Timestamp) {
+        self.latest_iat.fetch_max(issued_at.secs(), Relaxed);
+    }
+
+    /// Whether a pass that we issued is in force now, by the rules for tokens (TOK-5).
+    #[must_use]
+    pub fn is_pass_in_force(&self, ids: &TokenIds, expires_at: Timestamp) -> bool {
+        let is_dated_ahead = ids.issued_at.secs() > self.now().secs() + MAX_SKEW;
+        !is_dated_ahead && self.clock.now() < expires_at && self.denylist.check(ids) == TokenStatus::Active
     }
 }
 

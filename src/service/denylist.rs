@@ -34,9 +34,9 @@ const MAX_ENTRIES: usize = 200_000;
 /// a voiding of all tokens only if it expires at least this much earlier, so that it was surely made before.
 const MAX_REORDERING: Duration = Duration::from_secs(60);
 
-/// The longest that an entry is kept on account of the monotonic clock: no token lives longer. Without this bound a
-/// wall clock that was wrong when an entry was made could keep it for years.
-const MAX_MONOTONIC_AGE: Duration = Duration::from_secs(3 * 3600);
+/// The longest that an entry is kept on account of the monotonic clock: no token lives longer, and no pass to an app.
+/// Without this bound a wall clock that was wrong when an entry was made could keep it for years.
+const MAX_MONOTONIC_AGE: Duration = Duration::from_secs(8 * 24 * 3600);
 
 /// The access tokens that are void. Locks are held for a look-up, never across an await.
 #[derive(Debug, Default)]

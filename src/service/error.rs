@@ -2,7 +2,7 @@
 
 use super::{hashing::Overloaded, passwords::Weakness, throttle::Limited};
 use crate::{
-    domain::{Permission, Role},
+    domain::{Permission, Role, gate::AppName},
     store,
 };
 use std::sync::Arc;
@@ -83,6 +83,14 @@ pub enum Error {
     /// An API key may not list this permission: nothing asks for it, so it is a typing error.
     #[error("no role in [roles] names {0}, and Doorward does not ask for it: is it misspelt?")]
     UnknownPermission(Permission),
+    /// There is no such app behind the gate, or API keys do not open it.
+    #[error("there is no app {app} that API keys open; there are: {}", .known.iter().map(AppName::as_str).collect::<Vec<_>>().join(", "))]
+    UnknownApp {
+        /// The name that was given.
+        app: AppName,
+        /// Those that keys open.
+        known: Arc<[AppName]>,
+    },
     /// An API key must expire, unless `keys.allow_endless` is set.
     #[error("a key must expire, unless keys.allow_endless = true")]
     EndlessKey,

@@ -64,7 +64,7 @@ impl Observer for EventLog {
 
 /// Writes an event's line. Every event is written here.
 pub fn write(event: &Event) {
-    let Event { kind, actor, target, account, session, invite, role, key, why, request, path, origin, from } = event;
+    let Event { kind, actor, target, account, session, invite, role, key, app, why, request, path, origin, from } = event;
     let see = origin.is_some().then_some("server.public_url, cors.allowed_origins");
     let (seen, site) = origin.as_ref().map(|(seen, site)| (seen.as_str(), site.as_str())).unzip();
     macro_rules! line {
@@ -78,6 +78,7 @@ pub fn write(event: &Event) {
                 invite = invite.map(display),
                 role = role.as_ref().map(display),
                 key,
+                app,
                 why,
                 request,
                 path,

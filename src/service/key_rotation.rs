@@ -141,6 +141,7 @@ impl KeyRotation {
         }
         keys.extend(KeyView::ring("hash", &keyring.hash));
         keys.extend(KeyView::ring("csrf", &keyring.csrf));
+        keys.extend(keyring.gate.iter().flat_map(|ring| KeyView::ring("gate", ring)));
         keys
     }
 
@@ -157,12 +158,16 @@ impl KeyRotation {
         self.change(By::Server, None, |keyring| Ok(keyring.access.settle(now, &self.policy))).map(drop)
     }
 
-    /// At the start: signs with the algorithm of the settings, if they were changed.
+    /// At the start: signs with the algorithm of the settings, if they were changed, and makes the keys of the gate, if it
+    /// has its first app.
     ///
     /// # Errors
     /// [`KeyError::NotSaved`].
-    pub fn follow_settings(&self) -> Result<(), KeyError> {
+    pub fn follow_settings(&self, has_apps: bool) -> Result<(), KeyError> {
         let now = self.steady.now();
+        if has_apps {
+            self.change(By::Server, None, |keyring| Ok(keyring.begin_gate(now)))?;
+        }
         if self.operator.access.is_some() {
             return Ok(());
         }
@@ -215,7 +220,7 @@ impl KeyRotation {
         let everything = |keyring: &mut Keyring, now, policy: &RotationPolicy| {
             let mut changes = keyring.access.replace(now, &policy.of(keyring.access.current().algorithm));
             changes.extend(keyring.oidc.iter_mut().flat_map(|ring| ring.replace(now, &policy.of(ring.current().algorithm))));
-            for ring in [&mut keyring.refresh, &mut keyring.hash, &mut keyring.csrf] {
+            for ring in [&mut keyring.refresh, &mut keyring.hash, &mut keyring.csrf].into_iter().chain(&mut keyring.gate) {
                 changes.extend(ring.replace(now));
             }
             changes

@@ -86,13 +86,16 @@ pub struct MacRings {
     pub hash: MacRing,
     /// Binds CSRF tokens to sessions.
     pub csrf: MacRing,
+    /// Tags passes, and what leads to them. As long as the keyring has no keys for it, nothing is tagged.
+    pub gate: MacRing,
 }
 
 impl MacRings {
     /// Sets them up.
     #[must_use]
     pub fn new(keyring: &Keyring) -> Self {
-        Self { refresh: MacRing::new(&keyring.refresh), hash: MacRing::new(&keyring.hash), csrf: MacRing::new(&keyring.csrf) }
+        let [refresh, hash, csrf] = [&keyring.refresh, &keyring.hash, &keyring.csrf].map(MacRing::new);
+        Self { refresh, hash, csrf, gate: MacRing(Arc::new(RwLock::new(keyring.gate.as_ref().map_or_else(|| Arc::from([]), set_up)))) }
     }
 
     /// Those of a new installation.
@@ -106,5 +109,8 @@ impl MacRings {
         self.refresh.replace(&keyring.refresh);
         self.hash.replace(&keyring.hash);
         self.csrf.replace(&keyring.csrf);
+        if let Some(gate) = &keyring.gate {
+            self.gate.replace(gate);
+        }
     }
 }

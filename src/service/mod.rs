@@ -11,6 +11,7 @@ mod devices;
 mod error;
 pub mod events;
 pub mod feed;
+pub mod gate;
 mod hashing;
 pub mod key_rotation;
 mod keys;

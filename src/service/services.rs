@@ -9,6 +9,7 @@ use super::{
     denylist::DenyList,
     devices::Devices,
     events::Refusals,
+    gate::Gatekeeper,
     key_rotation::{KeyRotation, Keys, KeysInUse},
     mac::MacRings,
     passwords::Passwords,
@@ -19,7 +20,10 @@ use super::{
 };
 use crate::{
     config::Settings,
-    domain::{Clock, SteadyClock},
+    domain::{
+        Clock, SteadyClock,
+        gate::{App, Gate},
+    },
     keyring::RotationPolicy,
     store::{Issued, Store},
 };
@@ -37,6 +41,8 @@ pub struct Services {
     pub api_keys: ApiKeys,
     /// The keys, and their rotation.
     pub keys: Arc<KeyRotation>,
+    /// Who passes to the apps behind the gate.
+    pub gate: Gatekeeper,
     /// The feed of revocations.
     pub revocations: Revocations,
     /// Counts of refusals, for the log.
@@ -59,7 +65,8 @@ impl Services {
         clock: Clock,
         noted: Option<Issued>,
     ) -> io::Result<Self> {
-        let earlier = AccessTokens::issued_by(clock.now(), &settings.tokens, noted);
+        let apps = settings.apps().unwrap_or_default();
+        let earlier = AccessTokens::issued_by(clock.now(), settings, noted);
         let steady = Arc::new(SteadyClock::since(clock.clone(), noted.map_or_else(|| clock.now(), |noted| noted.latest)));
         let keyring = keys.in_use();
         let (rings, token_settings) = (MacRings::new(&keyring), TokenSettings::new(settings));
@@ -85,8 +92,9 @@ impl Services {
             clock,
         });
         let accounts = accounts(settings, Arc::clone(&sessions), &rings)?;
-        let (bearers, api_keys) = (bearers(&sessions, &index, &rings), api_keys(settings, &sessions, index, &rings));
-        Ok(Self { accounts, sessions, bearers, api_keys, keys: Arc::new(keys), revocations, refusals, throttle })
+        let (bearers, api_keys) = (bearers(&sessions, &index, &rings), api_keys(settings, &apps, &sessions, index, &rings));
+        let gate = Gatekeeper::new(Gate::new(apps), rings.gate.clone(), settings.gate.pass_ttl, &sessions);
+        Ok(Self { accounts, sessions, bearers, api_keys, gate, keys: Arc::new(keys), revocations, refusals, throttle })
     }
 
     /// Forgets the limits that no longer limit anybody, and logs the counts of refusals.
@@ -125,7 +133,7 @@ fn bearers(sessions: &Sessions, index: &Arc<ApiKeyIndex>, rings: &MacRings) -> B
     }
 }
 
-fn api_keys(settings: &Settings, sessions: &Arc<Sessions>, index: Arc<ApiKeyIndex>, rings: &MacRings) -> ApiKeys {
+fn api_keys(settings: &Settings, apps: &[App], sessions: &Arc<Sessions>, index: Arc<ApiKeyIndex>, rings: &MacRings) -> ApiKeys {
     ApiKeys {
         store: Arc::clone(&sessions.store),
         sessions: Arc::clone(sessions),
@@ -134,6 +142,7 @@ fn api_keys(settings: &Settings, sessions: &Arc<Sessions>, index: Arc<ApiKeyInde
         hash_keys: rings.hash.clone(),
         settings: settings.keys.clone(),
         roles: sessions.roles.clone(),
+        apps: apps.iter().filter(|app| app.takes_keys).map(|app| app.name.clone()).collect(),
         policy: settings.roles.policy(&settings.registration.default_role),
         clock: sessions.clock.clone(),
         steady: Arc::clone(&sessions.steady),

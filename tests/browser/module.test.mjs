@@ -32,17 +32,20 @@ let timers = [];
 const awake = setInterval(() => {}, 1000);
 after(() => clearInterval(awake));
 
+const storage = (entries) => ({
+  getItem: (name) => entries.get(name) ?? null,
+  setItem: (name, value) => entries.set(name, value),
+  removeItem: (name) => entries.delete(name),
+});
+
 beforeEach(() => {
   now = 0;
   timers = [];
   performance.now = () => now;
   Date.now = () => 1e12 + now;
   kept = new Map();
-  globalThis.localStorage = {
-    getItem: (name) => kept.get(name) ?? null,
-    setItem: (name, value) => kept.set(name, value),
-    removeItem: (name) => kept.delete(name),
-  };
+  // The tab's own: there are no Web Locks here, unless a test brings them.
+  globalThis.sessionStorage = storage(kept);
   // Waiting takes no time; what is planned for later is run by the test.
   globalThis.setTimeout = (act, ms) => {
     if (ms < 4000) return real.timeout(act, 0);
@@ -58,7 +61,8 @@ afterEach(() => {
   performance.now = real.now;
   Date.now = real.date;
   globalThis.setTimeout = real.timeout;
-  for (const name of ['document', 'location', 'addEventListener', 'localStorage']) delete globalThis[name];
+  for (const name of ['document', 'location', 'addEventListener', 'sessionStorage', 'localStorage'])
+    delete globalThis[name];
 });
 
 /** A page at `origin` and a server that answers by this script: path to answer, or a list of answers in turn. */
@@ -333,7 +337,7 @@ test('ref_4 the next load goes on with the key of a refresh that was lost, from 
 });
 
 test('ref_4 without storage a retry has the same key all the same', async () => {
-  Object.defineProperty(globalThis, 'localStorage', {
+  Object.defineProperty(globalThis, 'sessionStorage', {
     configurable: true,
     get() {
       throw new Error('SecurityError');
@@ -714,14 +718,18 @@ test('a refresh that was under way when another tab signed out counts for nothin
   assert.equal(await two.auth.token(), null);
 });
 
-test('with Web Locks what changes the cookies holds the lock of that server', async () => {
+test('with Web Locks what changes the cookies holds the lock of that server, and tabs share the key of a lost refresh', async () => {
   const held = [];
+  const shared = new Map();
+  globalThis.localStorage = storage(shared);
   const before = Object.getOwnPropertyDescriptor(globalThis, 'navigator');
   const locks = { request: (name, work) => (held.push(name), work()) };
   Object.defineProperty(globalThis, 'navigator', { configurable: true, value: { locks } });
   try {
-    await stage(signedIn());
+    const { to } = await stage(signedIn({ '/api/auth/refresh': new TypeError('x') }));
     assert.deepEqual(held, [`doorward ${HERE}`]);
+    assert.ok(shared.get(`doorward ${HERE}`).startsWith(keys(to)[0]));
+    assert.equal(kept.size, 0);
   } finally {
     delete globalThis.navigator;
     if (before) Object.defineProperty(globalThis, 'navigator', before);

@@ -2,7 +2,7 @@
 
 import { chromium } from 'playwright-core';
 import { execFileSync, spawn } from 'node:child_process';
-import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,9 +31,13 @@ const freePort = () =>
   });
 
 export class Server {
-  static async start(settings = []) {
+  /** @param {string} [file] the settings file, for what no single setting can say */
+  static async start(settings = [], file = '') {
     const server = new Server();
+    /** @type {string[]} origins that its visitors go to as well */
+    server.apps = [];
     server.dir = mkdtempSync(join(tmpdir(), 'doorward-'));
+    if (file) writeFileSync(join(server.dir, 'config.toml'), file);
     server.port = await freePort();
     server.url = `http://127.0.0.1:${server.port}`;
     server.arguments = [
@@ -114,7 +118,8 @@ export async function visitor(browser, server, options = {}) {
   context.trouble = trouble;
   context.on('request', (request) => {
     const { origin, protocol } = new URL(request.url());
-    if (protocol !== 'data:' && origin !== server.url) trouble.push(`request to ${request.url()}`);
+    if (protocol !== 'data:' && origin !== server.url && !server.apps.includes(origin))
+      trouble.push(`request to ${request.url()}`);
   });
   context.on('weberror', (error) => trouble.push(`error: ${error.error()}`));
   context.on('console', (message) => {

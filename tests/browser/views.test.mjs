@@ -2,49 +2,19 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { inspect, removeShots, SHOTS, textsOf } from './look.mjs';
 import { launch, PASSWORD, Server, signIn, visitor } from './stage.mjs';
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const SHOTS = join(import.meta.dirname, 'shots');
+const OTHERS = ['de', 'fr', 'es', 'pt', 'ar'];
+
 let browser;
 before(async () => {
-  rmSync(SHOTS, { recursive: true, force: true });
-  mkdirSync(SHOTS, { recursive: true });
+  removeShots((name) => !name.startsWith('gate-'));
   browser = await launch();
 });
 after(() => browser?.close());
-
-/** axe finds nothing, in light and dark, wide and narrow; and a picture of each. */
-async function inspect(page, name) {
-  for (const [scheme, width] of [
-    ['light', 1280],
-    ['dark', 1280],
-    ['light', 390],
-    ['dark', 390],
-  ]) {
-    await page.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' });
-    await page.setViewportSize({ width, height: width < 500 ? 844 : 860 });
-    await page.locator('[aria-busy]').first().waitFor({ state: 'detached' });
-    await page.evaluate(() => scrollTo(0, 0));
-    await page.screenshot({ path: join(SHOTS, `${name}-${width < 500 ? 'phone-' : ''}${scheme}.png`), fullPage: true });
-    // The test's own script; the page itself may not do this.
-    const found = await page.evaluate(async (source) => {
-      if (!globalThis.axe) (0, eval)(source);
-      const { violations } = await globalThis.axe.run(document, { resultTypes: ['violations'] });
-      return violations.map(
-        ({ id, nodes }) =>
-          `${id}: ${nodes.map((node) => `${node.html} ${node.any.map((each) => each.message)}`).join(' | ')}`,
-      );
-    }, AXE);
-    assert.deepEqual(found, [], `${name} ${scheme} ${width}`);
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    assert.ok(wide <= 0, `${name} scrolls sideways by ${wide} px at ${width}`);
-  }
-  await page.setViewportSize({ width: 1280, height: 860 });
-}
 
 /** Chromium runs a tester's eval only if the policy is set aside; the pages that are inspected are not those that are watched. */
 const inspected = () => browser.newContext({ bypassCSP: true });
@@ -98,6 +68,180 @@ test('the views are accessible in every scheme and width', { timeout: 240_000 },
     await server.stop();
   }
 });
+
+/** Another language has other words in the same colours: one look is enough for each width. */
+const inspectTranslation = (page, name) =>
+  inspect(page, name, [
+    ['dark', 1280],
+    ['light', 390],
+  ]);
+
+const choose = async (page, language) => {
+  await page.locator('#language').selectOption(language);
+  await page.locator(`html[lang="${language}"]`).waitFor();
+};
+
+test('every view is accessible in every language, and as wide as the screen', { timeout: 240_000 }, async () => {
+  const server = await Server.start();
+  const context = await inspected();
+  const page = await context.newPage();
+  page.setDefaultTimeout(15_000);
+  try {
+    server.user('ada@example.org', 'admin');
+    for (let i = 10; i < 35; i++) server.user(`person${i}@example.org`, i % 3 ? 'viewer' : 'editor');
+    server.command('service', 'add', 'backup');
+    await page.goto(`${server.url}/#register`);
+    for (const language of OTHERS) {
+      const texts = textsOf(language);
+      await choose(page, language);
+      await page.getByRole('heading', { name: texts['login.makeAccount'] }).waitFor();
+      await page.getByLabel(texts['label.email']).fill('not an address');
+      await page.locator('form button').click();
+      await page.getByText(texts['invalid.email']).waitFor();
+      await inspectTranslation(page, `register-${language}`);
+    }
+    await choose(page, 'en');
+    await signIn(page, server, 'ada@example.org');
+    for (const language of OTHERS) {
+      const texts = textsOf(language);
+      await choose(page, language);
+      for (const [hash, title] of [
+        ['account', 'account.title'],
+        ['how-it-works', 'nav.howItWorks'],
+        ['users', 'nav.users'],
+        ['invitations', 'nav.invitations'],
+      ]) {
+        await page.evaluate((to) => (location.hash = to), hash);
+        await page.getByRole('heading', { name: texts[title], exact: true, level: 1 }).waitFor();
+        assert.equal(await page.title(), `${texts[hash === 'account' ? 'nav.account' : title]} · Doorward`);
+        if (hash === 'users')
+          await page
+            .getByRole('button', { name: texts['users.sessionsOf'].split('{')[0].trim() })
+            .first()
+            .click();
+        await inspectTranslation(page, `${hash}-${language}`);
+      }
+      await page.evaluate(() => (location.hash = 'account'));
+      await page.getByRole('button', { name: texts['account.signOutEverywhere'] }).click();
+      await inspectTranslation(page, `confirm-${language}`);
+      await page.getByRole('button', { name: texts['confirm.keep'] }).click();
+    }
+  } finally {
+    await context.close();
+    await server.stop();
+  }
+});
+
+/** A page in a browser of this language, and the catalogues it asks for. */
+async function speaking(server, locale) {
+  const context = await visitor(browser, server, { locale });
+  const page = await context.newPage();
+  page.setDefaultTimeout(15_000);
+  const asked = [];
+  page.on('request', (request) => {
+    const { pathname } = new URL(request.url());
+    if (pathname.startsWith('/lang/')) asked.push(pathname);
+  });
+  return { context, page, asked };
+}
+
+test(
+  'the browser’s language is taken, then the setting’s, and the visitor’s own choice stays',
+  { timeout: 90_000 },
+  async () => {
+    const server = await Server.start();
+    const fixed = await Server.start(['page.language=fr']);
+    const swiss = await speaking(server, 'de-CH');
+    try {
+      const { page, asked, context } = swiss;
+      server.user('ada@example.org', 'admin');
+      await page.goto(server.url);
+      await page.getByRole('heading', { name: 'Anmelden' }).waitFor();
+      assert.deepEqual(asked, ['/lang/auto.json'], 'one catalogue');
+      assert.equal(await page.locator('html').getAttribute('dir'), 'ltr');
+      await page.goto(fixed.url);
+      await page.getByRole('heading', { name: 'Se connecter' }).waitFor();
+      context.trouble.length = 0;
+
+      await page.goto(server.url);
+      await choose(page, 'ar');
+      await page.getByRole('heading', { name: 'تسجيل الدخول' }).waitFor();
+      assert.equal(await page.evaluate(() => document.activeElement.id), 'language', 'who chose goes on from there');
+      assert.equal(await page.locator('html').getAttribute('dir'), 'rtl');
+      assert.equal(await page.locator('[name=email]').evaluate((input) => getComputedStyle(input).direction), 'ltr');
+      asked.length = 0;
+      await page.reload();
+      await page.getByRole('heading', { name: 'تسجيل الدخول' }).waitFor();
+      assert.deepEqual(asked, ['/lang/ar.json'], 'one catalogue, the chosen one');
+      await page.locator('[name=email]').fill('ada@example.org');
+      await page.locator('[name=password]').fill(PASSWORD);
+      await page.keyboard.press('Enter');
+      await page.getByRole('heading', { name: 'حسابك' }).waitFor();
+      const nav = await page
+        .locator('nav a')
+        .evaluateAll((links) => links.map((link) => link.getBoundingClientRect().x));
+      assert.deepEqual(
+        nav,
+        [...nav].sort((a, b) => b - a),
+        'from right to left',
+      );
+      await page.getByRole('link', { name: 'المستخدمون' }).click();
+      await page.getByRole('heading', { name: 'المستخدمون' }).waitFor();
+      await choose(page, 'de');
+      await page.getByRole('heading', { name: 'Nutzer', exact: true }).waitFor();
+      await page
+        .getByText(/^hier seit \d\d?\.\d\d?\.20\d\d, \d\d?:\d\d$/)
+        .first()
+        .waitFor();
+      assert.deepEqual(context.trouble, []);
+    } finally {
+      await swiss.context.close();
+      await server.stop();
+      await fixed.stop();
+    }
+  },
+);
+
+test(
+  'what goes wrong is told in the visitor’s language, and what has no words there in English',
+  { timeout: 60_000 },
+  async () => {
+    const server = await Server.start();
+    const { context, page } = await speaking(server, 'ar');
+    try {
+      const texts = textsOf('ar');
+      server.user('bob@example.org');
+      await page.goto(server.url);
+      const enter = async (email, password) => {
+        await page.locator('[name=email]').fill(email);
+        await page.locator('[name=password]').fill(password);
+        await page.locator('form button').click();
+      };
+      await enter('bob@example.org', 'not the password');
+      await page.getByRole('alert').getByText(texts['error.INVALID_CREDENTIALS']).waitFor();
+      await context.route('**/api/auth/login', (route) =>
+        route.fulfill({ status: 418, json: { error: 'NEW_CODE', message: 'I am new here', requestId: 'x' } }),
+      );
+      await enter('bob@example.org', PASSWORD);
+      await page.getByRole('alert').locator('[lang=en][dir=ltr]').getByText('I am new here').waitFor();
+      await page.goto(`${server.url}/#register`);
+      await page.getByRole('heading', { name: texts['login.makeAccount'] }).waitFor();
+      await enter('new@example.org', 'short');
+      await page
+        .locator('.error')
+        .getByText(texts['invalid.short'].few.replace('{count}', new Intl.NumberFormat('ar').format(8)))
+        .waitFor();
+      await enter('new@example.org', 'password1234');
+      await page.locator('.error').getByText(texts['invalid.passwordCommon']).waitFor();
+      await enter('bob@example.org', PASSWORD);
+      await page.getByRole('alert').getByText(texts['error.EMAIL_TAKEN']).waitFor();
+      assert.deepEqual(context.trouble, []);
+    } finally {
+      await context.close();
+      await server.stop();
+    }
+  },
+);
 
 async function watched(name, settings, play) {
   test(name, { timeout: 90_000 }, async () => {
@@ -460,18 +604,37 @@ await watched(
   },
 );
 
-test('what the page says without JavaScript names addresses that exist', { timeout: 60_000 }, async () => {
-  const server = await Server.start();
-  try {
-    const html = await (await fetch(server.url)).text();
-    const [, text] = /<noscript>(.*)<\/noscript>/s.exec(html);
-    const links = [...text.matchAll(/href="([^"]+)"/g)].map(([, href]) => href);
-    assert.deepEqual(links, ['/health']);
-    for (const link of links) assert.equal((await fetch(server.url + link)).status, 200);
-  } finally {
-    await server.stop();
-  }
+await watched('a catalogue that does not come is asked for until it does', [], async ({ server, context, page }) => {
+  let isAway = true;
+  await context.route('**/lang/**', (route) => (isAway ? route.abort('connectionrefused') : route.continue()));
+  await page.goto(server.url);
+  await page.locator('.opening').waitFor();
+  await page.waitForTimeout(600);
+  assert.equal(await page.locator('#app').innerText(), '', 'it says nothing in no language');
+  isAway = false;
+  await page.getByRole('heading', { name: 'Sign in' }).waitFor();
 });
+
+test(
+  'what the page says without JavaScript names addresses that exist, in every language',
+  { timeout: 60_000 },
+  async () => {
+    const server = await Server.start();
+    try {
+      const html = await (await fetch(server.url)).text();
+      const [, text] = /<noscript>(.*)<\/noscript>/s.exec(html);
+      const links = [...text.matchAll(/href="([^"]+)"/g)].map(([, href]) => href);
+      assert.deepEqual(links, ['/health']);
+      for (const language of ['en', ...OTHERS]) {
+        const { direction, noscript } = textsOf(language);
+        assert.ok(text.includes(`<p class="lead" lang="${language}" dir="${direction}">${noscript}</p>`), language);
+      }
+      for (const link of links) assert.equal((await fetch(server.url + link)).status, 200);
+    } finally {
+      await server.stop();
+    }
+  },
+);
 
 await watched('the page is used with the keyboard alone', [], async ({ server, page }) => {
   server.user('bob@example.org');

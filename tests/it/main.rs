@@ -9,6 +9,7 @@ mod crash;
 mod data_dir;
 mod environment;
 mod examples;
+mod five_minutes;
 mod gate;
 mod keys;
 mod layering;

@@ -138,7 +138,7 @@ fn the_api_table_is_the_route_table() {
 
 #[test]
 fn the_error_table_is_the_list_of_codes() {
-    let printed = table("<!-- held against src/http/error.rs by tests/it/readme.rs -->");
+    let printed = table("<!-- held against src/http/code.rs by tests/it/readme.rs -->");
     let expected: Vec<String> =
         Code::ALL.iter().map(|code| format!("| {} | `{}` | {} |", code.status(), code.as_str(), code.message())).collect();
     assert_eq!(printed, expected, "paste this into the README:\n\n{}\n", expected.join("\n"));

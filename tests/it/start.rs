@@ -156,6 +156,7 @@ fn a_wrong_setting_stops_the_start_by_file_key_found_and_allowed() {
     let variable = [("DOORWARD_TOKENS_ACCESS_TTL", "never")];
     refuses(&mut start(dir.path(), &[], &variable), 78, &["DOORWARD_TOKENS_ACCESS_TTL", "tokens.access_ttl", "never"]);
     refuses(&mut start(dir.path(), &["tokens.algorithm=none"], &[]), 78, &["--set", "tokens.algorithm", "none", "HS256"]);
+    refuses(&mut start(dir.path(), &["page.language=tlh"], &[]), 78, &["--set", "page.language", "tlh", "auto, en, de, fr, es, pt, ar"]);
 }
 
 #[test]

@@ -1,15 +1,18 @@
 // Signed in: who am I, where am I signed in, my password, the way out.
 
+import { ownApps } from './apps.js';
 import { auth, signedInUser } from './auth.js';
+import { h, verbatim } from './dom.js';
+import { fill, t } from './i18n.js';
 import { ownKeys } from './keys.js';
 import {
   actionButton,
   asyncSection,
   card,
   deviceName,
+  exactTime,
   field,
   form,
-  h,
   newPasswordField,
   relativeTime,
   toast,
@@ -26,7 +29,7 @@ import {
  * @param {(session: Session) => Node} endButton
  */
 export function sessionRows(sessions, endButton) {
-  if (!sessions.length) return h('p.empty', null, 'Signed in nowhere.');
+  if (!sessions.length) return h('p.empty', null, t('sessions.none'));
   const sorted = [...sessions].sort(
     (a, b) => Number(b.current) - Number(a.current) || Date.parse(b.lastSeenAt) - Date.parse(a.lastSeenAt),
   );
@@ -40,17 +43,22 @@ export function sessionRows(sessions, endButton) {
         h(
           'div',
           null,
-          h('p.title', null, deviceName(session.userAgent), ' ', session.current && h('span.tag', null, 'this one')),
+          h(
+            'p.title',
+            null,
+            deviceName(session.userAgent),
+            ' ',
+            session.current && h('span.tag', null, t('sessions.thisOne')),
+          ),
           h(
             'p.sub',
             null,
-            h('span.mono', null, session.ip),
-            ' · seen ',
-            relativeTime(session.lastSeenAt),
-            ' · signed in ',
-            relativeTime(session.createdAt),
-            ' · ends ',
-            relativeTime(session.expiresAt),
+            fill('sessions.facts', {
+              ip: h('span.mono', null, session.ip),
+              seen: relativeTime(session.lastSeenAt),
+              begun: relativeTime(session.createdAt),
+              end: relativeTime(session.expiresAt),
+            }),
           ),
         ),
         // This one has the buttons for leaving.
@@ -64,24 +72,24 @@ function ownSessions() {
   const section = asyncSection(
     () => auth.call('GET', '/api/auth/sessions'),
     ({ sessions }) => sessionRows(sessions, signOutButton),
-    'Looking for your sessions…',
+    t('sessions.waiting'),
   );
   /** @param {Session} session */
   function signOutButton({ id, userAgent, ip }) {
-    const device = `${deviceName(userAgent)} at ${ip}`;
+    const device = t('sessions.device', { device: deviceName(userAgent), ip });
     return actionButton({
-      label: 'Sign out',
-      name: `Sign out ${device}`,
+      label: t('sessions.signOut'),
+      name: t('sessions.signOutDevice', { device }),
       ask: {
-        title: 'Sign out this device?',
-        text: `${device} is signed out at once and has to sign in again.`,
-        action: 'Sign it out',
+        title: t('sessions.signOutAsk'),
+        text: t('sessions.signOutText', { device }),
+        action: t('sessions.signOutAction'),
       },
       run: async () => {
         await auth.call('DELETE', `/api/auth/sessions/${id}`);
         await section.reload();
       },
-      done: 'That device is signed out.',
+      done: t('sessions.signedOut'),
     });
   }
   return section;
@@ -89,24 +97,24 @@ function ownSessions() {
 
 /** @param {() => void} afterwards */
 function passwordForm(afterwards) {
-  const current = field('Current password', {
+  const current = field(t('account.currentPassword'), {
     type: 'password',
     name: 'currentPassword',
     autocomplete: 'current-password',
     required: true,
   });
-  const next = newPasswordField('New password', 'newPassword');
+  const next = newPasswordField(t('account.newPassword'), 'newPassword');
   const element = form({
     fields: [current, next],
-    label: 'Change password',
-    busy: 'Changing…',
+    label: t('account.changePassword'),
+    busy: t('account.changing'),
     kind: 'plain',
     action: async () => {
       await auth.changePassword({ currentPassword: current.input.value, newPassword: next.input.value });
       element.reset();
       // A reset is no input to the field's own listeners.
       next.input.dispatchEvent(new Event('input'));
-      toast('Your password is changed. All other devices are signed out.');
+      toast(t('account.changed'));
       afterwards();
     },
   });
@@ -115,51 +123,52 @@ function passwordForm(afterwards) {
 
 /**
  * @param {string} term
- * @param {import('./ui.js').Children} facts
- * @param {string} [tag]
+ * @param {import('./dom.js').Children} facts
  */
-const fact = (term, facts, tag = 'dd') => h('div', null, h('dt', null, term), h(tag, null, facts));
+const fact = (term, facts) => h('div', null, h('dt', null, term), h('dd', null, facts));
 
 export function account() {
   const { email, emailVerified, role, permissions, createdAt, id } = signedInUser();
   const sessions = ownSessions();
-  const mayDo = permissions.includes('*') ? 'Everything' : permissions.join(', ') || 'Nothing in particular';
+  const granted = permissions.length ? verbatim(permissions.join(', ')) : t('account.nothing');
+  const mayDo = permissions.includes('*') ? t('account.everything') : granted;
   return [
-    h('h1', null, 'Your account'),
+    h('h1', null, t('account.title')),
     card(
-      'Who you are',
+      t('account.who'),
       null,
       h(
         'dl.facts',
         null,
-        fact('E-mail', [email, ' ', h('span.tag', null, emailVerified ? 'verified' : 'not verified')]),
-        fact('Role', h('span.tag', null, role)),
-        fact('May', mayDo),
-        fact('Here since', relativeTime(createdAt)),
-        fact('Id', id, 'dd.mono'),
+        fact(t('label.email'), [
+          verbatim(email),
+          ' ',
+          h('span.tag', null, t(emailVerified ? 'account.verified' : 'account.unverified')),
+        ]),
+        fact(t('account.role'), h('span.tag', null, verbatim(role))),
+        fact(t('account.may'), mayDo),
+        fact(t('account.since'), exactTime(createdAt)),
+        fact(t('account.id'), h('span.mono', null, id)),
       ),
     ),
-    card(
-      'Where you are signed in',
-      'Anything here that you do not know? Sign it out, then change your password.',
-      sessions.element,
-    ),
+    ownApps(),
+    card(t('sessions.title'), t('sessions.lead'), sessions.element),
     ownKeys(),
-    card('Password', 'Changing it signs out every other device.', passwordForm(sessions.reload)),
+    card(t('label.password'), t('account.passwordLead'), passwordForm(sessions.reload)),
     card(
-      'Leave',
+      t('account.leave'),
       null,
       h(
         'div.row',
         null,
-        actionButton({ label: 'Sign out here', run: () => auth.logout() }),
+        actionButton({ label: t('account.signOutHere'), run: () => auth.logout() }),
         actionButton({
-          label: 'Sign out everywhere',
+          label: t('account.signOutEverywhere'),
           kind: 'danger',
           ask: {
-            title: 'Sign out everywhere?',
-            text: 'Every device you are signed in on, this one too, is signed out at once. Each has to sign in again.',
-            action: 'Sign out everywhere',
+            title: t('account.signOutEverywhereAsk'),
+            text: t('account.signOutEverywhereText'),
+            action: t('account.signOutEverywhere'),
           },
           run: () => auth.logoutAll(),
         }),

@@ -1,28 +1,17 @@
-// For admins: users, their sessions, and invitations.
+// For admins: users, their sessions, keys and apps.
 
 import { sessionRows } from './account.js';
+import { listApps, userApps } from './apps.js';
 import { auth, may, signedInUser } from './auth.js';
+import { h, verbatim } from './dom.js';
+import { errorText } from './errors.js';
+import { fill, t } from './i18n.js';
 import { callFresh, userKeys } from './keys.js';
-import {
-  actionButton,
-  asyncSection,
-  card,
-  deviceName,
-  errorText,
-  field,
-  form,
-  h,
-  relativeTime,
-  shownOnce,
-  toast,
-} from './ui.js';
+import { actionButton, asyncSection, card, deviceName, exactTime, field, form, toast } from './ui.js';
 
 /**
  * @typedef {{ id: string, email: string, emailVerified: boolean, role: string, disabled: boolean,
  *   kind: 'person' | 'service', createdAt: string }} UserRecord
- */
-/**
- * @typedef {{ id: string, role: string, email: string | null, createdAt: string, expiresAt: string }} Invite
  */
 
 const PAGE_SIZE = 20;
@@ -30,6 +19,8 @@ const SEARCH_DELAY = 200;
 
 /** @type {string[] | undefined} */
 let knownRoles;
+/** Whether there is anything behind the gate. */
+let hasApps = false;
 
 /**
  * The names of all roles, which are the configuration's. No endpoint lists them, but the refusal of a role that does not
@@ -37,7 +28,7 @@ let knownRoles;
  * known for sure; the refusal of any other choice tells what there is.
  * @returns {Promise<string[]>}
  */
-async function loadRoles() {
+export async function loadRoles() {
   if (knownRoles || !may('users:write')) return knownRoles ?? [];
   const { id, role } = signedInUser();
   try {
@@ -52,7 +43,7 @@ async function loadRoles() {
  * @param {string[]} roles
  * @param {string} [selected]
  */
-const roleOptions = (roles, selected) =>
+export const roleOptions = (roles, selected) =>
   roles.map((role) => h('option', { value: role, selected: role === selected }, role));
 
 /**
@@ -64,7 +55,7 @@ function verifiedCheckbox(user, reload) {
   const box = h('input', {
     type: 'checkbox',
     checked: user.emailVerified,
-    'aria-label': `Address of ${user.email} is verified`,
+    'aria-label': t('users.verifiedOf', { email: user.email }),
   });
   box.addEventListener('change', async () => {
     const isVerified = box.checked;
@@ -72,14 +63,14 @@ function verifiedCheckbox(user, reload) {
     try {
       await auth.call('PATCH', `/api/users/${user.id}`, { emailVerified: isVerified });
       await reload();
-      toast(`${user.email} is ${isVerified ? 'verified' : 'not verified'} now.`);
+      toast(t(isVerified ? 'users.nowVerified' : 'users.nowUnverified', { email: user.email }));
     } catch (error) {
       box.checked = user.emailVerified;
-      toast(errorText(error));
+      toast(...errorText(error));
     }
     box.disabled = false;
   });
-  return h('label.check', null, box, 'Verified');
+  return h('label.check', null, box, t('users.verified'));
 }
 
 /**
@@ -89,17 +80,17 @@ function verifiedCheckbox(user, reload) {
 function roleSelect(user, roles) {
   // The role of somebody whose role has left the configuration is still shown.
   const names = roles.includes(user.role) ? roles : [...roles, user.role];
-  const select = h('select', { 'aria-label': `Role of ${user.email}` }, roleOptions(names, user.role));
+  const select = h('select', { 'aria-label': t('users.roleOf', { email: user.email }) }, roleOptions(names, user.role));
   select.addEventListener('change', async () => {
     const role = select.value;
     select.disabled = true;
     try {
       await auth.call('PATCH', `/api/users/${user.id}/role`, { role });
       user.role = role;
-      toast(`${user.email} is ${role} now, from their very next request on.`);
+      toast(t('users.nowRole', { email: user.email, role }));
     } catch (error) {
       select.value = user.role;
-      toast(errorText(error));
+      toast(...errorText(error));
     }
     select.disabled = false;
     select.focus();
@@ -113,34 +104,34 @@ function userSessions(user) {
   /** @param {import('./account.js').Session} session */
   const endButton = ({ id, userAgent }) =>
     actionButton({
-      label: 'End',
-      name: `End ${deviceName(userAgent)} of ${user.email}`,
+      label: t('users.endSession'),
+      name: t('users.endSessionOf', { device: deviceName(userAgent), email: user.email }),
       ask: {
-        title: 'End this session?',
-        text: `${user.email} is signed out on ${deviceName(userAgent)} at once.`,
-        action: 'End it',
+        title: t('users.endSessionAsk'),
+        text: t('users.endSessionText', { device: deviceName(userAgent), email: user.email }),
+        action: t('users.endSessionAction'),
       },
       run: async () => {
         await auth.call('DELETE', `${path}/${id}`);
         await section.reload();
       },
-      done: 'The session is ended.',
+      done: t('users.sessionEnded'),
     });
   /** @param {number} count */
   const endAllButton = (count) =>
     actionButton({
-      label: 'End all',
+      label: t('users.endAll'),
       kind: 'danger',
       ask: {
-        title: 'End all sessions?',
-        text: `${user.email} is signed out on all ${count} devices at once.`,
-        action: 'End all',
+        title: t('users.endAllAsk'),
+        text: t('users.endAllText', { email: user.email, count }),
+        action: t('users.endAll'),
       },
       run: async () => {
         await auth.call('DELETE', path);
         await section.reload();
       },
-      done: 'All their sessions are ended.',
+      done: t('users.allEnded'),
     });
   const section = asyncSection(
     () => auth.call('GET', path),
@@ -166,19 +157,21 @@ function userActions(user, roles, reload) {
   const unfolded = h('div');
   const isService = user.kind === 'service';
   const unfoldButtons = [
-    ...(isService ? [] : [unfoldButton('Sessions', userSessions)]),
-    unfoldButton('Keys', () => userKeys(user)),
+    ...(isService
+      ? []
+      : [unfoldButton(t('users.sessions'), t('users.sessionsOf', { email: user.email }), userSessions)]),
+    unfoldButton(t('users.keys'), t('users.keysOf', { email: user.email }), () => userKeys(user)),
+    ...(hasApps
+      ? [unfoldButton(t('users.apps'), t('users.appsOf', { email: user.email }), () => userApps(user.id))]
+      : []),
   ];
   /**
    * @param {string} label
+   * @param {string} name
    * @param {(user: UserRecord) => Node} show
    */
-  function unfoldButton(label, show) {
-    const button = h(
-      'button.plain',
-      { type: 'button', 'aria-expanded': 'false', 'aria-label': `${label} of ${user.email}` },
-      label,
-    );
+  function unfoldButton(label, name, show) {
+    const button = h('button.plain', { type: 'button', 'aria-expanded': 'false', 'aria-label': name }, label);
     button.addEventListener('click', () => {
       const isOpen = button.getAttribute('aria-expanded') === 'true';
       for (const each of unfoldButtons) each.setAttribute('aria-expanded', String(each === button && !isOpen));
@@ -187,37 +180,36 @@ function userActions(user, roles, reload) {
     return button;
   }
   const disableButton = actionButton({
-    label: user.disabled ? 'Enable' : 'Disable',
-    name: `${user.disabled ? 'Enable' : 'Disable'} ${user.email}`,
+    label: t(user.disabled ? 'users.enable' : 'users.disable'),
+    name: t(user.disabled ? 'users.enableName' : 'users.disableName', { email: user.email }),
     ask: user.disabled
       ? undefined
       : {
-          title: `Disable ${user.email}?`,
-          text: 'They are signed out everywhere at once and cannot sign in until enabled again. Nothing is deleted.',
-          action: 'Disable',
+          title: t('users.disableAsk', { email: user.email }),
+          text: t('users.disableText'),
+          action: t('users.disable'),
         },
     run: async () => {
       await auth.call('PATCH', path, { disabled: !user.disabled });
       await reload();
     },
-    done: user.disabled ? `${user.email} may sign in again.` : `${user.email} is disabled.`,
+    done: t(user.disabled ? 'users.enabled' : 'users.nowDisabled', { email: user.email }),
   });
-  const consequence =
-    'The account and all its sessions are gone at once, for good. The address may register again, as somebody new.';
+  const consequence = t('users.deleteText');
   const deleteButton = actionButton({
-    label: 'Delete',
+    label: t('users.delete'),
     kind: 'danger',
-    name: `Delete ${user.email}`,
+    name: t('users.deleteName', { email: user.email }),
     ask: {
-      title: `Delete ${user.email}?`,
-      text: isMe ? [consequence, 'This is your own account.'] : consequence,
-      action: 'Delete for good',
+      title: t('users.deleteAsk', { email: user.email }),
+      text: isMe ? [consequence, t('users.deleteSelf')] : consequence,
+      action: t('users.deleteAction'),
     },
     run: async () => {
       await auth.call('DELETE', path);
       await reload();
     },
-    done: `${user.email} is deleted.`,
+    done: t('users.deleted', { email: user.email }),
   });
   return [
     h(
@@ -248,14 +240,14 @@ const userRow = (user, roles, reload) =>
       h(
         'p.title',
         null,
-        user.email,
+        verbatim(user.email),
         ' ',
-        user.id === signedInUser().id && h('span.tag', null, 'you'),
-        user.kind === 'service' && h('span.tag', null, 'service'),
-        user.disabled && h('span.tag.off', null, 'disabled'),
-        user.kind !== 'service' && !user.emailVerified && h('span.tag.off', null, 'address not verified'),
+        user.id === signedInUser().id && h('span.tag', null, t('users.you')),
+        user.kind === 'service' && h('span.tag', null, t('users.service')),
+        user.disabled && h('span.tag.off', null, t('users.disabled')),
+        user.kind !== 'service' && !user.emailVerified && h('span.tag.off', null, t('users.addressUnverified')),
       ),
-      h('p.sub', null, 'here since ', relativeTime(user.createdAt)),
+      h('p.sub', null, fill('users.since', { when: exactTime(user.createdAt) })),
     ),
     may('users:write') ? userActions(user, roles, reload) : h('div'),
   );
@@ -263,8 +255,8 @@ const userRow = (user, roles, reload) =>
 export function users() {
   const search = h('input', {
     type: 'search',
-    'aria-label': 'Search by the beginning of the address',
-    placeholder: 'Address begins with…',
+    'aria-label': t('users.search'),
+    placeholder: t('users.searchHint'),
     autocomplete: 'off',
     spellcheck: 'false',
   });
@@ -276,7 +268,8 @@ export function users() {
   /** @returns {Promise<{ users: UserRecord[], nextCursor?: string | null, roles: string[] }>} */
   async function load() {
     const query = `limit=${PAGE_SIZE}&query=${encodeURIComponent(search.value)}${cursor ? `&cursor=${cursor}` : ''}`;
-    const [page, roles] = await Promise.all([auth.call('GET', `/api/users?${query}`), loadRoles()]);
+    const [page, roles, apps] = await Promise.all([auth.call('GET', `/api/users?${query}`), loadRoles(), listApps()]);
+    hasApps = apps.length > 0;
     return { ...page, roles };
   }
   /** @param {string | null | undefined} nextCursor */
@@ -292,16 +285,16 @@ export function users() {
     };
     return h(
       'nav.row.spread',
-      { 'aria-label': 'Pages' },
-      h('button.plain', { type: 'button', disabled: !visited.length, onclick: back }, 'Back'),
-      h('span.sub', null, `Page ${visited.length + 1}`),
-      h('button.plain', { type: 'button', disabled: !nextCursor, onclick: next }, 'Next'),
+      { 'aria-label': t('users.pages') },
+      h('button.plain', { type: 'button', disabled: !visited.length, onclick: back }, t('users.back')),
+      h('span.sub', null, t('users.page', { number: visited.length + 1 })),
+      h('button.plain', { type: 'button', disabled: !nextCursor, onclick: next }, t('users.next')),
     );
   };
   const list = asyncSection(
     load,
     ({ users, nextCursor, roles }, reload) => {
-      const nobody = search.value ? `No address begins with “${search.value}”.` : 'Nobody here.';
+      const nobody = search.value ? t('users.noneFound', { query: search.value }) : t('users.none');
       const rows = users.length
         ? h(
             'ul.rows',
@@ -311,7 +304,7 @@ export function users() {
         : h('p.empty', null, nobody);
       return visited.length || nextCursor ? [rows, pager(nextCursor)] : rows;
     },
-    'Looking for users…',
+    t('users.waiting'),
   );
   /** @type {number | undefined} */
   let timer;
@@ -324,131 +317,33 @@ export function users() {
     }, SEARCH_DELAY);
   });
   return [
-    h('h1', null, 'Users'),
-    card('Everybody', 'Changes count from the very next request on.', search, list.element),
-    may('users:write') &&
-      card('A service account', 'It cannot sign in, and acts by its API keys alone.', serviceForm(list.reload)),
+    h('h1', null, t('nav.users')),
+    card(t('users.everybody'), t('users.lead'), search, list.element),
+    may('users:write') && card(t('service.title'), t('service.lead'), serviceForm(list.reload)),
   ].filter((part) => part !== false);
 }
 
 /** @param {() => Promise<void>} reload */
 function serviceForm(reload) {
-  const role = h('select', { 'aria-label': 'Role of the service' }, h('option', { value: '' }, 'default role'));
+  const role = h('select', { 'aria-label': t('service.role') }, h('option', { value: '' }, t('role.default')));
   loadRoles().then((roles) => role.append(...roleOptions(roles)));
   const name = field(
-    'Name',
-    { name: 'name', required: true, maxlength: 64, autocomplete: 'off', spellcheck: 'false' },
-    'Lower-case letters, digits, - and _.',
+    t('label.name'),
+    { name: 'name', required: true, maxlength: 64, autocomplete: 'off', spellcheck: 'false', dir: 'ltr' },
+    t('service.nameHint'),
   );
   const element = form({
     fields: [name],
-    label: 'Add a service',
-    busy: 'Adding…',
+    label: t('service.add'),
+    busy: t('service.adding'),
     kind: 'plain',
     before: [role],
     action: async (values) => {
       await callFresh('POST', '/api/services', { name: values.name, ...(role.value && { role: role.value }) });
       element.reset();
-      toast(`${values.name} is added. Its keys are made beside it, in the list.`);
+      toast(t('service.added', { name: values.name }));
       await reload();
     },
   });
   return element;
-}
-
-/**
- * @param {Invite} invite
- * @param {() => Promise<void>} reload
- */
-const inviteRow = (invite, reload) =>
-  h(
-    'li',
-    null,
-    h(
-      'div',
-      null,
-      h('p.title', null, 'Invitation ', h('span.tag', null, invite.role)),
-      h(
-        'p.sub',
-        null,
-        invite.email && `for ${invite.email} · `,
-        'made ',
-        relativeTime(invite.createdAt),
-        ' · ends ',
-        relativeTime(invite.expiresAt),
-      ),
-    ),
-    actionButton({
-      label: 'Withdraw',
-      name: `Withdraw the invitation for ${invite.role}, ${invite.id}`,
-      ask: {
-        title: 'Withdraw this invitation?',
-        text: 'Its code stops working at once. Who used it already keeps their account.',
-        action: 'Withdraw',
-      },
-      run: async () => {
-        await auth.call('DELETE', `/api/invites/${invite.id}`);
-        await reload();
-      },
-      done: 'The invitation is withdrawn.',
-    }),
-  );
-
-export function invites() {
-  const created = h('div', { 'aria-live': 'polite' });
-  const list = asyncSection(
-    () => auth.call('GET', '/api/invites'),
-    (/** @type {{ invites: Invite[] }} */ { invites }, reload) =>
-      invites.length
-        ? h(
-            'ul.rows',
-            null,
-            invites.map((invite) => inviteRow(invite, reload)),
-          )
-        : h('p.empty', null, 'No open invitations.'),
-    'Looking for invitations…',
-  );
-  // Which role is the default one is the configuration's, and the server's to fill in.
-  const role = h('select', { 'aria-label': 'Role of who comes' }, h('option', { value: '' }, 'default role'));
-  loadRoles().then((roles) => role.append(...roleOptions(roles)));
-  const lifetimes = [
-    ['1d', 'one day'],
-    ['7d', 'one week'],
-    ['30d', 'one month'],
-  ];
-  const expiresIn = h(
-    'select',
-    { 'aria-label': 'How long it is good' },
-    lifetimes.map(([value, text]) => h('option', { value, selected: value === '7d' }, text)),
-  );
-  const recipient = field(
-    'For this address alone',
-    { type: 'email', name: 'email', autocomplete: 'off', maxlength: 254, inputmode: 'email' },
-    'Leave it empty for whoever has the code. An address you name counts as verified.',
-  );
-  const create = form({
-    fields: [recipient],
-    label: 'Make an invitation',
-    busy: 'Making…',
-    before: [role, expiresIn],
-    action: async ({ email }) => {
-      const advice = email
-        ? `Only ${email} may register with it, once.`
-        : 'Pass it on by a way you trust: whoever has it may register once.';
-      const { code } = await auth.call('POST', '/api/invites', {
-        expiresIn: expiresIn.value,
-        ...(role.value && { role: role.value }),
-        ...(email && { email }),
-      });
-      recipient.input.value = '';
-      created.replaceChildren(shownOnce('The code, shown this once', code, advice, () => created.replaceChildren()));
-      await list.reload();
-    },
-  });
-  create.classList.add('wide');
-  return [
-    h('h1', null, 'Invitations'),
-    card('Ask somebody in', 'A code lets one person register, with the role you choose.', create, created),
-    card('Open invitations', null, list.element),
-  ];
 }

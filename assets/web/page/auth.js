@@ -12,8 +12,8 @@ import { clock } from './ui.js';
  * @property {string} [error] the server's code, or NETWORK
  * @property {[string, string][]} requestHeaders
  * @property {[string, string][]} responseHeaders
- * @property {string} requestBody
- * @property {string} responseBody
+ * @property {string | symbol} requestBody
+ * @property {string | symbol} responseBody
  * @property {number} millis
  * @property {boolean} [isDemo] made by the theft demo, so nothing that happened to this page's own session
  */
@@ -33,6 +33,9 @@ const SECRETS =
  */
 export const shorten = (secret) => (secret.length > 24 ? `${secret.slice(0, 8)}…${secret.slice(-4)}` : '…');
 
+/** Stands for a body that cannot be shown without its secrets, as nobody knows where they are in it. */
+export const NOT_JSON = Symbol('not-json');
+
 /** @param {string} text */
 function redactJson(text) {
   const redact = (/** @type {string} */ key, /** @type {unknown} */ value) => {
@@ -43,7 +46,7 @@ function redactJson(text) {
   try {
     return JSON.stringify(JSON.parse(text, redact), null, 2);
   } catch {
-    return text ? '(not JSON)' : '';
+    return text ? NOT_JSON : '';
   }
 }
 

@@ -1,28 +1,13 @@
 // How it works: the live token, what goes over the wire, and a theft, for real.
 
 import { decodeTokenPart } from '/doorward.js';
-import { auth, callListeners, calls, may, shorten, signedInUser, tracedFetch } from './auth.js';
-import { actionButton, card, clock, errorText, field, form, formatDuration, h, relativeTime } from './ui.js';
+import { auth, callListeners, calls, may, NOT_JSON, shorten, signedInUser, tracedFetch } from './auth.js';
+import { h, verbatim } from './dom.js';
+import { errorText } from './errors.js';
+import { fill, formatDuration, formatUnit, has, t } from './i18n.js';
+import { actionButton, card, clock, field, form, relativeTime } from './ui.js';
 
 /** @import { Call } from './auth.js' */
-
-/** @type {Record<string, string>} */
-const CLAIM_MEANINGS = {
-  alg: 'how it is signed; the key decides, never the token',
-  kid: 'which key signed it',
-  typ: 'an access token and nothing else',
-  iss: 'who issued it',
-  aud: 'whom it is for',
-  sub: 'who you are',
-  iat: 'issued',
-  exp: 'good until',
-  nbf: 'not before',
-  jti: 'this token, so that it alone can be revoked',
-  sid: 'your session, so that it alone can be ended',
-  ver: 'counts up when everything of yours is revoked',
-  role: 'your role',
-  permissions: 'what it permits',
-};
 
 /**
  * @param {string} title
@@ -39,7 +24,7 @@ function claimsTable(title, claims) {
         null,
         h('span.mono', null, Array.isArray(value) ? value.join(', ') : String(value)),
         /^(iat|exp)$/.test(name) && [' ', relativeTime(value * 1000)],
-        h('span.why', null, CLAIM_MEANINGS[name] ?? ''),
+        h('span.why', null, has(`claim.${name}`) && t(`claim.${name}`)),
       ),
     ),
   );
@@ -57,7 +42,7 @@ const tokenParts = (token) =>
 function liveToken(viewClosed) {
   const content = h('div');
   const countdown = h('output.left', { 'aria-live': 'off' });
-  const bar = h('progress.beam', { max: 1, value: 0, 'aria-label': 'What is left of the access token' });
+  const bar = h('progress.beam', { max: 1, value: 0, 'aria-label': t('token.bar') });
   /** @type {string | undefined} */
   let shownToken;
   async function showToken() {
@@ -67,64 +52,43 @@ function liveToken(viewClosed) {
     const [header, claims] = token.split('.').slice(0, 2).map(decodeTokenPart);
     bar.max = claims.exp - claims.iat;
     content.replaceChildren(
-      h('p.token.mono', { 'aria-label': 'The access token, shortened' }, tokenParts(token)),
-      h('div.pair', null, claimsTable('Header', header), claimsTable('Claims', claims)),
+      h('p.token.mono', { 'aria-label': t('token.shortened') }, tokenParts(token)),
+      h('div.pair', null, claimsTable(t('token.header'), header), claimsTable(t('token.claims'), claims)),
     );
   }
   function update() {
     const seconds = auth.expiresIn;
     bar.value = seconds;
-    countdown.textContent = seconds > 0 ? `${formatDuration(seconds)} left` : 'expired; the next call renews it';
+    countdown.textContent = seconds > 0 ? t('token.left', { duration: formatDuration(seconds) }) : t('token.expired');
     return showToken();
   }
   update();
   const timer = setInterval(update, 1000);
   viewClosed.addEventListener('abort', () => clearInterval(timer));
   const renew = actionButton({
-    label: 'Renew now',
+    label: t('token.renew'),
     run: async () => {
       await auth.refresh();
       await update();
     },
   });
-  return card(
-    'Your access token, live',
-    'It lives in this page’s memory alone: not in storage, not in a cookie. It is renewed when less than a minute is left.',
-    h('div.row.spread', null, countdown, renew),
-    bar,
-    content,
-  );
+  return card(t('token.title'), t('token.lead'), h('div.row.spread', null, countdown, renew), bar, content);
 }
 
-/** @typedef {{ title: string, why: string }} TokenEvent */
+/** @typedef {{ title: string, why: string, values?: Record<string, string> }} TokenEvent keys of both */
 
 /** @satisfies {Record<string, TokenEvent>} */
 const EVENTS = {
-  ISSUED: {
-    title: 'Issued',
-    why: 'You signed in. The server set the refresh token as an httpOnly cookie, so no script on this page can read it. The database keeps only a keyed hash of it.',
-  },
-  ROTATED: {
-    title: 'Rotated',
-    why: 'The refresh token was traded for a new one and is now dead. Were it ever presented again, that would prove a copy exists.',
-  },
-  REVOKED: {
-    title: 'Revoked',
-    why: 'You signed out. The session is ended in the database, and the cookie was cleared.',
-  },
+  ISSUED: { title: 'story.issued', why: 'story.issuedWhy' },
+  ROTATED: { title: 'story.rotated', why: 'story.rotatedWhy' },
+  REVOKED: { title: 'story.revoked', why: 'story.revokedWhy' },
 };
 
 /** @type {Record<string, TokenEvent>} */
 const FAILED_REFRESHES = {
-  REFRESH_CONFLICT: {
-    title: 'Lost a race',
-    why: 'Another tab refreshed at the same moment. Nothing is revoked: this tab waits and uses the new cookie.',
-  },
-  CSRF_FAILED: {
-    title: 'Not accepted',
-    why: 'The proof did not fit the cookie, as when another tab refreshed in between. This tab reads the new proof and tries again.',
-  },
-  NETWORK: { title: 'Unknown', why: 'No answer came. That is no sign-out: the next try will tell.' },
+  REFRESH_CONFLICT: { title: 'story.conflict', why: 'story.conflictWhy' },
+  CSRF_FAILED: { title: 'story.csrf', why: 'story.csrfWhy' },
+  NETWORK: { title: 'story.network', why: 'story.networkWhy' },
 };
 
 /**
@@ -137,7 +101,7 @@ function describeEvent({ path, status, error = '', isDemo }) {
   switch (path.replace('/api/auth/', '')) {
     case 'refresh':
       if (status === 200) return EVENTS.ROTATED;
-      return FAILED_REFRESHES[error] ?? { title: 'Refused', why: `The server said ${error}.` };
+      return FAILED_REFRESHES[error] ?? { title: 'story.refused', why: 'story.refusedWhy', values: { code: error } };
     case 'login':
     case 'register':
     case 'setup':
@@ -158,29 +122,33 @@ function refreshHistory(viewClosed) {
       const event = describeEvent(call);
       if (!event) return [];
       const when = h('small', null, relativeTime(call.at + clock.skew));
-      return [h('li', null, h('p.title', null, event.title, ' ', when), h('p.sub', null, event.why))];
+      return [
+        h('li', null, h('p.title', null, t(event.title), ' ', when), h('p.sub', null, t(event.why, event.values))),
+      ];
     });
-    list.replaceChildren(...(rows.length ? rows.slice(0, 5) : [h('li.empty', null, 'Nothing yet.')]));
+    list.replaceChildren(...(rows.length ? rows.slice(0, 5) : [h('li.empty', null, t('story.none'))]));
   }
   show();
   callListeners.add(show);
   viewClosed.addEventListener('abort', () => callListeners.delete(show));
-  return card('What happened to your refresh token', null, list);
+  return card(t('story.title'), null, list);
 }
 
 /**
  * @param {[string, string][]} headers
- * @param {string} body
+ * @param {string | symbol} body
  */
-const message = (headers, body) =>
-  [headers.map(([name, value]) => `${name}: ${value}`).join('\n'), body].filter(Boolean).join('\n\n');
+function message(headers, body) {
+  const text = body === NOT_JSON ? t('calls.notJson') : body;
+  return [headers.map(([name, value]) => `${name}: ${value}`).join('\n'), text].filter(Boolean).join('\n\n');
+}
 
 /** @param {Call} call */
 function callRow(call) {
   const isGood = call.status > 0 && call.status < 400;
   const outcome = call.error ? `${call.status || ''} ${call.error}` : String(call.status);
-  const sent = message(call.requestHeaders, call.requestBody) || '(nothing but the address)';
-  const received = message(call.responseHeaders, call.responseBody) || '(no body)';
+  const sent = message(call.requestHeaders, call.requestBody) || t('calls.onlyAddress');
+  const received = message(call.responseHeaders, call.responseBody) || t('calls.noBody');
   return h(
     'details',
     null,
@@ -191,15 +159,15 @@ function callRow(call) {
       h(
         'span.row',
         null,
-        h('span', { class: `status ${isGood ? 'good' : 'bad'}` }, outcome),
-        h('small', null, `${call.millis} ms`),
+        h('span', { class: `status ${isGood ? 'good' : 'bad'}` }, verbatim(outcome)),
+        h('small', null, formatUnit(call.millis, 'millisecond')),
       ),
     ),
     h(
       'div.pair',
       null,
-      h('div', null, h('h3', null, 'Sent'), h('pre', { tabindex: '0' }, sent)),
-      h('div', null, h('h3', null, 'Received'), h('pre', { tabindex: '0' }, received)),
+      h('div', null, h('h3', null, t('calls.sent')), h('pre', { tabindex: '0' }, sent)),
+      h('div', null, h('h3', null, t('calls.received')), h('pre', { tabindex: '0' }, received)),
     ),
   );
 }
@@ -209,7 +177,7 @@ const MAX_ROWS = 20;
 /** @param {AbortSignal} viewClosed */
 function callLog(viewClosed) {
   const list = h('div.calls');
-  const empty = h('p.empty', null, 'Nothing was sent yet.');
+  const empty = h('p.empty', null, t('calls.none'));
   // Rows are added one by one, so that those somebody has opened stay open.
   /** @param {Call} call */
   const add = (call) => {
@@ -221,42 +189,44 @@ function callLog(viewClosed) {
   for (const call of calls.slice(0, MAX_ROWS).reverse()) add(call);
   callListeners.add(add);
   viewClosed.addEventListener('abort', () => callListeners.delete(add));
-  return card('The last calls', 'What this page sent and received, secrets shortened.', list);
+  return card(t('calls.title'), t('calls.lead'), list);
 }
 
 function tryAccess() {
   const verdict = h('p.verdict', { role: 'status' });
   /**
    * @param {boolean} isLetIn
-   * @param {string} text
+   * @param {(string | Node)[]} text
    */
   const show = (isLetIn, text) => {
     verdict.className = `verdict ${isLetIn ? 'good' : 'bad'}`;
-    verdict.textContent = text;
+    verdict.replaceChildren(...text);
   };
   const question = field(
-    'Role or permission',
-    { name: 'question', required: true, autocomplete: 'off', spellcheck: 'false', value: 'articles:write' },
-    'A name such as editor asks for a role, one with a colon such as articles:write for a permission.',
+    t('ask.question'),
+    { name: 'question', required: true, autocomplete: 'off', spellcheck: 'false', dir: 'ltr', value: 'articles:write' },
+    t('ask.questionHint', { role: 'editor', permission: 'articles:write' }),
   );
   const element = form({
     fields: [question],
-    label: 'Ask the server',
-    busy: 'Asking…',
+    label: t('ask.submit'),
+    busy: t('ask.busy'),
     kind: 'plain',
     action: async ({ question }) => {
       const name = question.trim();
       const parameter = name.includes(':') ? 'permission' : 'role';
       try {
         await auth.call('GET', `/api/auth/verify?${parameter}=${encodeURIComponent(name)}`);
-        show(true, `Yes. GET /api/auth/verify?${parameter}=${name} answered 200.`);
+        const request = h('span.mono', null, `GET /api/auth/verify?${parameter}=${name}`);
+        show(true, fill('ask.yes', { request, status: '200' }));
       } catch (error) {
         if (error.status !== 403) throw error;
-        show(false, `No: 403 ${error.code}. ${error.message}.`);
+        const reason = h('span', null, errorText(error));
+        show(false, fill('ask.no', { status: verbatim(`403 ${error.code}`), reason }));
       }
     },
   });
-  return card('Would you be let in?', 'What a service behind Doorward asks before it answers you.', element, verdict);
+  return card(t('ask.title'), t('ask.lead'), element, verdict);
 }
 
 /**
@@ -286,46 +256,33 @@ const refusalError = ({ error, message, retryAfter }) => Object.assign(new Error
 /**
  * The theft, step by step, with tokens of its own.
  * @param {() => Promise<Record<string, any>>} signIn
- * @param {(title: string, text: string, isBad?: boolean) => void} addStep
+ * @param {(title: string, text: import('./dom.js').Children, isBad?: boolean) => void} addStep
  */
 async function replayTheft(signIn, addStep) {
   const first = await signIn();
   if (!first.refreshToken) throw refusalError(first);
-  addStep('A phone signs in', `It keeps the refresh token ${shorten(first.refreshToken)}. A thief copies it.`);
+  const stolen = shorten(first.refreshToken);
+  addStep(t('theft.signsIn'), t('theft.signsInText', { token: stolen }));
   const second = await requestWithoutCookies('/api/auth/refresh', { refreshToken: first.refreshToken });
   if (!second.refreshToken) throw refusalError(second);
-  addStep(
-    'The phone refreshes',
-    `${shorten(first.refreshToken)} is traded for ${shorten(second.refreshToken)}; the copy is now worthless.`,
-  );
+  addStep(t('theft.refreshes'), t('theft.refreshesText', { old: stolen, new: shorten(second.refreshToken) }));
   const replay = await requestWithoutCookies('/api/auth/refresh', { refreshToken: first.refreshToken });
   if (replay.status === 200) {
-    addStep(
-      'The thief replays the copy: 200',
-      'This server has a grace period (sessions.refresh_grace), so an immediate repeat gets the same answer again and no second session.',
-    );
+    addStep(t('theft.replays', { answer: '200' }), t('theft.graceText', { setting: 'sessions.refresh_grace' }));
     // Nothing was revoked, so the phone's session would stay.
     await requestWithoutCookies('/api/auth/logout', { refreshToken: second.refreshToken });
     return;
   }
-  addStep(
-    `The thief replays the copy: ${replay.status} ${replay.error}`,
-    'A token that was traded in came back, so two parties hold it. The server cannot know which is the thief, so both are out.',
-    true,
-  );
+  addStep(t('theft.replays', { answer: `${replay.status} ${replay.error}` }), t('theft.replaysText'), true);
   const owner = await requestWithoutCookies('/api/auth/refresh', { refreshToken: second.refreshToken });
-  addStep(
-    `The phone tries its own token: ${owner.status} ${owner.error ?? ''}`,
-    'Revoked too: whoever was robbed signs in again, the thief cannot.',
-    true,
-  );
+  addStep(t('theft.owner', { answer: `${owner.status} ${owner.error ?? ''}` }), t('theft.ownerText'), true);
 }
 
 function theftDemo() {
   const steps = h('ol.story', { 'aria-live': 'polite' });
   /**
    * @param {string} title
-   * @param {string} text
+   * @param {import('./dom.js').Children} text
    */
   const addStep = (title, text, isBad = false) =>
     steps.append(h('li', { class: isBad && 'bad' }, h('p.title', null, title), h('p.sub', null, text)));
@@ -344,33 +301,33 @@ function theftDemo() {
       }, addStep);
     } catch (error) {
       const isClosed = error.code === 'REGISTRATION_CLOSED';
-      const text = isClosed ? 'Nobody may register here. Use your own account below.' : errorText(error);
-      addStep('It could not go on', text, true);
+      const text = isClosed ? t('theft.closed') : errorText(error);
+      addStep(t('theft.stuck'), text, true);
     }
     if (!robbed) return;
     // The API lets nobody delete their own account, so only an admin can clear this one away.
     if (may('users:write')) {
       await auth.call('DELETE', `/api/users/${robbed.id}`);
-      addStep('You are an admin', `So the throw-away account ${robbed.email} was deleted again.`);
+      addStep(t('theft.admin'), t('theft.adminText', { email: robbed.email }));
     } else {
-      addStep('The account stays', `Nobody can sign in to ${robbed.email}, and an admin can delete it.`);
+      addStep(t('theft.stays'), t('theft.staysText', { email: robbed.email }));
     }
   }
   const withNewAccount = actionButton({
-    label: 'Play it with a throw-away account',
+    label: t('theft.play'),
     kind: 'primary',
     run: playWithNewAccount,
   });
 
   const password = field(
-    'Your password',
+    t('theft.password'),
     { type: 'password', name: 'password', autocomplete: 'current-password', required: true },
-    'This really signs you out, on every device and here: that is what a replay costs.',
+    t('theft.passwordHint'),
   );
   const withOwnAccount = form({
     fields: [password],
-    label: 'Play it with my account',
-    busy: 'Stealing…',
+    label: t('theft.playOwn'),
+    busy: t('theft.busy'),
     kind: 'danger',
     action: async ({ password }) => {
       steps.replaceChildren();
@@ -382,28 +339,23 @@ function theftDemo() {
     },
   });
   return card(
-    'What if a refresh token is stolen?',
-    'Really done, against this server, with tokens that travel in bodies as they do for apps and scripts.',
+    t('theft.title'),
+    t('theft.lead'),
     h(
       'p',
       null,
-      'The throw-away account is a real one, named theft-…@demo.example.com. Your own session is not touched. ',
-      may('users:write') ? 'It is deleted afterwards.' : 'It stays until an admin deletes it.',
+      fill(may('users:write') ? 'theft.textAdmin' : 'theft.text', { name: verbatim('theft-…@demo.example.com') }),
     ),
     h('div.row', null, withNewAccount),
     steps,
-    h('details', null, h('summary', null, 'Use my own account instead'), withOwnAccount),
+    h('details', null, h('summary', null, t('theft.own')), withOwnAccount),
   );
 }
 
 /** @param {AbortSignal} viewClosed */
 export const howItWorks = (viewClosed) => [
-  h('h1', null, 'How it works'),
-  h(
-    'p.lead',
-    null,
-    'Two tokens keep you in. A short-lived one opens doors; a long-lived one, used once and traded in, gets the next.',
-  ),
+  h('h1', null, t('nav.howItWorks')),
+  h('p.lead', null, t('how.lead')),
   liveToken(viewClosed),
   refreshHistory(viewClosed),
   theftDemo(),

@@ -1,16 +1,15 @@
 // Signed out: sign in, register, or make the first admin.
 
 import { auth } from './auth.js';
-import { field, form, h, newPasswordField } from './ui.js';
-
-const SVG = 'http://www.w3.org/2000/svg';
+import { drawing, h, verbatim } from './dom.js';
+import { SETUP_COMMAND } from './errors.js';
+import { fill, t } from './i18n.js';
+import { footer } from './picker.js';
+import { field, form, newPasswordField } from './ui.js';
 
 /** The one picture: a door, and the light behind it. */
 function doorPicture() {
-  const svg = document.createElementNS(SVG, 'svg');
-  svg.setAttribute('viewBox', '0 0 480 720');
-  svg.setAttribute('preserveAspectRatio', 'xMidYMax slice');
-  for (const [name, d] of [
+  const svg = drawing('0 0 480 720', [
     ['floor', 'M0 560H480V720H0z'],
     ['spill', 'M236 560H318L430 720H176z'],
     ['frame', 'M150 196H330V560H150z'],
@@ -19,151 +18,162 @@ function doorPicture() {
     ['panel', 'M174 232L226 213V366L174 364z'],
     ['panel', 'M174 392L226 397V560L174 537z'],
     ['knob', 'M230 384a5 5 0 1 0 0.01 0z'],
-  ]) {
-    const path = document.createElementNS(SVG, 'path');
-    path.setAttribute('d', d);
-    path.setAttribute('class', name);
-    svg.append(path);
-  }
+  ]);
+  svg.setAttribute('preserveAspectRatio', 'xMidYMax slice');
   return h('div.scene', { 'aria-hidden': 'true' }, svg);
 }
 
 const emailField = () =>
-  field('E-mail', {
+  field(t('label.email'), {
     type: 'email',
     name: 'email',
     autocomplete: 'username',
     required: true,
     maxlength: 254,
     inputmode: 'email',
+    dir: 'ltr',
   });
 
 /** @type {Record<string, string>} by the client's reason */
 const SIGN_OUT_MESSAGES = {
-  'signed-out': 'You are signed out.',
-  TOKEN_REVOKED: 'This session was ended. Sign in again to go on.',
-  REFRESH_TOKEN_EXPIRED: 'You were away for a long time. Sign in again to go on.',
-  TOKEN_REUSE_DETECTED:
-    'A refresh token of yours was used twice, as a thief would. Everything was signed out to be safe.',
-  INVALID_REFRESH_TOKEN: 'This session is no longer good. Sign in again to go on.',
-  CSRF_FAILED: 'A cookie here belongs to somebody else. Sign in again to go on.',
-  INVALID_REQUEST: 'A cookie here belongs to somebody else. Sign in again to go on.',
-  MISSING_REFRESH_TOKEN: 'You were signed out. Sign in again to go on.',
+  'signed-out': 'signedOut.here',
+  TOKEN_REVOKED: 'signedOut.ended',
+  REFRESH_TOKEN_EXPIRED: 'signedOut.expired',
+  TOKEN_REUSE_DETECTED: 'signedOut.reused',
+  INVALID_REFRESH_TOKEN: 'signedOut.invalid',
+  CSRF_FAILED: 'signedOut.foreignCookie',
+  INVALID_REQUEST: 'signedOut.foreignCookie',
+  MISSING_REFRESH_TOKEN: 'signedOut.missing',
 };
 
 /** @type {Record<string, string>} by the code of what was answered instead of who is signed in */
 const UNREACHABLE_MESSAGES = {
-  NETWORK: 'The server cannot be reached.',
-  UNEXPECTED: 'Something else answers in the server’s place: a network that wants you to sign in, or a proxy.',
-  RATE_LIMITED: 'The server was asked too often.',
-  OVERLOADED: 'The server has too much to do right now.',
-  STORAGE_UNAVAILABLE: 'The server cannot save anything right now.',
+  NETWORK: 'unreachable.network',
+  UNEXPECTED: 'unreachable.unexpected',
+  RATE_LIMITED: 'unreachable.limited',
+  OVERLOADED: 'unreachable.overloaded',
+  STORAGE_UNAVAILABLE: 'unreachable.storage',
 };
 
 /** Stands for a set-up token that cannot be read. */
 export const BROKEN_TOKEN = Symbol('broken');
 
-/** @param {string} reason */
-function signIn(reason) {
-  const password = field('Password', {
+/**
+ * @typedef {object} State
+ * @property {string} mode
+ * @property {string} [reason] of the sign-out, or why nobody knows who is signed in
+ * @property {string | symbol} [setupToken]
+ * @property {(mode: string, text: string) => Node} linkTo another mode
+ * @property {(string | Node)[]} [lead] what one signs in for
+ * @property {string | null} [newcomer] the key of what is said to who has no account; null: nothing
+ */
+
+/** @param {State} state */
+function signIn({ reason = '', lead, newcomer = 'login.new', linkTo }) {
+  const farewell = SIGN_OUT_MESSAGES[reason];
+  const password = field(t('label.password'), {
     type: 'password',
     name: 'password',
     autocomplete: 'current-password',
     required: true,
   });
   return [
-    h('h1', null, 'Sign in'),
-    h('p.lead', null, SIGN_OUT_MESSAGES[reason] ?? 'Good to see you at the door.'),
+    h('h1', null, t('login.title')),
+    h('p.lead', null, farewell && [t(farewell), ' '], lead ?? (!farewell && t('login.lead'))),
     form({
       fields: [emailField(), password],
-      label: 'Sign in',
-      busy: 'Signing in…',
+      label: t('login.title'),
+      busy: t('login.busy'),
       action: ({ email, password }) => auth.login({ email, password }),
     }),
-    h('p.aside', null, 'New here? ', h('a', { href: '#register' }, 'Make an account')),
+    newcomer && h('p.aside', null, fill(newcomer, { link: linkTo('register', t('login.makeAccount')) })),
   ];
 }
 
-function register() {
+/** @param {State} state */
+function register({ linkTo }) {
   const invitation = field(
-    'Invitation',
-    { name: 'invite', autocomplete: 'off', spellcheck: 'false' },
-    'Only if somebody gave you a code.',
+    t('label.invitation'),
+    { name: 'invite', autocomplete: 'off', spellcheck: 'false', dir: 'ltr' },
+    t('hint.invitation'),
   );
   return [
-    h('h1', null, 'Make an account'),
-    h('p.lead', null, 'An address and a password are all it takes.'),
+    h('h1', null, t('login.makeAccount')),
+    h('p.lead', null, t('register.lead')),
     form({
-      fields: [emailField(), newPasswordField('Password', 'password'), invitation],
-      label: 'Register',
-      busy: 'Registering…',
+      fields: [emailField(), newPasswordField(t('label.password'), 'password'), invitation],
+      label: t('register.submit'),
+      busy: t('register.busy'),
       action: ({ email, password, invite }) =>
         auth.register({ email, password, ...(invite.trim() && { invite: invite.trim() }) }),
     }),
-    h('p.aside', null, 'Been here before? ', h('a', { href: '#sign-in' }, 'Sign in')),
+    h('p.aside', null, fill('register.known', { link: linkTo('sign-in', t('login.title')) })),
   ];
 }
 
 /**
  * @param {string} token
- * @param {() => void} leaveSetup
+ * @param {State} state
  */
-function setUp(token, leaveSetup) {
+function setUp(token, { linkTo }) {
   return [
-    h('h1', null, 'Welcome'),
-    h('p.lead', null, 'Your server is running. Make its first admin: the one who lets others in.'),
+    h('h1', null, t('setup.title')),
+    h('p.lead', null, t('setup.lead')),
     form({
-      fields: [emailField(), newPasswordField('Password', 'password')],
-      label: 'Make me the admin',
-      busy: 'Setting up…',
+      fields: [emailField(), newPasswordField(t('label.password'), 'password')],
+      label: t('setup.submit'),
+      busy: t('setup.busy'),
       action: ({ email, password }) => auth.setup({ token, email, password }),
     }),
-    h(
-      'p.aside',
-      null,
-      'The link works once, for an hour. ',
-      h('a', { href: '#sign-in', onclick: leaveSetup }, 'Sign in instead'),
-    ),
+    h('p.aside', null, fill('setup.once', { link: linkTo('sign-in', t('setup.signIn')) })),
   ];
 }
 
-/** @param {() => void} leaveSetup */
-const brokenLink = (leaveSetup) => [
-  h('h1', null, 'This link is broken'),
-  h(
-    'p.lead',
-    null,
-    'Part of it was lost on the way. Copy it once more from the server’s log, all of it, or make a new one with doorward setup-link.',
-  ),
-  h('p.aside', null, h('a', { href: '#sign-in', onclick: leaveSetup }, 'Sign in instead')),
+/** @param {State} state */
+const brokenLink = ({ linkTo }) => [
+  h('h1', null, t('setup.broken')),
+  h('p.lead', null, fill('setup.brokenWhy', { command: h('code', null, SETUP_COMMAND) })),
+  h('p.aside', null, linkTo('sign-in', t('setup.signIn'))),
 ];
 
-/** @param {string} reason */
-const unreachable = (reason) => [
-  h('h1', null, reason === 'NETWORK' ? 'Nobody answers' : 'A moment, please'),
+/** @param {State} state */
+const unreachable = ({ reason = '' }) => [
+  h('h1', null, t(reason === 'NETWORK' ? 'unreachable.nobody' : 'unreachable.moment')),
   h(
     'p.lead',
     null,
-    UNREACHABLE_MESSAGES[reason] ?? `The server cannot say yet who you are (${reason}).`,
-    ' You are not signed out: this page goes on by itself.',
+    t(UNREACHABLE_MESSAGES[reason] ?? 'unreachable.other', { code: reason }),
+    ' ',
+    t('unreachable.calm'),
   ),
-  h('button.plain', { type: 'button', onclick: () => auth.refresh().catch(() => {}) }, 'Try now'),
+  h('button.plain', { type: 'button', onclick: () => auth.refresh().catch(() => {}) }, t('unreachable.now')),
 ];
 
 /**
- * @param {object} state
- * @param {string} state.mode
- * @param {string} [state.reason] of the sign-out, or why nobody knows who is signed in
- * @param {string | symbol} [state.setupToken]
- * @param {() => void} state.leaveSetup
+ * What is shown at the door: the picture, and beside it what is asked or told.
+ * @param {import('./dom.js').Children} content
  */
-export function loginView({ mode, reason = '', setupToken, leaveSetup }) {
+export const doorway = (content) =>
+  h(
+    'div.login',
+    null,
+    doorPicture(),
+    h(
+      'div.side',
+      null,
+      h('main.gate', { id: 'main', tabindex: '-1' }, h('p.brand', null, verbatim('Doorward')), content),
+      footer(),
+    ),
+  );
+
+/** @param {State} state */
+export function loginView(state) {
+  const { mode, setupToken } = state;
   const content = () => {
-    if (typeof setupToken === 'string') return setUp(setupToken, leaveSetup);
-    if (setupToken === BROKEN_TOKEN) return brokenLink(leaveSetup);
-    if (mode === 'unreachable') return unreachable(reason);
-    return mode === 'register' ? register() : signIn(reason);
+    if (typeof setupToken === 'string') return setUp(setupToken, state);
+    if (setupToken === BROKEN_TOKEN) return brokenLink(state);
+    if (mode === 'unreachable') return unreachable(state);
+    return mode === 'register' ? register(state) : signIn(state);
   };
-  const main = h('main.gate', { id: 'main', tabindex: '-1' }, h('p.brand', null, 'Doorward'), content());
-  return h('div.login', null, doorPicture(), main);
+  return doorway(content());
 }

@@ -1,24 +1,28 @@
 // Which view, and what is around it.
 
 import { account } from './account.js';
-import { invites, users } from './admin.js';
+import { users } from './admin.js';
 import { auth, may } from './auth.js';
 import { howItWorks } from './how-it-works.js';
+import { invites } from './invites.js';
 import { BROKEN_TOKEN, loginView } from './login.js';
-import { actionButton, h } from './ui.js';
+import { h, verbatim } from './dom.js';
+import { isLanguageLoaded, onLanguage, t } from './i18n.js';
+import { footer } from './picker.js';
+import { actionButton } from './ui.js';
 
 /** @import { User } from '/doorward.js' */
 /** @typedef {(viewClosed: AbortSignal) => Node[]} View */
 
 /** @type {{ hash: string, title: string, show: View, isShown: () => boolean }[]} */
 const VIEWS = [
-  { hash: 'account', title: 'Account', show: account, isShown: () => true },
-  { hash: 'how-it-works', title: 'How it works', show: howItWorks, isShown: () => true },
-  { hash: 'users', title: 'Users', show: users, isShown: () => may('users:read') },
-  { hash: 'invitations', title: 'Invitations', show: invites, isShown: () => may('users:write') },
+  { hash: 'account', title: 'nav.account', show: account, isShown: () => true },
+  { hash: 'how-it-works', title: 'nav.howItWorks', show: howItWorks, isShown: () => true },
+  { hash: 'users', title: 'nav.users', show: users, isShown: () => may('users:read') },
+  { hash: 'invitations', title: 'nav.invitations', show: invites, isShown: () => may('users:write') },
 ];
 /** @type {Record<string, string>} */
-const LOGIN_TITLES = { setup: 'Set up', register: 'Register', unreachable: 'A moment' };
+const LOGIN_TITLES = { setup: 'setup.page', register: 'register.submit', unreachable: 'unreachable.page' };
 
 // Made once and early: made with each view, it would be missing when the server is.
 const logo = h('img', { src: '/door.svg', alt: '', width: 28, height: 28 });
@@ -29,6 +33,8 @@ let viewClosed = new AbortController();
 let setupToken;
 /** @type {string | undefined} */
 let reason;
+/** Whether it is known who is signed in, or that nobody can say. */
+let isKnown = false;
 /** @type {string | undefined} what the view that is shown depends on */
 let renderedKey;
 
@@ -53,7 +59,7 @@ const currentHash = () => location.hash.slice(1);
  */
 function layout(user, view) {
   const tabs = VIEWS.filter((each) => each.isShown()).map((each) =>
-    h('a', { href: `#${each.hash}`, 'aria-current': each === view ? 'page' : undefined }, each.title),
+    h('a', { href: `#${each.hash}`, 'aria-current': each === view ? 'page' : undefined }, t(each.title)),
   );
   return [
     h(
@@ -62,18 +68,19 @@ function layout(user, view) {
       h(
         'div.bar',
         null,
-        h('a.brand', { href: '#account' }, logo, 'Doorward'),
-        h('nav', { 'aria-label': 'Main' }, tabs),
+        h('a.brand', { href: '#account' }, logo, verbatim('Doorward')),
+        h('nav', { 'aria-label': t('nav.main') }, tabs),
         h(
           'div.me',
           null,
-          h('span', { title: user.email }, user.email),
-          actionButton({ label: 'Sign out', kind: 'quiet', run: () => auth.logout() }),
+          h('span', { title: user.email }, verbatim(user.email)),
+          actionButton({ label: t('nav.signOut'), kind: 'quiet', run: () => auth.logout() }),
         ),
       ),
       h('div.daylight', { 'aria-hidden': 'true' }),
     ),
     h('main.page', { id: 'main', tabindex: '-1' }, view.show(viewClosed.signal)),
+    footer(),
   ];
 }
 
@@ -91,13 +98,15 @@ function showLogin() {
     renderedKey = '';
     render();
   };
-  replaceView(mode, LOGIN_TITLES[mode] ?? 'Sign in', () => [loginView({ mode, reason, setupToken, leaveSetup })]);
+  const linkTo = (/** @type {string} */ to, /** @type {string} */ text) =>
+    h('a', { href: `#${to}`, onclick: setupToken && leaveSetup }, text);
+  replaceView(mode, LOGIN_TITLES[mode] ?? 'login.title', () => [loginView({ mode, reason, setupToken, linkTo })]);
 }
 
 /**
  * Shows a view, unless it is there already: a renewed token must not empty a form that somebody is filling in.
  * @param {string} key
- * @param {string} title
+ * @param {string} title its key
  * @param {() => Node[]} make
  */
 function replaceView(key, title, make) {
@@ -106,8 +115,8 @@ function replaceView(key, title, make) {
   renderedKey = key;
   viewClosed.abort();
   viewClosed = new AbortController();
-  document.title = `${title} · Doorward`;
-  app.replaceChildren(...make());
+  document.title = `${t(title)} · Doorward`;
+  app.replaceChildren(h('a.skip', { href: '#main' }, t('skip')), ...make());
   scrollTo(0, 0);
   // Who navigates by keyboard or ear goes on from the new view.
   if (!isFirst) firstInput()?.focus({ preventScroll: true });
@@ -117,6 +126,7 @@ function replaceView(key, title, make) {
 const firstInput = () => app.querySelector('.gate input') ?? document.getElementById('main');
 
 function render() {
+  if (!isKnown || !isLanguageLoaded()) return;
   if (auth.user && !setupToken) showView(auth.user);
   else showLogin();
 }
@@ -137,7 +147,16 @@ auth.onChange((user, why) => {
   }
   render();
 });
+onLanguage(() => {
+  const isChange = renderedKey !== undefined;
+  if (isChange) renderedKey = '';
+  document.getElementById('toast')?.replaceChildren();
+  render();
+  // Whoever has just chosen it goes on from there.
+  if (isChange) document.getElementById('language')?.focus({ preventScroll: true });
+});
 await auth.ready;
+isKnown = true;
 render();
 
 // The light through the door: what is left of the access token.

@@ -1,39 +1,12 @@
-// What the views are made of. Text goes in as text: there is no markup from data anywhere.
+// What the views are made of.
 
-/** @typedef {Node | string | number | false | null | undefined} Child */
-/** @typedef {Child | readonly Child[] | readonly (readonly Child[])[]} Children */
-/**
- * @template {string} T
- * @typedef {T extends keyof HTMLElementTagNameMap ? HTMLElementTagNameMap[T]
- *   : T extends `${infer Name extends keyof HTMLElementTagNameMap}.${string}` ? HTMLElementTagNameMap[Name]
- *   : HTMLElement} ElementOf
- */
+import { h } from './dom.js';
+import { errorText, invalidText, refusalText } from './errors.js';
+import { formatDate, formatRelative, t } from './i18n.js';
+
+/** @import { Children } from './dom.js' */
 /** @typedef {ReturnType<typeof field>} Field */
 /** @typedef {{ title: string, text: string | string[], action: string }} Question */
-
-/**
- * An element. The tag may carry classes, as `p.sub`; properties that start with `on` are listeners.
- * @template {string} T
- * @param {T} tag
- * @param {Record<string, any> | null} [props]
- * @param {...Children} children
- * @returns {ElementOf<T>}
- */
-export function h(tag, props, ...children) {
-  const [name, ...classes] = tag.split('.');
-  /** @type {any} */
-  const element = document.createElement(name);
-  if (classes.length) element.className = classes.join(' ');
-  for (const [key, value] of Object.entries(props ?? {})) {
-    if (value === false || value === undefined || value === null) continue;
-    if (key.startsWith('on')) element.addEventListener(key.slice(2), value);
-    else if (key === 'value' || key === 'checked') element[key] = value;
-    else element.setAttribute(key, value === true ? '' : value);
-  }
-  const isShown = (/** @type {unknown} */ child) => child !== null && child !== undefined && child !== false;
-  element.append(...children.flat(2).filter(isShown));
-  return element;
-}
 
 let fieldCount = 0;
 
@@ -49,10 +22,10 @@ export function field(label, props, hintText) {
   const error = h('p.error', { id: `${id}e` });
   const hint = h('p.hint', { id: `${id}h` }, hintText);
   const element = h('div.field', null, h('label', { for: id }, label), input, hint, error);
-  /** @param {string} [message] nothing: the error is gone */
-  const showError = (message) => {
-    error.textContent = message ?? '';
-    if (message) input.setAttribute('aria-invalid', 'true');
+  /** @param {...(Node | string)} message nothing: the error is gone */
+  const showError = (...message) => {
+    error.replaceChildren(...message);
+    if (message.length) input.setAttribute('aria-invalid', 'true');
     else input.removeAttribute('aria-invalid');
   };
   input.addEventListener('input', () => showError());
@@ -91,16 +64,16 @@ export function newPasswordField(label, name) {
  */
 function passwordStrength(password) {
   const { length } = [...password];
-  if (!length) return { score: 0, text: 'At least 8 characters. A few unrelated words are best.' };
+  if (!length) return { score: 0, text: t('password.empty') };
   const missing = 8 - length;
-  if (missing > 0) return { score: 1, text: `${missing} more ${missing === 1 ? 'character' : 'characters'} to go.` };
+  if (missing > 0) return { score: 1, text: t('password.missing', { count: missing }) };
   const distinct = new Set(password.toLowerCase()).size;
   if (distinct < 5 || /^(?:password|qwerty|letmein|welcome|12345)/i.test(password)) {
-    return { score: 1, text: 'Easy to guess.' };
+    return { score: 1, text: t('password.easy') };
   }
-  if (length < 12 || distinct < 7) return { score: 2, text: 'Fair. Longer is stronger.' };
-  if (length < 16) return { score: 3, text: 'Good.' };
-  return { score: 4, text: 'Strong.' };
+  if (length < 12 || distinct < 7) return { score: 2, text: t('password.fair') };
+  if (length < 16) return { score: 3, text: t('password.good') };
+  return { score: 4, text: t('password.strong') };
 }
 
 /**
@@ -110,16 +83,18 @@ function passwordStrength(password) {
  * @param {(values: Record<string, string>) => unknown} options.action
  * @param {string} options.label of the button
  * @param {string} options.busy what the button says while the action runs
+ * @param {Node[]} [options.more] below the fields
  * @param {Node[]} [options.before] the button, in its row
  * @param {string} [options.kind] classes of the button
  */
-export function form({ fields, action, label, busy, before = [], kind = 'primary' }) {
+export function form({ fields, action, label, busy, more = [], before = [], kind = 'primary' }) {
   const problem = h('p.problem', { role: 'alert' });
   const button = h('button', { type: 'submit', class: kind }, label);
   const element = h(
     'form',
     { novalidate: true },
     fields.map((each) => each.element),
+    more,
     problem,
     h('div.row', null, before, button),
   );
@@ -130,7 +105,7 @@ export function form({ fields, action, label, busy, before = [], kind = 'primary
     for (const each of fields) each.showError();
     const invalid = fields.find(({ input }) => !input.checkValidity());
     if (invalid) {
-      invalid.showError(invalid.input.validationMessage);
+      invalid.showError(invalidText(invalid.input));
       invalid.input.focus();
       return;
     }
@@ -151,25 +126,14 @@ export function form({ fields, action, label, busy, before = [], kind = 'primary
     let first;
     for (const { field: name, message } of error.fields ?? []) {
       const refused = fields.find(({ input }) => input.name === name);
-      refused?.showError(`${refused.label} ${message}`);
+      refused?.showError(...refusalText(refused.label, message));
       first ??= refused;
     }
     if (first) first.input.focus();
-    else problem.textContent = errorText(error);
+    else problem.replaceChildren(...errorText(error));
   }
 
   return element;
-}
-
-/**
- * What went wrong, for people.
- * @param {any} error
- * @returns {string}
- */
-export function errorText(error) {
-  if (error.code === 'NETWORK') return 'The server cannot be reached. Check the connection and try again.';
-  if (error.retryAfter) return `${error.message}. Try again in ${formatDuration(error.retryAfter)}.`;
-  return `${error.message ?? error}.`.replace(/\.\.$/, '.');
 }
 
 /** @type {number | undefined} */
@@ -177,11 +141,11 @@ let toastTimer;
 
 /**
  * Says something for some seconds; screen readers hear it too.
- * @param {string} text
+ * @param {...(Node | string)} text
  */
-export function toast(text) {
+export function toast(...text) {
   const place = /** @type {HTMLElement} */ (document.getElementById('toast'));
-  place.textContent = text;
+  place.replaceChildren(...text);
   place.classList.add('on');
   clearTimeout(toastTimer);
   toastTimer = setTimeout(() => place.classList.remove('on'), 5000);
@@ -203,7 +167,7 @@ function confirmDialog({ title, text, action }) {
         'div.row.end',
         null,
         // The harmless answer has the focus, so that Enter alone destroys nothing.
-        h('button.plain', { type: 'button', autofocus: true, onclick: () => dialog.close() }, 'Keep it as it is'),
+        h('button.plain', { type: 'button', autofocus: true, onclick: () => dialog.close() }, t('confirm.keep')),
         h('button.danger', { type: 'button', onclick: () => dialog.close('yes') }, action),
       ),
     );
@@ -235,7 +199,7 @@ export function actionButton({ label, kind = 'plain', name, ask, run, done }) {
       await run();
       if (done) toast(done);
     } catch (error) {
-      toast(errorText(error));
+      toast(...errorText(error));
     } finally {
       button.disabled = false;
     }
@@ -251,13 +215,13 @@ export function actionButton({ label, kind = 'plain', name, ask, run, done }) {
  * @param {() => void} dismiss
  */
 export function shownOnce(label, secret, advice, dismiss) {
-  const shown = field(label, { value: secret, readonly: true, class: 'mono' }, advice);
+  const shown = field(label, { value: secret, readonly: true, class: 'mono', dir: 'ltr' }, advice);
   const copy = async () => {
     shown.input.select();
     // Browsers have no clipboard for pages over http, and may refuse it elsewhere.
     await navigator.clipboard?.writeText(secret).then(
-      () => toast('Copied.'),
-      () => toast('Press Ctrl+C to copy.'),
+      () => toast(t('copy.done')),
+      () => toast(t('copy.press')),
     );
   };
   return h(
@@ -267,8 +231,8 @@ export function shownOnce(label, secret, advice, dismiss) {
     h(
       'div.row',
       null,
-      h('button.plain', { type: 'button', onclick: copy }, 'Copy'),
-      h('button.plain', { type: 'button', onclick: dismiss }, 'I have it'),
+      h('button.plain', { type: 'button', onclick: copy }, t('copy.label')),
+      h('button.plain', { type: 'button', onclick: dismiss }, t('copy.dismiss')),
     ),
   );
 }
@@ -280,14 +244,14 @@ export function shownOnce(label, secret, advice, dismiss) {
  * @param {(loaded: T, reload: () => Promise<void>) => Node | Node[]} show
  * @param {string} [waiting]
  */
-export function asyncSection(load, show, waiting = 'Loading…') {
+export function asyncSection(load, show, waiting = t('waiting')) {
   const element = h('div', { 'aria-busy': 'true' }, h('p.waiting', null, waiting));
   const reload = async () => {
     element.setAttribute('aria-busy', 'true');
     try {
       element.replaceChildren(...[show(await load(), reload)].flat());
     } catch (error) {
-      const retry = h('button.plain', { type: 'button', onclick: reload }, 'Try again');
+      const retry = h('button.plain', { type: 'button', onclick: reload }, t('retry'));
       element.replaceChildren(h('div.failed', null, h('p', null, errorText(error)), retry));
     }
     element.removeAttribute('aria-busy');
@@ -304,34 +268,8 @@ export function asyncSection(load, show, waiting = 'Loading…') {
 export const card = (title, lead, ...children) =>
   h('section.card', null, h('header', null, h('h2', null, title), lead && h('p', null, lead)), ...children);
 
-/**
- * 75 → "1 min 15 s".
- * @param {number} seconds
- */
-export function formatDuration(seconds) {
-  const whole = Math.max(0, Math.ceil(seconds));
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min${whole % 60 ? ` ${whole % 60} s` : ''}`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
-}
-
 /** The server's time less this machine's, in milliseconds. */
 export const clock = { skew: 0 };
-
-const relativeFormat = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
-const absoluteFormat = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'short' });
-
-const MINUTE = 60;
-const HOUR = 60 * MINUTE;
-const DAY = 24 * HOUR;
-/** @type {{ below: number, unit: Intl.RelativeTimeFormatUnit, size: number }[]} */
-const TIME_UNITS = [
-  { below: MINUTE, unit: 'second', size: 1 },
-  { below: HOUR, unit: 'minute', size: MINUTE },
-  { below: DAY, unit: 'hour', size: HOUR },
-  { below: 45 * DAY, unit: 'day', size: DAY },
-  { below: Infinity, unit: 'month', size: 30 * DAY },
-];
 
 /**
  * A moment as people say it, with the exact one behind it.
@@ -340,9 +278,16 @@ const TIME_UNITS = [
 export function relativeTime(when) {
   const at = new Date(when);
   const seconds = (at.getTime() - Date.now() - clock.skew) / 1000;
-  const { unit, size } = TIME_UNITS.find(({ below }) => Math.abs(seconds) < below) ?? TIME_UNITS[0];
-  const text = Math.abs(seconds) < 45 ? 'just now' : relativeFormat.format(Math.round(seconds / size), unit);
-  return h('time', { datetime: at.toISOString(), title: absoluteFormat.format(at) }, text);
+  return h('time', { datetime: at.toISOString(), title: formatDate(at) }, formatRelative(seconds));
+}
+
+/**
+ * The moment itself, for what is to be read as a date: "here since".
+ * @param {string | number} when
+ */
+export function exactTime(when) {
+  const at = new Date(when);
+  return h('time', { datetime: at.toISOString() }, formatDate(at));
 }
 
 // In this order: most browsers also claim to be Safari, and some of the others to be Chrome.
@@ -371,9 +316,9 @@ const SYSTEMS = [
  * @param {string | null | undefined} userAgent
  */
 export function deviceName(userAgent) {
-  if (!userAgent) return 'Unknown device';
+  if (!userAgent) return t('device.unknown');
   const [, browser] = BROWSERS.find(([mark]) => userAgent.includes(mark)) ?? [];
   const [, system] = SYSTEMS.find(([mark]) => userAgent.includes(mark)) ?? [];
-  if (!browser) return userAgent.split(/[ /]/)[0] || 'Unknown device';
-  return system ? `${browser} on ${system}` : browser;
+  if (!browser) return userAgent.split(/[ /]/)[0] || t('device.unknown');
+  return system ? t('device.on', { browser, system }) : browser;
 }

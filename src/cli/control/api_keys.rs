@@ -3,7 +3,7 @@
 use super::protocol::{CommandError, role_named};
 use crate::{
     app::App,
-    domain::{ApiKey, ApiKeyId, User, UserId},
+    domain::{ApiKey, ApiKeyId, User, UserId, gate::AppName},
     service::{
         api_keys::{InvalidKey, NewApiKey},
         events::Actor,
@@ -21,14 +21,22 @@ pub async fn add_service(app: &App, name: &str, role: Option<&str>) -> Result<Us
 }
 
 /// Makes an API key. Its secret is in this answer alone.
-pub async fn add(app: &App, owner: UserId, name: &str, permissions: Vec<String>, expires_in: Option<&str>) -> Result<Value, CommandError> {
+pub async fn add(
+    app: &App,
+    owner: UserId,
+    name: &str,
+    permissions: Vec<String>,
+    apps: &[String],
+    expires_in: Option<&str>,
+) -> Result<Value, CommandError> {
     // The message names the field of a request; here it is an option.
     let option = |field| match field {
         "permissions" => "--permission",
+        "apps" => "--app",
         "expiresIn" => "--expires",
         _ => "--name",
     };
-    let new = NewApiKey::new(name, permissions, expires_in)
+    let new = NewApiKey::new(name, permissions, apps, expires_in)
         .map_err(|InvalidKey { field, message }| CommandError(format!("{}: {message}", option(field))))?;
     let (key, secret) = app.api_keys().create(Actor::Operator, owner, new).await?;
     made(app, &key, &secret).await
@@ -78,6 +86,7 @@ fn view(key: &ApiKey, owner: Option<&str>) -> Value {
         "name": key.name,
         "start": key.start,
         "permissions": key.permissions,
+        "apps": key.apps.iter().map(AppName::as_str).collect::<Vec<_>>(),
         "createdAt": key.created_at,
         "expiresAt": key.expires_at,
         "lastUsedAt": key.last_used_at,

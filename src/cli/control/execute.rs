@@ -34,9 +34,9 @@ pub async fn execute(app: &App, site: &PublicOrigin, request: Request) -> Result
         Request::SessionList { user } => return Ok(app.sessions().list(id(user).await?).await?.iter().map(session_view).collect()),
         Request::SessionRevoke { session, user } => return revoke(app, session, user).await,
         Request::ServiceAdd { name, role } => api_keys::add_service(app, &name, role.as_deref()).await?,
-        Request::ApiKeyAdd { user, name, permissions, expires } => {
+        Request::ApiKeyAdd { user, name, permissions, apps, expires } => {
             let owner = id(user).await?;
-            return api_keys::add(app, owner, &name, permissions, expires.as_deref()).await;
+            return api_keys::add(app, owner, &name, permissions, &apps, expires.as_deref()).await;
         }
         Request::ApiKeyList { user: None } => return api_keys::list(app, None).await,
         Request::ApiKeyList { user: Some(user) } => return api_keys::list(app, Some(id(user).await?)).await,

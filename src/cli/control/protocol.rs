@@ -11,28 +11,81 @@ use serde::{Deserialize, Serialize};
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
-    UserAdd { email: String, role: Option<String>, password: PlainPassword },
-    UserList { query: String },
-    UserShow { user: String },
-    UserRole { user: String, role: String },
-    UserPassword { user: String, password: PlainPassword },
-    UserDisabled { user: String, disabled: bool },
-    UserVerified { user: String, verified: bool },
-    UserUnlock { user: String },
-    UserDelete { user: String },
-    SessionList { user: String },
-    SessionRevoke { session: Option<String>, user: Option<String> },
-    ServiceAdd { name: String, role: Option<String> },
-    ApiKeyAdd { user: String, name: String, permissions: Vec<String>, expires: Option<String> },
-    ApiKeyList { user: Option<String> },
-    ApiKeyRotate { key: String, overlap: String },
-    ApiKeyRevoke { key: String },
+    UserAdd {
+        email: String,
+        role: Option<String>,
+        password: PlainPassword,
+    },
+    UserList {
+        query: String,
+    },
+    UserShow {
+        user: String,
+    },
+    UserRole {
+        user: String,
+        role: String,
+    },
+    UserPassword {
+        user: String,
+        password: PlainPassword,
+    },
+    UserDisabled {
+        user: String,
+        disabled: bool,
+    },
+    UserVerified {
+        user: String,
+        verified: bool,
+    },
+    UserUnlock {
+        user: String,
+    },
+    UserDelete {
+        user: String,
+    },
+    SessionList {
+        user: String,
+    },
+    SessionRevoke {
+        session: Option<String>,
+        user: Option<String>,
+    },
+    ServiceAdd {
+        name: String,
+        role: Option<String>,
+    },
+    ApiKeyAdd {
+        user: String,
+        name: String,
+        permissions: Vec<String>,
+        #[serde(default)]
+        apps: Vec<String>,
+        expires: Option<String>,
+    },
+    ApiKeyList {
+        user: Option<String>,
+    },
+    ApiKeyRotate {
+        key: String,
+        overlap: String,
+    },
+    ApiKeyRevoke {
+        key: String,
+    },
     KeyList,
-    KeyRotate { algorithm: Option<Algorithm> },
-    KeyReplace { all: bool },
+    KeyRotate {
+        algorithm: Option<Algorithm>,
+    },
+    KeyReplace {
+        all: bool,
+    },
     Check,
     SetupLink,
-    Clock { seconds: i64, slept: bool },
+    Clock {
+        seconds: i64,
+        slept: bool,
+    },
 }
 
 /// A password on its way from the terminal to the server, over a socket that only its owner can open.

@@ -45,7 +45,7 @@ fn fixture_with(ring: &TokenRing) -> Fixture {
     let user = User { role: "editor".parse().expect("a role"), token_version: 3, ..User::example() };
     let far = Timestamp::from_secs(4_000_000_000);
     let session = Session { user: user.id, expires_at: far, ends_at: far, sweep_at: far, ..Session::example() };
-    let (settings, earlier) = (Settings::default(), AccessTokens::issued_by(clock.now(), &Settings::default().tokens, None));
+    let (settings, earlier) = (Settings::default(), AccessTokens::issued_by(clock.now(), &Settings::default(), None));
     let tokens = AccessTokens::new(ring, TokenSettings::new(&settings), clock.clone(), denylist.clone(), earlier);
     Fixture { tokens, denylist, ring: ring.clone(), user, session, clock }
 }
@@ -225,7 +225,8 @@ fn rev_6_after_everything_was_voided_new_tokens_are_good_at_once() {
 #[test]
 fn ops_7_a_revocation_outlives_the_tokens_of_earlier_runs() {
     let (seconds, now) = (Duration::from_secs, Timestamp::from_secs(1_800_000_000));
-    let settings = Tokens { access_ttl: seconds(10), ..Tokens::default() };
+    let mut settings = Settings::default();
+    settings.tokens.access_ttl = seconds(10);
     let own = AccessTokens::max_token_lifetime(&settings);
     let at_start = |noted| AccessTokens::issued_by(now, &settings, noted);
     let noted = |latest: Timestamp, lifetime| Some(Issued { latest, lifetime });

@@ -70,6 +70,12 @@ impl Accounts {
         role.ok_or_else(|| Error::InvalidRole { allowed: self.roles.names().cloned().collect() })
     }
 
+    /// Who may make an account.
+    #[must_use]
+    pub const fn registration_mode(&self) -> RegistrationMode {
+        self.mode
+    }
+
     fn check_role_exists(&self, role: &Role) -> Result<(), Error> {
         self.role(role.as_str()).map(drop)
     }

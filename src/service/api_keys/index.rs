@@ -188,6 +188,7 @@ mod tests {
             hash: [u8::try_from(revision).expect("small"); 32],
             replaced: None,
             made_in: None,
+            apps: Arc::from([]),
             created_at: NOW,
             expires_at: None,
             last_used_at: None,

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config,
-    domain::{ApiKey, ApiKeyId, Clock, Event, Kind, Permission, RolePolicy, Roles, SteadyClock, User, UserId},
+    domain::{ApiKey, ApiKeyId, Clock, Event, Kind, Permission, RolePolicy, Roles, SteadyClock, User, UserId, gate::AppName},
     store::{Authority, Authorize, Ended, KeyCreated, KeyRequest, Store},
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -32,6 +32,8 @@ pub struct ApiKeys {
     pub(super) hash_keys: MacRing,
     pub(super) settings: config::Keys,
     pub(super) roles: Roles,
+    /// The apps that keys can open.
+    pub(super) apps: Arc<[AppName]>,
     pub(super) policy: RolePolicy,
     pub(super) clock: Clock,
     pub(super) steady: Arc<SteadyClock>,
@@ -56,6 +58,9 @@ impl ApiKeys {
         }
         let user = self.store.user(owner).await?.ok_or(Error::NotFound)?;
         self.require_granted(&user, &new.permissions)?;
+        if let Some(unknown) = new.apps.iter().find(|app| !self.apps.contains(app)) {
+            return Err(Error::UnknownApp { app: unknown.clone(), known: Arc::clone(&self.apps) });
+        }
         self.charge(actor)?;
         let (secret, now) = (secret::generate(), self.clock.now());
         let key = ApiKey {
@@ -64,6 +69,7 @@ impl ApiKeys {
             name: new.name,
             start: secret::start(secret.expose_secret()),
             permissions: new.permissions.into(),
+            apps: new.apps.into(),
             hash: self.hash(&secret),
             replaced: None,
             // The store knows.

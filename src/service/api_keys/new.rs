@@ -1,6 +1,6 @@
 //! What somebody asks of a new API key, checked for its form.
 
-use crate::domain::Permission;
+use crate::domain::{Permission, gate::AppName};
 use std::{fmt, time::Duration};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -9,8 +9,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const LIFETIMES: std::ops::RangeInclusive<Duration> = HOUR..=DAY.saturating_mul(365);
 /// How long a key is good if nobody says.
 const DEFAULT_LIFETIME: Duration = DAY.saturating_mul(90);
-/// The most permissions that a key may list.
-const MAX_PERMISSIONS: usize = 32;
+/// The most permissions, and the most apps, that a key may list.
+const MAX_LISTED: usize = 32;
 /// The longest name of a key, in characters.
 const MAX_NAME: usize = 64;
 
@@ -21,6 +21,8 @@ pub struct NewApiKey {
     pub name: String,
     /// The most that it may do.
     pub permissions: Vec<Permission>,
+    /// The apps behind the gate that it opens.
+    pub apps: Vec<AppName>,
     /// How long it is good; `None` is for ever.
     pub expires_in: Option<Duration>,
 }
@@ -45,15 +47,20 @@ impl NewApiKey {
     ///
     /// # Errors
     /// [`InvalidKey`].
-    pub fn new(name: &str, permissions: Vec<String>, expires_in: Option<&str>) -> Result<Self, InvalidKey> {
+    pub fn new(name: &str, permissions: Vec<String>, apps: &[String], expires_in: Option<&str>) -> Result<Self, InvalidKey> {
         let invalid = |field, message: &str| InvalidKey { field, message: message.to_owned() };
         let name = name.trim();
         if !(1..=MAX_NAME).contains(&name.chars().count()) || name.chars().any(char::is_control) {
             return Err(invalid("name", "must be 1 to 64 characters in one line"));
         }
-        if !(1..=MAX_PERMISSIONS).contains(&permissions.len()) {
-            return Err(invalid("permissions", "must be 1 to 32 permissions"));
+        if permissions.len() > MAX_LISTED || (permissions.is_empty() && apps.is_empty()) {
+            return Err(invalid("permissions", "must be 1 to 32 permissions, or none if there are apps"));
         }
+        if apps.len() > MAX_LISTED {
+            return Err(invalid("apps", "must be at most 32 apps"));
+        }
+        let apps = apps.iter().map(|name| name.parse::<AppName>()).collect::<Result<Vec<_>, _>>();
+        let apps = apps.map_err(|error| invalid("apps", &error.to_string()))?;
         let permissions: Result<Vec<_>, _> = permissions.into_iter().map(Permission::try_from).collect();
         let permissions = permissions.map_err(|error| invalid("permissions", &error.to_string()))?;
         let expires_in = match expires_in.map(|text| (text, humantime::parse_duration(text))) {
@@ -62,7 +69,7 @@ impl NewApiKey {
             Some((_, Ok(span))) if LIFETIMES.contains(&span) => Some(span),
             Some(_) => return Err(invalid("expiresIn", "must be a duration of 1h to 365d, such as 90d")),
         };
-        Ok(Self { name: name.to_owned(), permissions, expires_in })
+        Ok(Self { name: name.to_owned(), permissions, apps, expires_in })
     }
 }
 
@@ -73,7 +80,7 @@ mod tests {
     #[test]
     fn a_key_has_a_name_permissions_and_an_end() {
         let new = |name: &str, permissions: &[&str], expires_in| {
-            NewApiKey::new(name, permissions.iter().map(|p| (*p).to_owned()).collect(), expires_in).map_err(|error| error.field)
+            NewApiKey::new(name, permissions.iter().map(|p| (*p).to_owned()).collect(), &[], expires_in).map_err(|error| error.field)
         };
         let good = new(" backup ", &["articles:read"], None).expect("good");
         assert_eq!((good.name.as_str(), good.expires_in), ("backup", Some(DAY * 90)));
@@ -91,6 +98,9 @@ mod tests {
         ] {
             assert_eq!(new(name, permissions, expires_in).expect_err("refused"), field);
         }
+        let of_apps = |apps: &[&str]| NewApiKey::new("a", vec![], &apps.iter().map(|app| (*app).to_owned()).collect::<Vec<_>>(), None);
+        assert_eq!(of_apps(&["wiki"]).expect("good").apps.len(), 1);
+        assert_eq!(of_apps(&["Wiki"]).expect_err("refused").field, "apps");
         assert!(new(&"ä".repeat(64), &["a:b"], None).is_ok() && new(&"ä".repeat(65), &["a:b"], None).is_err());
     }
 }

@@ -258,7 +258,7 @@ record!(
     ApiKeyV1 {
         id: [u8; 16], owner: [u8; 16], name: String, start: String, permissions: Vec<String>, hash: [u8; 32],
         replaced: Option<([u8; 32], u64)>, made_in: Option<([u8; 16], u32)>, created_at: u64, expires_at: Option<u64>,
-        last_used_at: Option<u64>, revision: u32,
+        last_used_at: Option<u64>, revision: u32, apps: Vec<String>,
     },
     |k| ApiKeyV1 {
         id: *k.id.as_bytes(),
@@ -273,12 +273,14 @@ record!(
         expires_at: k.expires_at.map(Timestamp::millis),
         last_used_at: k.last_used_at.map(Timestamp::millis),
         revision: k.revision,
+        apps: k.apps.iter().map(ToString::to_string).collect(),
     },
     |s| Ok(ApiKey {
         id: ApiKeyId::from_bytes(s.id),
         owner: UserId::from_bytes(s.owner),
         name: s.name,
         start: s.start,
+        apps: s.apps.iter().map(|name| name.parse()).collect::<Result<_, _>>().map_err(Error::corrupt)?,
         permissions: s.permissions.into_iter().map(Permission::try_from).collect::<Result<_, _>>().map_err(Error::corrupt)?,
         hash: s.hash,
         replaced: s.replaced.map(|(hash, until)| ReplacedSecret { hash, until: Timestamp::from_millis(until) }),

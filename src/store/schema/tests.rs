@@ -9,7 +9,7 @@ use crate::{
     },
 };
 use data_encoding::HEXLOWER;
-use std::{fmt::Debug, net::IpAddr};
+use std::{fmt::Debug, net::IpAddr, sync::Arc};
 
 const KEY: &[u8] = b"key";
 
@@ -109,6 +109,7 @@ fn sto_9_records_keep_their_bytes_and_show_every_damage() {
         name: "backup".into(),
         start: "dwk_Ab3d".into(),
         permissions: ["articles:read", "files:*"].map(|p| Permission::try_from(p.to_owned()).expect("a permission")).into(),
+        apps: Arc::from(["wiki".parse().expect("a name")]),
         hash: [8; 32],
         replaced: Some(ReplacedSecret { hash: [9; 32], until: at }),
         made_in: Some(crate::domain::MadeIn { session: SessionId::from_bytes([2; 16]), generation: 300 }),

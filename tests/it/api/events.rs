@@ -1,6 +1,6 @@
 //! The events in the log: who did what, and to whom (LOG-3).
 
-use crate::support::{Actor, PASSWORD, Server, send};
+use crate::support::{Actor, Gate, PASSWORD, Server, send};
 use doorward::{
     domain::Kind,
     http::routes::{Access, ROUTES},
@@ -8,6 +8,8 @@ use doorward::{
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
+/// An app, so that somebody can enter it.
+const APP: &str = "[gate]\nopen_registration = true\n[[gate.app]]\nname = \"wiki\"\norigin = \"http://localhost:7001\"\nroles = [\"*\"]\n";
 const JSON: &str = "log.format=json";
 
 /// The events logged so far, in order.
@@ -39,11 +41,12 @@ async fn revoke_as_a_service(server: &Server, token: &str) -> String {
 #[tokio::test]
 #[allow(clippy::too_many_lines, reason = "one request after the other, as the log has them")]
 async fn log_3_whatever_changes_something_says_who_did_it_and_to_whom() {
-    let server = Server::with(&[JSON]);
+    let gate = Gate::on(Server::with_file(APP, &[JSON]));
+    let server = &gate.server;
     let mut logged: BTreeSet<(&str, &str)> = BTreeSet::new();
     let mut seen = 0;
     let mut check = |expected: ExpectedEvent<'_>| {
-        let all = events(&server);
+        let all = events(server);
         let line = all[seen..].iter().rfind(|line| line["event"] == expected.event);
         let line = line.unwrap_or_else(|| panic!("{:?}: no {} among {:?}", expected.route, expected.event, &all[seen..]));
         assert_eq!(line["actor"], expected.actor, "{line}");
@@ -56,13 +59,13 @@ async fn log_3_whatever_changes_something_says_who_did_it_and_to_whom() {
     };
 
     let setup = json!({ "token": server.setup_token(), "email": "first@example.org", "password": PASSWORD, "tokenTransport": "body" });
-    let mut first = Actor::at(&server);
+    let mut first = Actor::at(server);
     let answer = send(first.request("POST", "/api/auth/setup").json(&setup)).await.expect(201);
     first.take(&answer);
     let admin = first.id.clone();
     check(ExpectedEvent { route: ("POST", "/api/auth/setup"), event: "setup", actor: &admin, target: Some(&admin) });
 
-    let mut ada = Actor::registered_with_tokens(&server, "ada@example.org").await;
+    let mut ada = Actor::registered_with_tokens(server, "ada@example.org").await;
     let id = ada.id.clone();
     check(ExpectedEvent { route: ("POST", "/api/auth/register"), event: "register", actor: &id, target: Some(&id) });
     ada.login("ada@example.org", PASSWORD, "body").await.expect(200);
@@ -139,12 +142,16 @@ async fn log_3_whatever_changes_something_says_who_did_it_and_to_whom() {
         check(ExpectedEvent { route: ("DELETE", route), event: "api_key_revoked", actor: &admin, target: Some(service) });
     }
 
+    let (_, request) = gate.begin(7001, "/").await;
+    first.post("/api/gate/enter", &json!({ "request": request })).await.expect(200);
+    check(ExpectedEvent { route: ("POST", "/api/gate/enter"), event: "app_entered", actor: &admin, target: Some(&admin) });
+
     let invite = first.post("/api/invites", &json!({})).await.expect(201).text_of("id");
     check(ExpectedEvent { route: ("POST", "/api/invites"), event: "invite_created", actor: &admin, target: None });
     first.delete(&format!("/api/invites/{invite}")).await.expect(204);
     check(ExpectedEvent { route: ("DELETE", "/api/invites/InviteId"), event: "invite_withdrawn", actor: &admin, target: None });
 
-    let owner = revoke_as_a_service(&server, first.access.as_deref().expect("a token")).await;
+    let owner = revoke_as_a_service(server, first.access.as_deref().expect("a token")).await;
     check(ExpectedEvent { route: ("POST", "/oauth2/revoke"), event: "token_revoked", actor: &owner, target: Some(&admin) });
 
     // A key that is traded for a token changes nothing, as a refresh that goes well; nor does a question.

@@ -1,6 +1,6 @@
 //! Who the app is told a visitor is: what the gate said, and nothing the visitor says.
 
-use super::{Front, Gate, HEADERS, stand_in::StandIn, through, through_all};
+use super::{Front, Gate, HEADERS, real::Real, through, through_all};
 
 /// The eight names with another character for each hyphen, in small and capital letters, with a value that would please
 /// whoever sends it.
@@ -23,7 +23,7 @@ fn all_forged() -> Vec<String> {
 
 #[test]
 fn gate_17_forged_identity_never_reaches_the_app() {
-    through_all(&StandIn::start().gate, |front| {
+    through_all(&Real::start(false).gate, |front| {
         let pass = front.gate.pass_line();
         for lines in all_forged() {
             for lines in [format!("{lines}{pass}"), format!("{pass}{lines}")] {
@@ -38,7 +38,7 @@ fn gate_17_forged_identity_never_reaches_the_app() {
 
 #[test]
 fn gate_16_on_a_public_path_nobody_is_somebody_unless_they_are() {
-    through_all(&StandIn::start().gate, |front| {
+    through_all(&Real::start(false).gate, |front| {
         for lines in all_forged() {
             assert_eq!(front.get("/public/page", &lines).status, 200, "{:?} {lines:?}", front.kind);
             front.assert_is(&front.reached(&lines), &<[String; 8]>::default(), &lines);
@@ -62,7 +62,7 @@ fn closed_or_whole(front: &Front, lines: &str) {
 
 #[test]
 fn gate_18_connection_takes_no_identity_away() {
-    through_all(&StandIn::start().gate, |front| {
+    through_all(&Real::start(false).gate, |front| {
         let pass = front.gate.pass_line();
         for name in HEADERS.iter().chain(&["X_Auth_Role", "X-Doorward-Key", "Cookie", "X-Forwarded-Host", "X-Forwarded-Uri"]) {
             for connection in [format!("close, {name}"), name.to_uppercase(), format!("keep-alive\r\nConnection: {name}")] {
@@ -80,7 +80,7 @@ fn gate_18_connection_takes_no_identity_away() {
 
 #[test]
 fn gate_17_a_trailer_is_no_header() {
-    through_all(&StandIn::start().gate, |front| {
+    through_all(&Real::start(false).gate, |front| {
         let body = "Transfer-Encoding: chunked\r\nTrailer: X-Auth-Role\r\n\r\n3\r\nabc\r\n0\r\nX-Auth-Role: admin\r\n\r\n";
         let request = format!("POST /page HTTP/1.1\r\nHost: {}\r\n{}{body}", front.gate.host, front.gate.pass_line());
         let status = front.send(&request).map_or(400, |answer| answer.status);
@@ -94,7 +94,7 @@ fn gate_17_a_trailer_is_no_header() {
 
 #[test]
 fn gate_28_a_key_opens_and_does_not_reach_the_app() {
-    through_all(&StandIn::start().gate, |front| {
+    through_all(&Real::start(false).gate, |front| {
         let key = &front.gate.key;
         for lines in [format!("X-Doorward-Key: {key}\r\n"), format!("x-doorward-key: {key}\r\nAuthorization: Bearer the-apps-own\r\n")] {
             assert_eq!(front.get("/page", &lines).status, 200, "{:?} {lines:?}", front.kind);
@@ -115,9 +115,12 @@ fn gate_28_a_key_opens_and_does_not_reach_the_app() {
 
 #[test]
 fn gate_28_basic_is_doorwards_where_the_app_says_so() {
-    let gate: Gate = StandIn::start().gate;
+    let real = Real::start(true);
+    let gate: Gate = real.gate.clone();
     through(&gate, true, |front| {
-        assert_eq!(front.get("/page", "Authorization: Basic YWRhOmR3a19nb29k\r\n").status, 200, "{:?}", front.kind);
+        let pair = data_encoding::BASE64.encode(format!("ada:{}", front.gate.key).as_bytes());
+        let basic = format!("Authorization: Basic {pair}\r\n");
+        assert_eq!(front.get("/page", &basic).status, 200, "{:?}", front.kind);
         let seen = front.reached("basic");
         front.assert_is(&seen, &front.gate.identity, "basic");
         assert_eq!(seen.all("authorization"), [""; 0], "{:?}", front.kind);

@@ -2,6 +2,7 @@
 
 use super::{
     Kind,
+    real::Real,
     stand_in::{Question, StandIn},
     through_all,
     wire::decoded,
@@ -12,7 +13,7 @@ const NAVIGATION: &str = "Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r
 
 #[test]
 fn gate_1_a_navigation_signed_out_is_sent_to_sign_in_and_would_come_back_to_the_same_place() {
-    through_all(&StandIn::start().gate, |front| {
+    through_all(&Real::start(false).gate, |front| {
         for path in
             ["/", "/page?a=1&b=2", "/page?x=%2F%26%25&y=+", "/p%C3%A4ge?q=%E2%82%AC", "/page?to=https://evil.example/&c=a", "/a,b@c:d!"]
         {
@@ -36,7 +37,7 @@ fn gate_1_a_navigation_signed_out_is_sent_to_sign_in_and_would_come_back_to_the_
 
 #[test]
 fn gate_2_whatever_is_no_navigation_gets_401_and_no_redirect() {
-    through_all(&StandIn::start().gate, |front| {
+    through_all(&Real::start(false).gate, |front| {
         for lines in
             ["", "Sec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\nAccept: */*\r\n", "Sec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\n"]
         {
@@ -51,7 +52,7 @@ fn gate_2_whatever_is_no_navigation_gets_401_and_no_redirect() {
 
 #[test]
 fn gate_13_who_may_not_gets_403_and_the_apps_own_refusals_are_its_own() {
-    through_all(&StandIn::start().gate, |front| {
+    through_all(&Real::start(false).gate, |front| {
         let pass = front.gate.pass_line();
         assert_eq!(front.get("/admin", &pass).status, 403, "{:?}", front.kind);
         front.closed("403");
@@ -185,7 +186,7 @@ const PATHS: [&str; 22] = [
 
 #[test]
 fn gate_20_no_other_host_is_taken_for_the_apps() {
-    through_all(&StandIn::start().gate, |front| {
+    through_all(&Real::start(false).gate, |front| {
         let (pass, host) = (front.gate.pass_line(), front.gate.host.clone());
         for line in ["Host: evil.example\r\n", "Host: other.example.org\r\n", "Host: \r\n", "", "Host: app.example.org.evil.example\r\n"] {
             let request = format!("GET /page HTTP/1.1\r\n{line}{pass}Connection: close\r\n\r\n");
@@ -215,7 +216,7 @@ fn gate_20_no_other_host_is_taken_for_the_apps() {
 
 #[test]
 fn gate_8_what_is_below_doorwards_own_path_is_answered_by_doorward() {
-    through_all(&StandIn::start().gate, |front| {
+    through_all(&Real::start(false).gate, |front| {
         let forged = "X-Forwarded-Method: GET\r\nX-Forwarded-Uri: /public/\r\nX-Forwarded-Host: evil.example\r\n";
         let answer = front.get("/.doorward/enter?to=%2Fpage", &format!("{NAVIGATION}{forged}"));
         let location = answer.header("location").unwrap_or_default();

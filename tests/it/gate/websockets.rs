@@ -1,6 +1,6 @@
 //! Websockets pass for those who may, and nothing else that upgrades passes.
 
-use super::{Front, echo::accept, stand_in::StandIn, through_all, wire::Connection};
+use super::{Front, echo::accept, real::Real, through_all, wire::Connection};
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
@@ -17,7 +17,7 @@ fn open(front: &Front, lines: &str) -> (u16, Connection) {
 
 #[test]
 fn gate_25_a_websocket_opens_for_whom_the_gate_knows() {
-    through_all(&StandIn::start().gate, |front| {
+    through_all(&Real::start(false).gate, |front| {
         let (status, mut connection) = open(&front, &front.gate.pass_line());
         assert_eq!(status, 101, "{:?}", front.kind);
         front.assert_is(&front.reached("a websocket"), &front.gate.identity, "a websocket");
@@ -37,7 +37,7 @@ fn gate_25_a_websocket_opens_for_whom_the_gate_knows() {
 
 #[test]
 fn gate_25_nothing_but_a_websocket_upgrades() {
-    through_all(&StandIn::start().gate, |front| {
+    through_all(&Real::start(false).gate, |front| {
         let pass = front.gate.pass_line();
         for lines in [
             "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",

@@ -38,7 +38,7 @@ const DEPENDENCIES: [(&str, &[&str]); 13] = [
 ];
 
 /// I2: statuses of successes; every other status is chosen in `http/error.rs`.
-const SUCCESSES: [&str; 4] = ["OK", "CREATED", "NO_CONTENT", "NOT_MODIFIED"];
+const SUCCESSES: [&str; 6] = ["OK", "CREATED", "NO_CONTENT", "NOT_MODIFIED", "FOUND", "SEE_OTHER"];
 /// The exception: `/health` answers 503 with its state and not with an error body.
 const HEALTH: (&str, &str) = ("src/http/health.rs", "SERVICE_UNAVAILABLE");
 

@@ -1,8 +1,10 @@
 //! The real binary on a free port, with its data in a temporary directory, and its clients.
 
 mod actor;
+mod gate;
 
 pub use actor::Actor;
+pub use gate::{Gate, IDENTITY, cookie};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
@@ -58,10 +60,22 @@ impl Server {
         Self::with(&lifted.iter().map(String::as_str).chain(settings.iter().copied()).collect::<Vec<_>>())
     }
 
+    /// Starts with this settings file, and these settings on top of it.
+    pub fn with_file(file: &str, settings: &[&str]) -> Self {
+        Self::launched(Some(file), settings, &[])
+    }
+
     pub fn with_environment(settings: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::launched(None, settings, environment)
+    }
+
+    fn launched(file: Option<&str>, settings: &[&str], environment: &[(&str, &str)]) -> Self {
         let settings: Vec<_> = DEV.iter().chain(settings).map(|s| (*s).to_owned()).collect();
         let environment: Vec<_> = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let dir = tempfile::tempdir().expect("a directory");
+        if let Some(file) = file {
+            std::fs::write(dir.path().join("config.toml"), file).expect("written");
+        }
         let (child, address) = launch(dir.path(), &settings, &environment).unwrap_or_else(|log| panic!("no start: {log}"));
         Self { child, address, dir, settings, environment }
     }
@@ -256,8 +270,9 @@ impl Answer {
 }
 
 /// The headers that an answer may have. Any other is a leak, or is missing in this list.
-const HEADERS: [&str; 27] = [
+const HEADERS: [&str; 33] = [
     "content-type",
+    "content-language",
     "content-length",
     "content-security-policy",
     "x-content-type-options",
@@ -284,6 +299,11 @@ const HEADERS: [&str; 27] = [
     "strict-transport-security",
     "connection",
     "access-control-allow-origin",
+    "location",
+    "remote-user",
+    "remote-email",
+    "remote-name",
+    "remote-groups",
 ];
 
 /// Sends a request and checks the rules for all answers (HDR-1, HDR-3, HDR-5).
@@ -307,10 +327,21 @@ pub async fn send(request: reqwest::RequestBuilder) -> Answer {
     let request_id = one("x-request-id").to_owned();
     assert_eq!(one("x-content-type-options"), "nosniff");
     assert_eq!(one("referrer-policy"), "no-referrer");
-    assert_eq!(one("cross-origin-opener-policy"), "same-origin");
-    one("content-security-policy");
+    let is_relayed = matches!(&*path, "/gate/forward" | "/gate/nginx") || path.starts_with("/.doorward/");
+    if is_relayed {
+        assert!(headers.get_all("set-cookie").iter().count() <= 1, "{path}: some proxies hand on one cookie alone");
+        assert_eq!(one("cache-control"), "no-store", "{path}");
+        for foreign in ["strict-transport-security", "cross-origin-opener-policy", "content-security-policy", "clear-site-data"] {
+            assert!(!headers.contains_key(foreign), "{path}: {foreign} is the app's to set");
+        }
+    } else {
+        assert_eq!(one("cross-origin-opener-policy"), "same-origin");
+        one("content-security-policy");
+    }
     let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-    if path.starts_with("/api/") || status >= 400 {
+    // A page for people, or the way to one.
+    let is_page = is_relayed && (headers.contains_key("location") || text.starts_with("<!doctype html>"));
+    if path.starts_with("/api/") || (status >= 400 && !is_page) {
         assert_eq!(one("cache-control"), "no-store", "{path}");
         if !is_head && status != 204 {
             assert_eq!(one("content-type"), "application/json", "{path}");
@@ -322,7 +353,7 @@ pub async fn send(request: reqwest::RequestBuilder) -> Answer {
         if status >= 400 && !is_head {
             assert_eq!(body.as_object().expect("an object").keys().collect::<Vec<_>>(), ["error", "error_description"], "{path}: {text}");
         }
-    } else if status >= 400 && !is_head {
+    } else if status >= 400 && !is_head && !is_page {
         assert_eq!(body["requestId"], request_id, "{path}: {text}");
         assert!(body["error"].as_str().is_some_and(|code| code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')), "{text}");
         assert!(body["message"].is_string(), "{text}");
