@@ -2,7 +2,7 @@
 //! finding, with what to change.
 
 use super::{
-    gate_of, no_app,
+    apps::{gate_of, no_app},
     probe::{Answer, Probe},
 };
 use crate::{cli::output::print, config::Settings, domain::gate::App, failure::Failure};
@@ -68,8 +68,40 @@ struct Visit<'a> {
     curl: Vec<String>,
 }
 
+/// A request that must not be answered with a yes, what it would mean, and what to change.
+type Closed = (Probe, &'static str, &'static str);
+
 const NOT_ASKED: &str = "let the proxy ask the gate before every request: doorward proxy-config prints how";
 const FORGEABLE: &str = "let the proxy set X-Forwarded-Method, X-Forwarded-Host and X-Forwarded-Uri itself, over what the client sent";
+
+const ALIASES: &str = "delete X-Auth-*, Remote-* and their spellings with _ and . first";
+
+/// The same for the path that is asked for: method and headers.
+const HERE: [(&str, &[&str], &str, &str); 8] = [
+    ("POST", &[], "POST lets in whoever asks", NOT_ASKED),
+    (
+        "OPTIONS",
+        &["Access-Control-Request-Method: POST", "Origin: https://other.example"],
+        "a preflight reaches the app",
+        "list it in public, as OPTIONS, if that is meant",
+    ),
+    ("GET", &["Remote-User: admin", "X-Auth-User: admin", "X-Auth-Role: admin"], "identity headers of the client let it in", ALIASES),
+    ("GET", &["X_Auth_Role: admin", "X.Auth.Role: admin", "Remote_User: admin"], "identity headers of the client let it in", ALIASES),
+    (
+        "GET",
+        &["Connection: close, X-Forwarded-Host, X-Forwarded-Uri"],
+        "Connection takes the question apart",
+        "refuse a Connection that names headers: doorward proxy-config prints how",
+    ),
+    ("GET", &["Cookie: __Host-doorward-pass=x", "Authorization: Bearer x", "X-Doorward-Key: x"], "a wrong credential lets in", NOT_ASKED),
+    (
+        "GET",
+        &["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="],
+        "a websocket opens for whoever asks",
+        NOT_ASKED,
+    ),
+    ("GET", &["Host: other.example"], "the app answers to any host", "let the proxy serve the app for its own name alone"),
+];
 
 impl Visit<'_> {
     fn origin(&self) -> &str {
@@ -144,90 +176,49 @@ impl Visit<'_> {
     }
 
     /// Requests that must not be answered with a yes.
-    fn closed(&self) -> Vec<(Probe, &'static str, &'static str)> {
-        let here = || self.navigation();
-        let (forged, aliases) =
-            ("identity headers of the client let it in", "delete X-Auth-*, Remote-* and their spellings with _ and . first");
-        let mut probes = vec![
-            (here().method("POST"), "POST lets in whoever asks", NOT_ASKED),
-            (
-                here().method("OPTIONS").header("Access-Control-Request-Method: POST").header("Origin: https://other.example"),
-                "a preflight reaches the app",
-                "list it in public, as OPTIONS, if that is meant",
-            ),
-            (here().header("Remote-User: admin").header("X-Auth-User: admin").header("X-Auth-Role: admin"), forged, aliases),
-            (here().header("X_Auth_Role: admin").header("X.Auth.Role: admin").header("Remote_User: admin"), forged, aliases),
-            (
-                here().header("Connection: close, X-Forwarded-Host, X-Forwarded-Uri"),
-                "Connection takes the question apart",
-                "refuse a Connection that names headers: doorward proxy-config prints how",
-            ),
-            (
-                here().header("Cookie: __Host-doorward-pass=x").header("Authorization: Bearer x").header("X-Doorward-Key: x"),
-                "a wrong credential lets in",
-                NOT_ASKED,
-            ),
-            (
-                here()
-                    .header("Connection: Upgrade")
-                    .header("Upgrade: websocket")
-                    .header("Sec-WebSocket-Version: 13")
-                    .header("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
-                "a websocket opens for whoever asks",
-                NOT_ASKED,
-            ),
-            (
-                Probe::navigation(self.origin(), "/.doorward/..%2f"),
-                "/.doorward/..%2f reaches the app",
-                "route exactly /.doorward/ to Doorward, without decoding",
-            ),
-            (Probe::navigation(self.origin(), "/.doorward/../"), "/.doorward/../ reaches the app", "guard what a path resolves to as well"),
-            (
-                here().header("Host: other.example"),
-                "the app answers to any host",
-                "let the proxy serve the app for its own name alone, and refuse others by default",
-            ),
-        ];
-        // What is open, claimed for what is not.
-        for entry in self.app.public.iter().filter(|entry| entry.opens_get()) {
-            let open = entry.example();
-            probes.push((
-                here().header(format!("X-Forwarded-Uri: {open}")),
-                "X-Forwarded-Uri of the client opens what is closed",
-                FORGEABLE,
-            ));
-            probes.push((
-                here()
-                    .header(format!("X-Original-URL: {open}"))
-                    .header(format!("X-Original-URI: {open}"))
-                    .header(format!("X-Rewrite-URL: {open}")),
-                "X-Original-URL of the client opens what is closed",
-                FORGEABLE,
-            ));
-            probes.push((
-                Probe::navigation(self.origin(), &open).method("DELETE"),
-                "a path that is open for GET is open for DELETE",
-                "let the proxy send the request's own method in X-Forwarded-Method",
-            ));
-            probes.push((
-                here().method("POST").header("X-Forwarded-Method: GET").header(format!("X-Forwarded-Uri: {open}")),
-                "X-Forwarded-Method of the client opens what is closed",
-                FORGEABLE,
-            ));
-        }
+    fn closed(&self) -> Vec<Closed> {
+        let mut closed: Vec<Closed> = HERE
+            .iter()
+            .map(|(method, lines, what, fix)| {
+                (lines.iter().fold(self.navigation().method(method), |probe, line| probe.header(*line)), *what, *fix)
+            })
+            .collect();
+        let at = |path: &str| Probe::navigation(self.origin(), path);
+        closed.push((
+            at("/.doorward/..%2f"),
+            "/.doorward/..%2f reaches the app",
+            "route exactly /.doorward/ to Doorward, without decoding",
+        ));
+        closed.push((at("/.doorward/../"), "/.doorward/../ reaches the app", "guard what a path resolves to as well"));
+        closed.extend(self.app.public.iter().filter(|entry| entry.opens_get()).flat_map(|entry| self.beside_open(&entry.example())));
         for part in &self.app.paths {
             for path in [format!("/x/..{}", part.prefix), format!("/{}", part.prefix), part.prefix.to_uppercase()] {
-                probes.push((Probe::navigation(self.origin(), &path), "a part with a rule of its own lets in whoever asks", NOT_ASKED));
+                closed.push((at(&path), "a part with a rule of its own lets in whoever asks", NOT_ASKED));
             }
         }
         if let Some(plain) = self.origin().strip_prefix("https://").filter(|_| self.app.origin.port() == 443) {
-            probes.push((
-                Probe::navigation(&format!("http://{plain}"), self.path),
-                "plain http lets in whoever asks",
-                "redirect http to https, and serve nothing else there",
-            ));
+            let probe = Probe::navigation(&format!("http://{plain}"), self.path);
+            closed.push((probe, "plain http lets in whoever asks", "redirect http to https, and serve nothing else there"));
         }
-        probes
+        closed
+    }
+
+    /// What is open, claimed for what is not.
+    fn beside_open(&self, open: &str) -> [Closed; 4] {
+        let here = || self.navigation();
+        let original = here().header(format!("X-Original-URL: {open}")).header(format!("X-Original-URI: {open}"));
+        let deleted = Probe::navigation(self.origin(), open).method("DELETE");
+        let posted = here().method("POST").header("X-Forwarded-Method: GET").header(format!("X-Forwarded-Uri: {open}"));
+        [
+            (here().header(format!("X-Forwarded-Uri: {open}")), "X-Forwarded-Uri of the client opens what is closed", FORGEABLE),
+            (original.header(format!("X-Rewrite-URL: {open}")), "X-Original-URL of the client opens what is closed", FORGEABLE),
+            (
+                deleted,
+                "a path that is open for GET is open for DELETE",
+                "let the proxy send the request's own method in X-Forwarded-Method",
+            ),
+            (posted, "X-Forwarded-Method of the client opens what is closed", FORGEABLE),
+        ]
     }
 
     /// What is below `/.doorward/` must be Doorward's.

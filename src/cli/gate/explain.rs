@@ -1,6 +1,6 @@
 //! `doorward gate explain`: which rule decides about a request.
 
-use super::{gate_of, no_app};
+use super::apps::{gate_of, no_app};
 use crate::{
     cli::output::text,
     config::Settings,

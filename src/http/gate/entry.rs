@@ -95,10 +95,13 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
-    /// Begins: who has a pass goes on; others are sent to the sign-in page.
+    /// Begins: who has a pass that opens the place goes on; others are sent to the sign-in page, so that somebody who was refused
+    /// can come back as another.
     async fn enter(&self, to: Option<&str>) -> HandlerResult {
         let to = to.filter(|to| is_target(to)).unwrap_or("/");
-        if holder_of_pass(&self.state.app, self.app, self.context).await?.is_some() {
+        let path = to.split('?').next().unwrap_or_default();
+        let holder = holder_of_pass(&self.state.app, self.app, self.context).await?;
+        if holder.is_some_and(|visitor| visitor.may_enter(&self.state.app, self.app, path)) {
             return Ok(self.go_to(to));
         }
         let known = cookies::nonce(self.context, &self.app.origin);

@@ -46,6 +46,11 @@ pub struct Visitor {
 }
 
 impl Visitor {
+    /// Whether they may enter an app by this path.
+    pub fn may_enter(&self, services: &Services, app: &App, path: &str) -> bool {
+        app.admit_to(path, Standing::of(&self.user), services.gate().roles()).is_ok()
+    }
+
     /// What an app is told of them.
     pub fn identity(&self) -> Identity<'_> {
         let listed: Vec<_> = self.permissions.iter().map(Permission::as_str).collect();

@@ -72,6 +72,9 @@ async fn gate_6_two_tabs_of_a_browser_both_arrive() {
     // And who has a pass goes on.
     let on = send(gate.ask(WIKI, "GET", "/.doorward/enter?to=%2Fx").header("cookie", &pass)).await.expect(303);
     assert_eq!((on.header("location"), on.set_cookies().len()), (Some("http://localhost:7001/x"), 0));
+    // Unless it opens nothing there: who was refused may come back as another.
+    let refused = send(gate.ask(WIKI, "GET", "/.doorward/enter?to=%2Fadmin").header("cookie", &pass)).await.expect(303);
+    assert!(refused.header("location").expect("a page").contains("/gate/sign-in?request="));
     let late = gate.done(WIKI, &first, &format!("{two}; {pass}")).await.expect(303);
     assert_eq!(late.header("location"), Some("http://localhost:7001/x"));
 }
@@ -184,7 +187,7 @@ async fn gate_12_a_pass_ends_to_the_second_whatever_the_clock_does() {
 #[tokio::test]
 async fn gate_21_no_input_leads_to_another_host() {
     let gate = Gate::start();
-    let ada = Actor::with_role(&gate.server, "ada@example.org", "editor").await;
+    let ada = Actor::with_role(&gate.server, "ada@example.org", "admin").await;
     let pass = gate.enter(&ada, WIKI, "/").await;
     let pieces = [
         "/",

@@ -12,8 +12,11 @@ use std::{fs, net::SocketAddr, path::Path};
 
 const HOST: &str = "app.localhost";
 
-/// What is changed in the printed file, and a part of what must be found.
-const PLANTED: [(&str, &[(&str, &str)], &str); 13] = [
+/// What is changed in the printed file: this, into that.
+type Changes = &'static [(&'static str, &'static str)];
+
+/// What it means, the changes, and a part of what must be found.
+const PLANTED: [(&str, Changes, &str); 13] = [
     ("the gate is not asked", &[("auth_request /_doorward;", "")], "/ lets in whoever asks"),
     ("nginx asks as others do", &[("/gate/nginx", "/gate/forward")], "a navigation is answered 500"),
     ("it asks another path", &[("/gate/nginx", "/health")], "a navigation is answered 403 and is not sent to sign in"),
@@ -62,7 +65,8 @@ const PLANTED: [(&str, &[(&str, &str)], &str); 13] = [
 ];
 
 fn check(real: &Real, at: SocketAddr) -> (bool, Vec<String>) {
-    let output = real.server.command(&["gate", "check", "app", "--connect-to", &at.to_string(), "--json"], "");
+    let login = format!("server.public_url=http://{}", real.gate.login_host);
+    let output = real.server.command(&["--set", &login, "gate", "check", "app", "--connect-to", &at.to_string(), "--json"], "");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let answer: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}{}", String::from_utf8_lossy(&output.stderr)));
     let findings = answer["findings"].as_array().expect("findings").iter();

@@ -58,7 +58,7 @@ fn the_command_says_that_there_is_no_such_app() {
             let output = support::run(support::doorward(dir.path(), &[], &[]).args(&arguments), "");
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(78), "{arguments:?}: {said}");
-            assert!(said.contains("nobody: no app of this name"), "{arguments:?}: {said}");
+            assert!(said.contains("nobody: there is no app of this name; [[gate.app]] has none"), "{arguments:?}: {said}");
         }
     }
 }

@@ -30,7 +30,7 @@ impl Real {
             "[registration]\nmode = \"invite\"\n",
             false,
         ));
-        real.gate.host = host.to_owned();
+        host.clone_into(&mut real.gate.host);
         real.gate.login_host.clone_from(&real.server.address);
         real
     }
