@@ -1,6 +1,6 @@
 //! Disks that run full, and data directories that another process has locked.
 
-use crate::support::{Actor, PASSWORD, Server, launch};
+use crate::support::{Actor, Gate, PASSWORD, Server, launch};
 use serde_json::Value;
 use std::{
     fs::File,
@@ -116,6 +116,22 @@ async fn sto_4_on_a_full_disk_nothing_acknowledged_is_lost_and_bearers_are_still
     // A registration that was refused may have been stored as a whole or not at all.
     let again = Actor::at(&server).register(&refused, "body").await;
     assert!([(201, ""), (409, "EMAIL_TAKEN")].contains(&again.outcome()), "{}", again.text);
+}
+
+#[tokio::test]
+async fn gate_30_on_a_full_disk_passes_are_judged_as_ever() {
+    let disk = SmallDisk::mounted();
+    let gate = Gate::with("", &[disk.setting().as_str(), "server.min_free_mib=0"]);
+    let mut ada = Actor::with_role(&gate.server, "ada@example.org", "editor").await;
+    let pass = gate.enter(&ada, 7001, "/").await;
+    disk.fill(0);
+    assert_eq!(gate.status(7001, "GET", "/x", &pass).await, 200);
+    assert_eq!(gate.status(7001, "GET", "/admin", &pass).await, 403);
+    assert_eq!(gate.status(7002, "GET", "/x", &pass).await, 401);
+    // Whatever becomes of a sign-out there, an answer that it is done is true.
+    if ada.logout().await.status == 200 {
+        assert_eq!(gate.status(7001, "GET", "/x", &pass).await, 401);
+    }
 }
 
 #[tokio::test]

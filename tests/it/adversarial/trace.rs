@@ -1,6 +1,6 @@
 //! The server's system calls, traced by strace: the order of writing, syncing and answering.
 
-use crate::support::{Actor, Server};
+use crate::support::{Actor, Gate, Server};
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
@@ -138,11 +138,9 @@ fn a_trace_with_an_answer_before_its_sync_is_told_from_a_good_one() {
 /// After so long without a change nothing is written any more.
 const QUIET: std::time::Duration = std::time::Duration::from_millis(2500);
 
-#[tokio::test]
-async fn rev_8_a_thousand_authenticated_requests_touch_no_database() {
-    let server = Server::start();
-    let ada = Actor::registered_with_tokens(&server, "ada@example.org").await;
-    // Within two seconds of a change, the database writes beside it that there was one.
+/// Waits until the server has nothing left to write: within two seconds of a change, the database writes beside it that
+/// there was one.
+async fn be_quiet(server: &Server) {
     let marker = server.data_dir().join("marker");
     let age = || std::fs::metadata(&marker).and_then(|found| found.modified()).expect("a marker").elapsed().unwrap_or_default();
     let begun = std::time::Instant::now();
@@ -150,13 +148,39 @@ async fn rev_8_a_thousand_authenticated_requests_touch_no_database() {
         assert!(begun.elapsed() < 10 * QUIET, "the marker is written again and again");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    let trace = Trace::of(&server, "trace=read,pread64,preadv,write,pwrite64,pwritev,writev,sendto,fdatasync,fsync,sync_file_range");
+}
+
+const READS_AND_WRITES: &str = "trace=read,pread64,preadv,write,pwrite64,pwritev,writev,sendto,fdatasync,fsync,sync_file_range";
+
+/// The trace saw this many answers, and no file of the database.
+fn assert_untouched(lines: &[String], answers: usize) {
+    assert_eq!(lines.iter().filter(|line| line.contains("HTTP/1.1 ")).count(), answers, "the trace saw every answer");
+    let touched: Vec<_> = lines.iter().filter(|line| line.contains("/data/")).collect();
+    assert!(touched.is_empty(), "{touched:?}");
+}
+
+#[tokio::test]
+async fn rev_8_a_thousand_authenticated_requests_touch_no_database() {
+    let server = Server::start();
+    let ada = Actor::registered_with_tokens(&server, "ada@example.org").await;
+    be_quiet(&server).await;
+    let trace = Trace::of(&server, READS_AND_WRITES);
     for _ in 0..1000 {
         ada.me().await.expect(200);
     }
-    let lines = trace.end();
-    let answers = lines.iter().filter(|line| line.contains("HTTP/1.1 200")).count();
-    assert_eq!(answers, 1000, "the trace saw every answer");
-    let touched: Vec<_> = lines.iter().filter(|line| line.contains("/data/")).collect();
-    assert!(touched.is_empty(), "{touched:?}");
+    assert_untouched(&trace.end(), 1000);
+}
+
+#[tokio::test]
+async fn gate_7_a_thousand_questions_touch_no_database() {
+    let gate = Gate::start();
+    let ada = Actor::with_role(&gate.server, "ada@example.org", "editor").await;
+    let pass = gate.enter(&ada, 7001, "/").await;
+    be_quiet(&gate.server).await;
+    let trace = Trace::of(&gate.server, READS_AND_WRITES);
+    for _ in 0..500 {
+        assert_eq!(gate.status(7001, "GET", "/x", &pass).await, 200);
+        assert_eq!(gate.status(7002, "GET", "/x", &format!("{pass}x")).await, 401);
+    }
+    assert_untouched(&trace.end(), 1000);
 }
