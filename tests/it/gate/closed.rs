@@ -81,13 +81,12 @@ fn gate_30_a_script_that_fails_lets_nobody_in() {
         [(Kind::Haproxy, "haproxy.lua", "    local asked, answer"), (Kind::Apache, "apache.lua", "    local asked, status")]
     {
         let app = App::start();
-        let target = proxies::target(&stand_in.gate, false);
         let fail = |dir: &Path| {
             let text = fs::read_to_string(dir.join(file)).expect("a script");
             assert!(text.contains(line), "{text}");
             fs::write(dir.join(file), text.replace(line, &format!("    error('planted')\n{line}"))).expect("written");
         };
-        let proxy = Proxy::altered(kind, &stand_in.gate, &target, &proxies::behind_tls(&stand_in.gate, &app.address), &fail);
+        let proxy = Proxy::altered(kind, &stand_in.gate, false, &proxies::behind_tls(&stand_in.gate, &app.address), &fail);
         let front = Front { kind, proxy, app, gate: stand_in.gate.clone() };
         let status = front.get("/page", &front.gate.pass_line()).status;
         assert!(status >= 500, "{kind:?}: {status}");

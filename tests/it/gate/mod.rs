@@ -31,7 +31,9 @@ const HEADERS: [&str; 8] =
 struct Gate {
     /// Where it is asked.
     address: String,
-    /// The host of the app, whose origin is https.
+    /// `https`, or `http` for a host of this machine.
+    scheme: &'static str,
+    /// The host of the app.
     host: String,
     /// The host where people sign in.
     login_host: String,

@@ -6,7 +6,6 @@ use super::{
     proxies::{self, Proxy},
     real::Real,
 };
-use doorward::cli::proxy_config::Origin;
 use serde_json::Value;
 use std::{fs, net::SocketAddr, path::Path};
 
@@ -75,9 +74,6 @@ fn check(real: &Real, at: SocketAddr) -> (bool, Vec<String>) {
 
 /// nginx before the app, with these changes of what is printed.
 fn nginx(real: &Real, app: &App, changes: &[(&str, &str)]) -> Proxy {
-    let mut target = proxies::target(&real.gate, false);
-    target.origin = Origin { scheme: "http".into(), host: HOST.into(), port: 80 };
-    target.login_origin = format!("http://{}", real.gate.login_host);
     let alter = |dir: &Path| {
         let path = dir.join("nginx.conf");
         let mut text = fs::read_to_string(&path).expect("printed");
@@ -88,7 +84,7 @@ fn nginx(real: &Real, app: &App, changes: &[(&str, &str)]) -> Proxy {
         }
         fs::write(path, text).expect("written");
     };
-    Proxy::altered(Kind::Nginx, &real.gate, &target, &proxies::behind_tls(&real.gate, &app.address), &alter)
+    Proxy::altered(Kind::Nginx, &real.gate, false, &proxies::behind_tls(&real.gate, &app.address), &alter)
 }
 
 #[test]

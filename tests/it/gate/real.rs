@@ -30,6 +30,7 @@ impl Real {
             "[registration]\nmode = \"invite\"\n",
             false,
         ));
+        real.gate.scheme = "http";
         host.clone_into(&mut real.gate.host);
         real.gate.login_host.clone_from(&real.server.address);
         real
@@ -53,6 +54,7 @@ impl Real {
         let identity = [email, email, email, "editor", &user.id, email, "editor", "articles:read,articles:write"].map(str::to_owned);
         let gate = Gate {
             address: server.address.clone(),
+            scheme: "https",
             host: HOST.into(),
             login_host: LOGIN.into(),
             pass,

@@ -65,6 +65,7 @@ impl StandIn {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let gate = Gate {
             address: listener.local_addr().expect("an address").to_string(),
+            scheme: "https",
             host: APP.into(),
             login_host: LOGIN.into(),
             pass: PASS.into(),

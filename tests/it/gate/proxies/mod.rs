@@ -8,7 +8,8 @@ mod nginx;
 mod traefik;
 
 use super::{Gate, wire::Connection};
-use doorward::cli::proxy_config::{self, Options, Origin, Target, render};
+use crate::support::{doorward, run};
+use doorward::cli::proxy_config::Options;
 use std::{
     collections::HashSet,
     fs,
@@ -39,15 +40,8 @@ impl Kind {
     pub const ALL: [Self; 7] = [Self::Nginx, Self::Caddy, Self::CaddyToday, Self::Traefik, Self::Haproxy, Self::Apache, Self::Envoy];
 
     /// The name by which its configuration is printed.
-    pub const fn printed(self) -> proxy_config::Proxy {
-        match self {
-            Self::Nginx => proxy_config::Proxy::Nginx,
-            Self::Caddy | Self::CaddyToday => proxy_config::Proxy::Caddy,
-            Self::Traefik => proxy_config::Proxy::Traefik,
-            Self::Haproxy => proxy_config::Proxy::Haproxy,
-            Self::Apache => proxy_config::Proxy::Apache,
-            Self::Envoy => proxy_config::Proxy::Envoy,
-        }
+    pub fn name(self) -> String {
+        if self == Self::CaddyToday { "caddy".into() } else { format!("{self:?}").to_lowercase() }
     }
 
     /// The program. Panics if it is not there: no test here is skipped.
@@ -114,14 +108,14 @@ fn of_python(name: &str) -> PathBuf {
     if fs::read_to_string(&complete).is_ok_and(|installed| installed == WANTED) {
         return home.join("bin").join(name);
     }
-    let run = |command: &mut Command| {
+    let must = |command: &mut Command| {
         let status = command.stdout(Stdio::null()).status();
         assert!(status.unwrap_or_else(|error| panic!("{command:?}: {error}")).success(), "{command:?} failed");
     };
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
+    must(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
     let wanted = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/gate/requirements.txt");
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r"];
-    run(Command::new(home.join("bin/python3")).args(pip).arg(wanted));
+    must(Command::new(home.join("bin/python3")).args(pip).arg(wanted));
     fs::write(&complete, WANTED).expect("written");
     home.join("bin").join(name)
 }
@@ -137,17 +131,30 @@ fn free_port() -> SocketAddr {
     }
 }
 
-/// What the settings would say of the app.
-pub fn target(gate: &Gate, takes_basic: bool) -> Target {
-    Target {
-        app_name: "the-app".into(),
-        origin: Origin { scheme: "https".into(), host: gate.host.clone(), port: 443 },
-        login_origin: format!("https://{}", gate.login_host),
-        login_host: gate.login_host.clone(),
-        takes_basic,
-        doorward_address: gate.address.clone(),
-        upstream: proxy_config::DEFAULT_UPSTREAM.into(),
-    }
+/// Whether a process listens on a port. Another program may have got it, and would answer too.
+fn listens(process: u32, port: u16) -> bool {
+    let sockets = fs::read_to_string(format!("/proc/{process}/net/tcp")).unwrap_or_default();
+    let ours = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let (local, state, inode) = (fields.nth(1)?, fields.nth(1)?, fields.nth(5)?);
+        let is_it = local.ends_with(&format!(":{port:04X}")) && state == "0A";
+        is_it.then(|| PathBuf::from(format!("socket:[{inode}]")))
+    };
+    let wanted: Vec<_> = sockets.lines().filter_map(ours).collect();
+    let files = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    files.filter_map(|file| fs::read_link(file.path()).ok()).any(|target| wanted.contains(&target))
+}
+
+/// The app's name in the settings.
+const APP: &str = "the-app";
+
+/// Settings with the app, and its login host.
+fn settings(gate: &Gate, takes_basic: bool) -> String {
+    let Gate { scheme, host, login_host: login, .. } = gate;
+    format!(
+        "[server]\npublic_url = \"{scheme}://{login}\"\n[registration]\nmode = \"invite\"\n\
+         [[gate.app]]\nname = \"{APP}\"\norigin = \"{scheme}://{host}\"\nroles = [\"editor\"]\nbasic = {takes_basic}\n"
+    )
 }
 
 /// Options for a proxy between a gate and an app, behind something that does TLS.
@@ -155,10 +162,9 @@ pub fn behind_tls(gate: &Gate, app: &str) -> Options {
     Options { no_tls: true, upstream: Some(format!("http://{app}")), doorward: Some(gate.address.clone()), ..Options::default() }
 }
 
-/// The command that prints the same into a directory.
+/// The arguments that print this proxy's files into a directory.
 pub fn command_line(kind: Kind, app: &str, options: &Options, dir: &Path) -> Vec<String> {
-    let proxy = format!("{:?}", kind.printed()).to_lowercase();
-    let mut arguments = vec!["proxy-config".to_owned(), proxy, app.to_owned(), "--out".to_owned(), dir.display().to_string()];
+    let mut arguments = vec!["proxy-config".to_owned(), kind.name(), app.to_owned(), "--out".to_owned(), dir.display().to_string()];
     let bind = options.bind.map(|bind| bind.to_string());
     for (name, value) in [
         ("--upstream", &options.upstream),
@@ -173,15 +179,16 @@ pub fn command_line(kind: Kind, app: &str, options: &Options, dir: &Path) -> Vec
     arguments
 }
 
-/// A directory with the files that are printed for this proxy.
-pub fn printed(kind: Kind, target: &Target, options: &Options) -> TempDir {
+/// A directory with the files that the binary prints for this proxy.
+pub fn printed(kind: Kind, gate: &Gate, takes_basic: bool, options: &Options) -> TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     // Apache reads its script as another user.
     fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("permissions");
-    let files = render(kind.printed(), target, options, dir.path().to_str()).unwrap_or_else(|why| panic!("{kind:?}: {why}"));
-    for file in files {
-        fs::write(dir.path().join(file.name), file.text).expect("written");
-    }
+    let own = tempfile::tempdir().expect("a directory");
+    fs::write(own.path().join("config.toml"), settings(gate, takes_basic)).expect("written");
+    let options = Options { doorward: options.doorward.clone().or_else(|| Some(gate.address.clone())), ..options.clone() };
+    let output = run(doorward(own.path(), &[], &[]).args(command_line(kind, APP, &options, dir.path())), "");
+    assert!(output.status.success(), "{kind:?}: {}", String::from_utf8_lossy(&output.stderr));
     dir
 }
 
@@ -197,21 +204,21 @@ impl Proxy {
     /// Starts a proxy between clients, a gate and an app, and waits until it asks the one about the other. What does TLS
     /// would stand in front of it.
     pub fn start(kind: Kind, gate: &Gate, takes_basic: bool, app: &str) -> Self {
-        Self::on(kind, gate, &target(gate, takes_basic), &behind_tls(gate, app))
+        Self::on(kind, gate, takes_basic, &behind_tls(gate, app))
     }
 
     /// Starts a proxy with these options but for the port, which is a free one.
-    pub fn on(kind: Kind, gate: &Gate, target: &Target, options: &Options) -> Self {
-        Self::altered(kind, gate, target, options, &|_| {})
+    pub fn on(kind: Kind, gate: &Gate, takes_basic: bool, options: &Options) -> Self {
+        Self::altered(kind, gate, takes_basic, options, &|_| {})
     }
 
     /// The same after something was done to its files.
-    pub fn altered(kind: Kind, gate: &Gate, target: &Target, options: &Options, alter: &dyn Fn(&Path)) -> Self {
+    pub fn altered(kind: Kind, gate: &Gate, takes_basic: bool, options: &Options, alter: &dyn Fn(&Path)) -> Self {
         let mut last = String::new();
         // Another program may take the free port meanwhile. The proxy then ends, and the next port is tried.
         for _ in 0..5 {
             let address = free_port();
-            let dir = printed(kind, target, &Options { bind: Some(address), ..options.clone() });
+            let dir = printed(kind, gate, takes_basic, &Options { bind: Some(address), ..options.clone() });
             alter(dir.path());
             let arguments = kind.arguments(dir.path(), address);
             let child = kind.command(dir.path(), &arguments).spawn().unwrap_or_else(|error| panic!("{kind:?}: {error}"));
@@ -228,7 +235,9 @@ impl Proxy {
     fn came_up(&mut self, host: &str, is_plain: bool) -> bool {
         let (begun, question) = (Instant::now(), format!("GET /up HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
         while self.child.try_wait().expect("waited").is_none() && begun.elapsed() < Duration::from_secs(30) {
-            if let Some(mut connection) = Connection::open(self.address) {
+            if listens(self.child.id(), self.address.port())
+                && let Some(mut connection) = Connection::open(self.address)
+            {
                 if !is_plain {
                     return true;
                 }
