@@ -65,7 +65,7 @@ enum Command {
     /// Tokens: inspect
     #[command(subcommand)]
     Token(token::Command),
-    /// Apps behind the gate: explain who passes
+    /// Apps behind the gate: explain, check
     #[command(subcommand)]
     Gate(gate::Command),
     /// Print the configuration of a proxy in front of an app

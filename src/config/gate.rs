@@ -100,8 +100,8 @@ impl Settings {
         if !self.gate.app.is_empty() {
             span("gate.pass_ttl", self.gate.pass_ttl, least, most)?;
         }
-        if let Some(net) = self.gate.peers.iter().find(|net| net.prefix_len() == 0) {
-            ensure(false, "gate.peers", net.to_string(), "the addresses your proxies connect from; this is everybody".into())?;
+        if let Some(net) = self.gate.peers.iter().find(|net| is_far_too_wide(net)) {
+            ensure(false, "gate.peers", net.to_string(), "the addresses your proxies connect from; this is nearly everybody".into())?;
         }
         let mut apps: Vec<App> = Vec::with_capacity(self.gate.app.len());
         for settings in &self.gate.app {
@@ -112,9 +112,21 @@ impl Settings {
                 let key = if key == "name" { "gate.app.name" } else { "gate.app.origin" };
                 ensure(false, key, format!("{value:?} twice"), "each app once, with a name and an origin of its own".into())?;
             }
+            self.check_host(&app, &apps)?;
             apps.push(app);
         }
         Ok(apps)
+    }
+
+    /// Refuses an app whose host is another's or Doorward's own: cookies know no ports (RFC 6265 §8.5), so the one would be sent
+    /// what the other's visitors have. On this machine, where developers have nothing but ports, it is allowed.
+    fn check_host(&self, app: &App, others: &[App]) -> Result<(), OutOfBounds> {
+        let is_local = Url::parse(app.origin.as_str()).is_ok_and(|url| is_loopback(&url));
+        let own = Url::parse(&self.public_url()).ok().and_then(|url| url.host_str().map(str::to_owned));
+        let is_taken = own.as_deref() == Some(app.origin.host()) || others.iter().any(|other| other.origin.host() == app.origin.host());
+        let allowed = "a host of its own for each app, and not that of server.public_url: cookies know no ports, so one would get \
+                       what visitors of the other have";
+        ensure(is_local || !is_taken, "gate.app.origin", of(&app.name, app.origin.as_str()), allowed.into())
     }
 
     fn app(&self, settings: &GateApp) -> Result<App, OutOfBounds> {
@@ -136,6 +148,10 @@ impl Settings {
             name,
         };
         check_public(&app)?;
+        if let Some(wrong) = app.trusted_origins.iter().find(|origin| self.is_plain_and_remote(origin)) {
+            let allowed = "https origins: whoever is on the way of a plain one could write to the app as its visitors".into();
+            ensure(false, "gate.app.trusted_origins", of(&app.name, wrong), allowed)?;
+        }
         if let Some(wrong) = app.trusted_origins.iter().find(|origin| !is_origin(origin)) {
             let allowed = "origins as browsers send them, such as https://dashboard.example.org".into();
             ensure(false, "gate.app.trusted_origins", of(&app.name, wrong), allowed)?;
@@ -152,18 +168,23 @@ impl Settings {
 
     fn app_origin(&self, name: &AppName, text: &str) -> Result<AppOrigin, OutOfBounds> {
         const KEY: &str = "gate.app.origin";
-        let allowed = "an origin as browsers write it, such as https://grafana.example.org";
+        let allowed =
+            "an origin as browsers write it, with a host of its own, no path and no slash at its end, such as https://grafana.example.org";
         let refused = |allowed: &str| OutOfBounds { key: KEY, found: of(name, text), allowed: allowed.to_owned() };
         let origin = AppOrigin::new(text).ok_or_else(|| refused(allowed))?;
         if super::origin(&self.public_url()).as_deref() == Some(text) {
             return Err(refused("an origin of the app's own: this is where Doorward itself is (server.public_url)"));
         }
-        let is_local = Url::parse(text).is_ok_and(|url| is_loopback(&url));
-        if origin.is_secure() || is_local || self.server.insecure_http {
-            Ok(origin)
-        } else {
+        if self.is_plain_and_remote(text) {
             Err(refused("an https origin, a loopback one, or server.insecure_http = true"))
+        } else {
+            Ok(origin)
         }
+    }
+
+    fn is_plain_and_remote(&self, origin: &str) -> bool {
+        let is_local = Url::parse(origin).is_ok_and(|url| is_loopback(&url));
+        origin.starts_with("http:") && !is_local && !self.server.insecure_http
     }
 
     fn rule(
@@ -177,7 +198,7 @@ impl Settings {
         let known = || self.roles.names().map(Role::as_str).collect::<Vec<_>>().join(", ");
         let allowed = || format!("[\"*\"] for everybody who can sign in, or some of: {}", known());
         let listed = match roles {
-            [] => return Err(OutOfBounds { key: roles_key, found: of(app, "none"), allowed: allowed() }),
+            [] => return Err(OutOfBounds { key: roles_key, found: format!("no roles for app {app}"), allowed: allowed() }),
             [all] if all == "*" => None,
             roles => Some(roles.iter().map(|name| name.parse().ok().filter(|role| self.roles.contains(role)).ok_or(name))),
         };
@@ -199,7 +220,7 @@ impl Settings {
         let prefix = gate::folded_prefix(&part.prefix).ok_or_else(|| OutOfBounds {
             key: "gate.app.path.prefix",
             found: of(app, &part.prefix),
-            allowed: "a path in its plain spelling, such as /admin".to_owned(),
+            allowed: "a path in its plain spelling and without *, such as /admin: it covers all that begins with it".to_owned(),
         })?;
         let rule = self.rule(app, "gate.app.path.roles", "gate.app.path.permission", &part.roles, &part.permission)?;
         Ok(PathRule { prefix, rule })
@@ -210,8 +231,17 @@ impl Settings {
         let is_open = self.registration_mode() == RegistrationMode::Open && !self.gate.open_registration;
         let default = &self.registration.default_role;
         let lets_in = app.rule.admits(default, &self.roles);
-        let allowed = "registration.mode = \"invite\", or gate.open_registration = true: anybody could register and walk in".to_owned();
-        ensure(!(is_open && lets_in), "gate.app.roles", of(&app.name, &format!("{default}, whom registering makes of everybody")), allowed)
+        let found = format!("{default} in app {}, which anybody can become by registering", app.name);
+        let allowed = "registration.mode = \"invite\" or \"closed\", other roles, or gate.open_registration = true".to_owned();
+        ensure(!(is_open && lets_in), "gate.app.roles", found, allowed)
+    }
+}
+
+/// Whether a network is no operator's: it holds more than a small part of all addresses, or all of IPv4 as IPv6 writes it.
+fn is_far_too_wide(net: &IpNet) -> bool {
+    match net {
+        IpNet::V4(net) => net.prefix_len() < 8,
+        IpNet::V6(net) => net.prefix_len() < 16 || (net.addr().to_ipv4_mapped().is_some() && net.prefix_len() < 104),
     }
 }
 
@@ -222,6 +252,9 @@ fn public_entries(app: &AppName, entries: &[String]) -> Result<Vec<Public>, OutO
 }
 
 fn check_public(app: &App) -> Result<(), OutOfBounds> {
+    if let Some(entry) = app.public.iter().find(|entry| entry.reaches_into("/.doorward")) {
+        ensure(false, "gate.app.public", of(&app.name, &entry.to_string()), "paths of the app: /.doorward/ is Doorward's".into())?;
+    }
     for part in &app.paths {
         if let Some(entry) = app.public.iter().find(|entry| entry.reaches_into(&part.prefix)) {
             let allowed = format!("what is not below {}, which has a rule of its own in [[gate.app.path]]", part.prefix);
@@ -290,6 +323,7 @@ mod tests {
             (with("keys = false\nbasic = true"), "gate.app.basic"),
             (part("admin", "\"admin\""), "gate.app.path.prefix"),
             (part("/", "\"admin\""), "gate.app.path.prefix"),
+            (part("/admin/*", "\"admin\""), "gate.app.path.prefix"),
             (part("/admin", ""), "gate.app.path.roles"),
             (part("/admin", "\"ghost\""), "gate.app.path.roles"),
             (part("/share", "\"admin\""), "gate.app.public"),
@@ -297,6 +331,12 @@ mod tests {
             (format!("pass_ttl = \"4m\"\n{APP}"), "gate.pass_ttl"),
             (format!("pass_ttl = \"8d\"\n{APP}"), "gate.pass_ttl"),
             (format!("peers = [\"0.0.0.0/0\"]\n{APP}"), "gate.peers"),
+            (format!("peers = [\"128.0.0.0/1\"]\n{APP}"), "gate.peers"),
+            (format!("peers = [\"::ffff:0:0/96\"]\n{APP}"), "gate.peers"),
+            (with("trusted_origins = [\"http://x.example\"]"), "gate.app.trusted_origins"),
+            (with("public = [\"/.doorward/x\"]"), "gate.app.public"),
+            (APP.replace("grafana.example.org", "login.example.org:8443"), "gate.app.origin"),
+            (format!("{APP}{}", APP.replace("\"grafana\"", "\"other\"").replace(".org\"", ".org:8443\"")), "gate.app.origin"),
         ] {
             assert_eq!(refused(&gate).0, key, "{gate}");
         }

@@ -208,10 +208,14 @@ impl Layers {
             read_alone(&key, value).map(|error| (key, value, error))
         });
         let Some((key, value, alone)) = wrong else { return invalid(&self.sources, ".", error.message()) };
+        if key == "gate.app" && value.is_table() {
+            return invalid(&self.sources, &key, "found [gate.app], allowed: [[gate.app]] with two brackets, once for each app");
+        }
         if let ("gate.app", Some(apps)) = (key.as_str(), value.as_array()) {
             // What an app has is not shown whole: the parser says what is wrong with it.
             let first = apps.iter().position(|app| read_alone(&key, &Value::Array(vec![app.clone()])).is_some());
-            let place = first.map_or_else(String::new, |at| format!("the {}. app: ", at + 1));
+            let named = first.and_then(|at| apps[at].get("name")?.as_str());
+            let place = named.map_or_else(|| "an app: ".to_owned(), |name| format!("app {name}: "));
             return invalid(&self.sources, &key, &format!("{place}{}", alone.message().replace('\n', " ")));
         }
         mistyped(&self.sources, &key, Some(value), lookup(&self.defaults, &key), alone.message())

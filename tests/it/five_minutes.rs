@@ -81,7 +81,7 @@ async fn reach(proxy: &str) {
     let begun = Instant::now();
     let log = || std::fs::read_to_string(dir.path().join("shell.log")).unwrap_or_default();
     let asked = loop {
-        match get(&browser, &format!("{app}/config.toml?x=1"), "").await {
+        match get(&browser, &format!("{app}/index.html?x=1"), "").await {
             Ok(answer) if answer.status().is_redirection() => break answer,
             answer => assert!(begun.elapsed() < Duration::from_secs(60), "{answer:?}: {}", log()),
         }
@@ -100,11 +100,11 @@ async fn reach(proxy: &str) {
     let go: Value = enter.json(&json!({ "request": request })).send().await.expect("an answer").json().await.expect("JSON");
     let done = get(&browser, go["location"].as_str().expect("an address"), &nonce).await.expect("an answer");
     let pass = header(&done, "set-cookie").split(';').next().expect("a cookie").to_owned();
-    assert_eq!(header(&done, "location"), format!("{app}/config.toml?x=1"));
+    assert_eq!(header(&done, "location"), format!("{app}/index.html?x=1"));
     let shown = get(&browser, &header(&done, "location"), &pass).await.expect("an answer");
     assert_eq!(shown.status(), 200);
-    assert!(shown.text().await.expect("a body").contains("[[gate.app]]"), "the app's own file");
-    let without = get(&browser, &format!("{app}/config.toml"), "").await.expect("an answer");
+    assert!(shown.text().await.expect("a body").contains("The wiki"), "the app's own page");
+    let without = get(&browser, &format!("{app}/index.html"), "").await.expect("an answer");
     assert!(without.status().is_redirection());
 }
 

@@ -5,7 +5,12 @@ use super::{
     apps::{gate_of, no_app},
     probe::{Answer, Probe},
 };
-use crate::{cli::output::print, config::Settings, domain::gate::App, failure::Failure};
+use crate::{
+    cli::output::print,
+    config::Settings,
+    domain::gate::{App, Public},
+    failure::Failure,
+};
 use serde::Serialize;
 use serde_json::json;
 
@@ -48,7 +53,7 @@ pub fn run(args: &Args, settings: &Settings, json: bool) -> Result<(), Failure> 
     print(json, &json!({ "app": app.name, "origin": app.origin.as_str(), "asked": asked, "findings": findings }), |_| {
         let lines: Vec<_> = findings.iter().map(|finding| format!("found: {}\n  fix: {}\n", finding.what, finding.fix)).collect();
         let lines = lines.concat();
-        let sum = if count == 0 { "nothing found".to_owned() } else { format!("{count} found") };
+        let sum = if count == 0 { "nothing found, signed out".to_owned() } else { format!("{count} found") };
         format!("{lines}{}: {sum}, in {asked} requests", app.origin.as_str())
     })?;
     if count == 0 { Ok(()) } else { Err(Failure::new(format!("{}: {count} found: see above", app.name))) }
@@ -77,7 +82,7 @@ const FORGEABLE: &str = "let the proxy set X-Forwarded-Method, X-Forwarded-Host 
 const ALIASES: &str = "delete X-Auth-*, Remote-* and their spellings with _ and . first";
 
 /// The same for the path that is asked for: method and headers.
-const HERE: [(&str, &[&str], &str, &str); 8] = [
+const HERE: [(&str, &[&str], &str, &str); 7] = [
     ("POST", &[], "POST lets in whoever asks", NOT_ASKED),
     (
         "OPTIONS",
@@ -100,7 +105,6 @@ const HERE: [(&str, &[&str], &str, &str); 8] = [
         "a websocket opens for whoever asks",
         NOT_ASKED,
     ),
-    ("GET", &["Host: other.example"], "the app answers to any host", "let the proxy serve the app for its own name alone"),
 ];
 
 impl Visit<'_> {
@@ -122,24 +126,32 @@ impl Visit<'_> {
         match self.send(&self.navigation())? {
             Err(why) => {
                 let what = format!("{} does not answer: {why}", self.origin());
-                return Ok((vec![Finding { what, fix: "start the proxy, and let the app's name lead to it" }], 1));
+                return Ok((
+                    vec![Finding {
+                        what,
+                        fix: "start the proxy, and let the app's name lead to it; --cacert trusts a certificate of your own",
+                    }],
+                    1,
+                ));
             }
             Ok(answer) => findings.extend(self.way_in(&answer)),
         }
         let closed = self.closed();
-        let asked = closed.len() + 4;
+        let asked = closed.len() + 9;
         for (probe, what, fix) in closed {
             if self.send(&probe)?.is_ok_and(|answer| answer.is_yes()) {
                 findings.push(Finding { what: what.to_owned(), fix });
             }
         }
+        findings.extend(self.told_by_the_client()?);
+        findings.extend(self.any_host()?);
         findings.extend(self.doorwards_own()?);
         findings.extend(self.login_host()?);
         if let Some(upstream) = upstream
             && self.send(&Probe::navigation(upstream, "/"))?.is_ok()
         {
             let what = format!("the app answers at {upstream}, past the proxy");
-            findings.push(Finding { what, fix: "bind the app to 127.0.0.1 or to a network that only the proxy is in" });
+            findings.push(Finding { what, fix: "bind the app to 127.0.0.1 or to a network that only the proxy is in; if this is its loopback address, ask from elsewhere" });
         }
         Ok((findings, asked))
     }
@@ -204,7 +216,7 @@ impl Visit<'_> {
     }
 
     /// What is open, claimed for what is not.
-    fn beside_open(&self, open: &str) -> [Closed; 4] {
+    fn beside_open(&self, open: &str) -> [Closed; 5] {
         let here = || self.navigation();
         let original = here().header(format!("X-Original-URL: {open}")).header(format!("X-Original-URI: {open}"));
         let deleted = Probe::navigation(self.origin(), open).method("DELETE");
@@ -217,8 +229,34 @@ impl Visit<'_> {
                 "a path that is open for GET is open for DELETE",
                 "let the proxy send the request's own method in X-Forwarded-Method",
             ),
+            (
+                here().target(format!("{}?gate-check@{}{open}", self.origin().replace("https:", "http:"), self.app.origin.authority())),
+                "a target with a host in it reaches the app by another path than the gate is asked about",
+                "let the proxy pass on the path alone: doorward proxy-config prints how",
+            ),
             (posted, "X-Forwarded-Method of the client opens what is closed", FORGEABLE),
         ]
+    }
+
+    /// What the gate is asked about must not be what the client says: its own word would come back as where to go.
+    fn told_by_the_client(&self) -> Result<Option<Finding>, Failure> {
+        let claimed = "/claimed-by-gate-check";
+        let probe = self.navigation().header(format!("X-Forwarded-Uri: {claimed}")).header(format!("X-Original-URL: {claimed}"));
+        let answer = self.send(&probe.header("X-Forwarded-Method: HEAD"))?;
+        let is_told = answer.is_ok_and(|answer| answer.header("location").is_some_and(|at| at.contains("claimed-by-gate-check")));
+        Ok(is_told.then(|| Finding { what: "the gate is asked about the path that the client claims".into(), fix: FORGEABLE }))
+    }
+
+    /// A name that is not the app's must not lead to it. Another site may answer there, so it is compared with what is open.
+    fn any_host(&self) -> Result<Option<Finding>, Failure> {
+        let Some(open) = self.app.public.iter().find(|entry| entry.opens_get()).map(Public::example) else { return Ok(None) };
+        let (own, other) = (Probe::navigation(self.origin(), &open), Probe::navigation(self.origin(), &open).header("Host: other.example"));
+        let is_same = match (self.send(&own)?, self.send(&other)?) {
+            (Ok(own), Ok(other)) => own.is_yes() && other.is_yes() && own.size == other.size,
+            _ => false,
+        };
+        let fix = "let the proxy serve the app for its own name alone";
+        Ok(is_same.then(|| Finding { what: "the app answers to any host".into(), fix }))
     }
 
     /// What is below `/.doorward/` must be Doorward's.

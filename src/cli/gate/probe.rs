@@ -10,6 +10,7 @@ pub struct Probe {
     method: &'static str,
     url: String,
     headers: Vec<String>,
+    target: Option<String>,
 }
 
 /// What came back.
@@ -17,6 +18,8 @@ pub struct Probe {
 pub struct Answer {
     /// The status.
     pub status: u16,
+    /// How many bytes its body has.
+    pub size: usize,
     headers: Vec<(String, String)>,
 }
 
@@ -24,12 +27,18 @@ impl Probe {
     /// A `GET` of a path as it stands here, with a browser's headers of a navigation.
     pub fn navigation(origin: &str, path: &str) -> Self {
         let headers = ["Accept: text/html", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"].map(str::to_owned).to_vec();
-        Self { method: "GET", url: format!("{origin}{path}"), headers }
+        Self { method: "GET", url: format!("{origin}{path}"), headers, target: None }
     }
 
     /// The same with another method.
     pub const fn method(mut self, method: &'static str) -> Self {
         self.method = method;
+        self
+    }
+
+    /// The same with this target in its request line, in place of the address's.
+    pub fn target(mut self, target: String) -> Self {
+        self.target = Some(target);
         self
     }
 
@@ -47,7 +56,10 @@ impl Probe {
         let mut curl = Command::new("curl");
         // Of an upgraded connection the head is all that there is to see, so the time is short.
         curl.args(["--silent", "--show-error", "--path-as-is", "--globoff", "--http1.1", "--max-time", "10", "--output", "/dev/null"]);
-        curl.args(["--dump-header", "-", "--request", self.method, "--url", &self.url]).args(extra);
+        curl.args(["--dump-header", "-", "--write-out", "%{size_download}", "--request", self.method, "--url", &self.url]).args(extra);
+        if let Some(target) = &self.target {
+            curl.args(["--request-target", target]);
+        }
         for line in &self.headers {
             curl.args(["--header", line]);
         }
@@ -61,11 +73,14 @@ impl Answer {
     /// The last head that was received: an interim one may stand before it.
     fn parse(text: &str) -> Option<Self> {
         let head = text.replace("\r\n", "\n");
+        // Behind the head stands the size of the body.
+        let (head, size) = head.rsplit_once("\n\n").unwrap_or((&head, ""));
         let head = head.trim_end().rsplit("\n\n").next()?;
         let (line, rest) = head.split_once('\n').unwrap_or((head, ""));
         let status = line.strip_prefix("HTTP/")?.split(' ').nth(1)?.parse().ok()?;
         let pairs = rest.lines().filter_map(|line| line.split_once(':'));
-        Some(Self { status, headers: pairs.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect() })
+        let size = size.trim().parse().unwrap_or_default();
+        Some(Self { status, size, headers: pairs.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect() })
     }
 
     /// A header's first value.
@@ -85,9 +100,9 @@ mod tests {
 
     #[test]
     fn the_last_head_counts() {
-        let text = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 303 See Other\r\nLocation: /x\r\nSet-Cookie: a=b\r\n\r\n";
+        let text = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 303 See Other\r\nLocation: /x\r\nSet-Cookie: a=b\r\n\r\n17";
         let answer = Answer::parse(text).expect("an answer");
-        assert_eq!((answer.status, answer.header("location"), answer.header("nothing")), (303, Some("/x"), None));
+        assert_eq!((answer.status, answer.size, answer.header("location"), answer.header("nothing")), (303, 17, Some("/x"), None));
         assert!(!answer.is_yes() && Answer::parse("HTTP/1.1 101 Switching Protocols\r\n\r\n").expect("an answer").is_yes());
         assert!(Answer::parse("").is_none() && Answer::parse("garbage").is_none());
     }

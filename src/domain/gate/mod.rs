@@ -185,10 +185,10 @@ impl App {
     }
 }
 
-/// The prefix of a path rule in its folded form; `None` if it has other spellings or does not begin with `/`.
+/// The prefix of a path rule in its folded form; `None` if it has other spellings, or a `*`, or does not begin with `/`.
 #[must_use]
 pub fn folded_prefix(text: &str) -> Option<String> {
-    (path::is_plain(text) && text != "/").then(|| text.to_ascii_lowercase())
+    (path::is_plain(text) && text != "/" && !text.contains('*')).then(|| text.to_ascii_lowercase())
 }
 
 /// All apps.

@@ -15,10 +15,10 @@ pub struct Public {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPublic {
     /// Not of the form that entries have.
-    #[error("an entry is a path such as /manifest.json, all below one such as /share/*, or either behind a method such as POST /hooks/*")]
+    #[error("a path such as /manifest.json, all below one such as /share/*, or either behind a method such as POST /hooks/*")]
     Form,
     /// It would open everything.
-    #[error("this opens the whole app: name the paths that shall be open")]
+    #[error("single paths and all below one: this opens the whole app")]
     Everything,
 }
 

@@ -340,7 +340,11 @@ async fn gate_explain_names_the_rule_that_decides() {
     assert!(manifest["hint"].as_str().expect("a hint").contains("without cookies"), "{manifest}");
     let text = gate.server.command(&["gate", "explain", "--method", "POST", "http://localhost:7001/manifest.json"], "");
     let text = String::from_utf8(text.stdout).expect("text");
-    assert!(text.starts_with("POST /manifest.json at wiki: nobody is sent to sign in") && text.contains("GET and HEAD alone"), "{text}");
+    assert!(
+        text.starts_with("POST /manifest.json at wiki: somebody who is not signed in is sent to sign in")
+            && text.contains("GET and HEAD alone"),
+        "{text}"
+    );
     let unknown = gate.server.command(&["gate", "explain", "https://other.example/"], "");
     let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert!(!unknown.status.success() && said.contains("there are: wiki, grafana, open"), "{said}");

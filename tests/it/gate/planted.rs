@@ -15,7 +15,7 @@ const HOST: &str = "app.localhost";
 type Changes = &'static [(&'static str, &'static str)];
 
 /// What it means, the changes, and a part of what must be found.
-const PLANTED: [(&str, Changes, &str); 13] = [
+const PLANTED: [(&str, Changes, &str); 14] = [
     ("the gate is not asked", &[("auth_request /_doorward;", "")], "/ lets in whoever asks"),
     ("nginx asks as others do", &[("/gate/nginx", "/gate/forward")], "a navigation is answered 500"),
     ("it asks another path", &[("/gate/nginx", "/health")], "a navigation is answered 403 and is not sent to sign in"),
@@ -35,6 +35,11 @@ const PLANTED: [(&str, Changes, &str); 13] = [
         "the client says its path",
         &[("X-Forwarded-Uri $request_uri", "X-Forwarded-Uri $http_x_forwarded_uri")],
         "X-Forwarded-Uri of the client opens what is closed",
+    ),
+    (
+        "the client says its path, where nothing is open",
+        &[("X-Forwarded-Uri $request_uri", "X-Forwarded-Uri $http_x_forwarded_uri")],
+        "the gate is asked about the path that the client claims",
     ),
     (
         "another server's header says the path",
