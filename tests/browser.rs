@@ -1,6 +1,6 @@
 //! The page and the client module in real Chromium, and the module alone under Node's test runner.
 //! Both are formatted by Prettier and checked by TypeScript.
-//! Node, npm and Chromium have to be there; what is fetched is what `package-lock.json` names.
+//! Node, npm, Chromium, nginx, Caddy and openssl have to be there; what is fetched is what `package-lock.json` names.
 //! Pictures of every view are left in `tests/browser/shots/`.
 
 use std::{
@@ -74,6 +74,11 @@ fn hdr_2_6_every_view_works_and_is_accessible_in_chromium() {
 #[test]
 fn gate_5_6_13_26_from_an_app_to_the_sign_in_page_and_back_in_chromium() {
     passes("gate.test.mjs");
+}
+
+#[test]
+fn gate_2_5_8_9_22_24_25_26_over_https_behind_nginx_and_caddy_in_chromium() {
+    passes("https.test.mjs");
 }
 
 #[test]

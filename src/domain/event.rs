@@ -167,10 +167,21 @@ pub struct Event {
     pub request: Option<String>,
     /// The path of that request.
     pub path: Option<String>,
-    /// The origin the request came from, and the site's own.
-    pub origin: Option<(String, String)>,
+    /// Where the request came from, and from where it should have.
+    pub origin: Option<Foreign>,
     /// The address prefix the request came from.
     pub from: Option<AddressPrefix>,
+}
+
+/// A page of another origin made a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// The origin it came from, or what the browser said of it.
+    pub seen: String,
+    /// The site's own, or the app's.
+    pub own: String,
+    /// The settings that would let it in.
+    pub see: &'static str,
 }
 
 impl Event {
@@ -260,9 +271,9 @@ impl Event {
         self
     }
 
-    /// The origin the request came from, and the site's own.
-    pub fn foreign(mut self, seen: String, own: String) -> Self {
-        self.origin = Some((seen, own));
+    /// Where the request came from, and from where it should have.
+    pub fn foreign(mut self, foreign: Foreign) -> Self {
+        self.origin = Some(foreign);
         self
     }
 

@@ -23,7 +23,7 @@ pub use address::AddressPrefix;
 pub use api_key::{ApiKey, MadeIn, ReplacedSecret};
 pub use clock::{Clock, SteadyClock, Timestamp};
 pub use email::{Email, InvalidEmail, InvalidServiceName, ServiceName};
-pub use event::{By, Event, Kind};
+pub use event::{By, Event, Foreign, Kind};
 pub use id::{ApiKeyId, InviteId, SessionId, TokenId, UserId};
 pub use language::{Language, UnknownLanguage};
 pub use password::{Password, PasswordTooLong};

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::{self, CsrfMode, Settings},
-    domain::Language,
+    domain::{Foreign, Language},
 };
 use ipnet::IpNet;
 use url::Url;
@@ -111,14 +111,19 @@ impl PublicOrigin {
         if origin_fits && site_fits { Ok(origin.or(fetch_site).is_some()) } else { Err(Code::CsrfFailed.into()) }
     }
 
-    /// The origin for which a request was refused, and our own, for the log. `None` if its origin is allowed.
+    /// The origin for which a request was refused, for the log. `None` if its origin is allowed.
     #[must_use]
-    pub fn foreign_origin(&self, context: &RequestContext) -> Option<(String, String)> {
-        const MAX_LENGTH: usize = 100;
+    pub fn foreign_origin(&self, context: &RequestContext) -> Option<Foreign> {
         self.check_origin(context).err()?;
-        let seen = context.header(&header::ORIGIN).or_else(|| context.header(&SEC_FETCH_SITE)).unwrap_or("?");
-        Some((seen.get(..MAX_LENGTH).unwrap_or(seen).to_owned(), self.url.clone()))
+        Some(Foreign { seen: stated_origin(context), own: self.url.clone(), see: "server.public_url, cors.allowed_origins" })
     }
+}
+
+/// Where a browser says that a request comes from, for the log.
+pub fn stated_origin(context: &RequestContext) -> String {
+    const MAX_LENGTH: usize = 100;
+    let seen = context.header(&header::ORIGIN).or_else(|| context.header(&SEC_FETCH_SITE)).unwrap_or("?");
+    seen.get(..MAX_LENGTH).unwrap_or(seen).to_owned()
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ use super::{
     gate, guard, head,
     headers::add_security_headers,
     health, oauth_error,
-    origin::PublicOrigin,
+    origin::{PublicOrigin, stated_origin},
     routes::api,
     state::AppState,
 };
 use crate::{
-    domain::{By, Event, Kind},
+    domain::{By, Event, Foreign, Kind},
     service::events::{self, OncePerMinute},
 };
 use futures_util::FutureExt;
@@ -153,8 +153,8 @@ fn finish(state: &AppState, context: &RequestContext, method: &Method, begun: Op
         if let Some(kind) = kind.filter(|kind| state.app.refusals().is_first(*kind, context.from())) {
             let actor = context.user().map_or(By::Anyone, By::User);
             let mut event = Event::new(kind, actor).refused(context.request_id(), redact_path(path)).from(context.from());
-            if let Some((seen, own)) = state.site.foreign_origin(context).filter(|_| kind == Kind::CsrfFailed) {
-                event = event.foreign(seen, own);
+            if kind == Kind::CsrfFailed {
+                event = with_origin(state, context, event);
             }
             events::write(&event);
         }
@@ -168,6 +168,18 @@ fn finish(state: &AppState, context: &RequestContext, method: &Method, begun: Op
         tracing::debug!(%method, path, status, user, from = %context.from(), micros = begun.elapsed().as_micros(), "answered");
     }
     response
+}
+
+/// Adds to the log where a request came from, and which setting would let it in: an app has its own.
+fn with_origin(state: &AppState, context: &RequestContext, event: Event) -> Event {
+    if let Some(app) = gate::app_asked_about(state, context) {
+        let (seen, own) = (stated_origin(context), app.origin.as_str().to_owned());
+        return event.app(app.name.as_str()).foreign(Foreign { seen, own, see: "gate.app.trusted_origins" });
+    }
+    match state.site.foreign_origin(context) {
+        Some(foreign) => event.foreign(foreign),
+        None => event,
+    }
 }
 
 /// Turns a handler's panic into a 500 for this request alone (HTTP-14).

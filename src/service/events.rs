@@ -65,8 +65,7 @@ impl Observer for EventLog {
 /// Writes an event's line. Every event is written here.
 pub fn write(event: &Event) {
     let Event { kind, actor, target, account, session, invite, role, key, app, why, request, path, origin, from } = event;
-    let see = origin.is_some().then_some("server.public_url, cors.allowed_origins");
-    let (seen, site) = origin.as_ref().map(|(seen, site)| (seen.as_str(), site.as_str())).unzip();
+    let origin = origin.as_ref();
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
@@ -82,9 +81,9 @@ pub fn write(event: &Event) {
                 why,
                 request,
                 path,
-                origin = seen,
-                site,
-                see,
+                origin = origin.map(|origin| origin.seen.as_str()),
+                site = origin.map(|origin| origin.own.as_str()),
+                see = origin.map(|origin| origin.see),
                 from = from.map(display),
             )
         };

@@ -22,7 +22,7 @@ const DEV = [
 ];
 
 /** A port that is ours to listen on twice: a restarted server must be found where it was. */
-const freePort = () =>
+export const freePort = () =>
   new Promise((resolve) => {
     const probe = createServer().listen(0, '127.0.0.1', () => {
       const { port } = probe.address();
@@ -97,7 +97,7 @@ export class Server {
   }
 }
 
-export const launch = () =>
+export const launch = (more = []) =>
   chromium.launch({
     executablePath: '/usr/bin/chromium',
     args: [
@@ -108,6 +108,7 @@ export const launch = () =>
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
+      ...more,
     ],
   });
 

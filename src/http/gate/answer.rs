@@ -54,6 +54,12 @@ pub fn is_lost_question(context: &RequestContext) -> bool {
     is_question && Style::of(context.path()).is_none() && context.path() != "/api/auth/verify"
 }
 
+/// The app that a proxy's question is about.
+pub fn app_asked_about<'a>(state: &'a AppState, context: &RequestContext) -> Option<&'a App> {
+    Style::of(context.path())?;
+    state.app.gate().gate().at_host(Question::read(context)?.host).map(AsRef::as_ref)
+}
+
 /// Answers a proxy's question. Its body is not read.
 pub async fn answer(state: Arc<AppState>, context: RequestContext, style: Style) -> Response {
     if !is_proxys(&state.site, &context) {

@@ -11,6 +11,6 @@ mod page;
 mod question;
 mod verdict;
 
-pub use answer::{Style, answer, is_lost_question};
+pub use answer::{Style, answer, app_asked_about, is_lost_question};
 pub use entry::{done, enter, sign_out};
 pub use headers::is_relayed;

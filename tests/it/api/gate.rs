@@ -171,6 +171,12 @@ async fn gate_24_what_changes_something_must_come_from_the_apps_own_pages() {
         // Reading is no change: after our own redirection a navigation is cross-site.
         assert_eq!(send(with(gate.ask(WIKI, "GET", "/x"), headers).header("cookie", &pass)).await.status, 200, "{headers:?}");
     }
+    // The log tells the operator which setting of which app it is, and not one that would open Doorward itself.
+    let log = gate.server.log();
+    let line = log.lines().find(|line| line.contains("csrf_failed")).expect("an event");
+    for word in ["app=\"wiki\"", "origin=\"http://localhost:7002\"", "site=\"http://localhost:7001\"", "see=\"gate.app.trusted_origins\""] {
+        assert!(line.contains(word), "{word} is not in: {line}");
+    }
 }
 
 #[tokio::test]
