@@ -1,6 +1,9 @@
 //! The performance goals, compared with the measurements.
 
-use crate::measure::{Results, Spread, Window};
+use crate::{
+    gate,
+    measure::{Results, Spread, Window},
+};
 use serde::Serialize;
 
 /// One line of the table of goals.
@@ -50,6 +53,11 @@ pub fn all(results: &Results) -> Vec<Goal> {
         goal(&work, "processor time of HS256 ÷ its", ">=", 0.75, times(&format!("{contender}/verify/32"), verify));
         let first = results.spread(&format!("{algorithm}/first sight, of its signature alone"));
         goal(&format!("a token of {algorithm}, at first sight"), "of the rate of its signature alone", ">=", 0.85, first);
+    }
+    for apps in gate::APPS {
+        let server = format!("doorward with {}", gate::title(apps));
+        let beside = results.ratio(&format!("{server}/gate/32"), &format!("{server}/verify/32"), CPU);
+        goal(&format!("a question to the gate, apps: {apps}"), "processor time ÷ that of `verify`", "<=", 1.25, beside);
     }
     goal(
         "`/api/users/me`",

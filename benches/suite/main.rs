@@ -1,6 +1,7 @@
 //! The benchmark suite: `benches/run`, or `cargo bench --package doorward-bench -- --help`. What it measures and
 //! how is in `benches/README.md`.
 
+mod gate;
 mod generator;
 mod goals;
 mod host;
@@ -29,7 +30,7 @@ struct Cli {
     /// A quick run over everything, to see that it works: its figures mean nothing
     #[arg(long)]
     smoke: bool,
-    /// Sections: tokens, signatures, refresh, logout, hashing, flood, start, scale
+    /// Sections: tokens, signatures, gate, refresh, logout, hashing, flood, start, scale
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Contenders, by the names in benches/peers/*/peer.toml

@@ -3,7 +3,7 @@
 use crate::{
     generator::{Load, Pace, Script, run},
     peer::Running,
-    process::{machine_cpu, own_cpu},
+    process::{Meter, Server, machine_cpu, own_cpu},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -102,16 +102,17 @@ impl Results {
 /// Runs one load against a server.
 pub fn measure(running: &Running, connections: usize, pace: Pace, script: &mut dyn Script, window: Duration) -> io::Result<Window> {
     let mut loads = [Load::new(running.server.address, connections, pace, script)?];
-    let mut windows = measure_all(running, &mut loads, window)?;
+    let mut windows = measure_all(&[&running.server], &mut loads, window)?;
     Ok(windows.remove(0))
 }
 
-/// Runs loads side by side against one server. The processor time in each window is that of all loads together.
-pub fn measure_all(running: &Running, loads: &mut [Load<'_>], window: Duration) -> io::Result<Vec<Window>> {
-    let (meter, own, (machine, stolen)) = (running.server.meter(), own_cpu(), machine_cpu());
+/// Runs loads side by side. The processor time in each window is that of all these servers for all loads together.
+pub fn measure_all(servers: &[&Server], loads: &mut [Load<'_>], window: Duration) -> io::Result<Vec<Window>> {
+    let meters: Vec<_> = servers.iter().map(|server| server.meter()).collect();
+    let (own, (machine, stolen)) = (own_cpu(), machine_cpu());
     let (mut spent, begun) = (None, Instant::now());
     run(loads, window, |took| {
-        let server = meter.read();
+        let server = meters.iter().map(Meter::read).sum::<Duration>();
         let (machine_now, stolen_now) = machine_cpu();
         let ours = server + own_cpu().saturating_sub(own);
         let foreign = machine_now.saturating_sub(machine).saturating_sub(ours) + stolen_now.saturating_sub(stolen);

@@ -114,6 +114,13 @@ pub enum Hashing {
 }
 
 impl Contender {
+    /// The same with a variable in the environment of its `start`.
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut other = self.clone();
+        other.variant.env.insert(name.to_owned(), value.to_owned());
+        other
+    }
+
     /// Installs what it needs.
     pub fn install(&self) -> io::Result<()> {
         let status = self.command(Path::new("/nonexistent"), 0, Hashing::Default).arg("--install").status()?;
@@ -298,7 +305,12 @@ impl Same {
             operation.write(client, &mut bytes);
             bytes
         };
-        Self { requests: clients.iter().map(request).collect(), status: operation.status, or: None, others: 0 }
+        Self::of(clients.iter().map(request).collect(), operation.status)
+    }
+
+    /// A script with these requests, which are all answered with the same status.
+    pub fn of(requests: Vec<Vec<u8>>, status: u16) -> Self {
+        Self { requests, status, or: None, others: 0 }
     }
 
     /// Accepts another status too, such as that of a full queue.

@@ -1,6 +1,7 @@
 //! The sections of the suite. In each round of a section, the contenders take turns.
 
 use crate::{
+    gate::gate,
     generator::{Load, Pace, Script},
     measure::{Results, measure, measure_all},
     peer::{Chain, Client, Contender, Each, Hashing, Running, Same, by_wrk},
@@ -36,9 +37,10 @@ pub struct Plan {
 pub type Section = fn(&Plan, &mut Results) -> io::Result<()>;
 
 /// All sections, by name.
-pub const SECTIONS: [(&str, Section); 8] = [
+pub const SECTIONS: [(&str, Section); 9] = [
     ("tokens", tokens),
     ("signatures", signatures),
+    ("gate", gate),
     ("refresh", refresh),
     ("logout", logout),
     ("hashing", hashing),
@@ -54,9 +56,14 @@ impl Plan {
         able.map(|contender| contender.start(&self.fresh(section, &contender.name)?, hashing)).collect()
     }
 
-    fn doorward(&self, section: &str, data: Option<&Path>, hashing: Hashing) -> io::Result<Running> {
+    /// The contender that is Doorward as it is shipped.
+    pub fn contender(&self) -> io::Result<&Contender> {
         let contender = self.contenders.iter().find(|contender| contender.name == "doorward");
-        let contender = contender.ok_or_else(|| io::Error::other("this section needs doorward among the contenders"))?;
+        contender.ok_or_else(|| io::Error::other("this section needs doorward among the contenders"))
+    }
+
+    fn doorward(&self, section: &str, data: Option<&Path>, hashing: Hashing) -> io::Result<Running> {
+        let contender = self.contender()?;
         match data {
             Some(data) => contender.start(data, hashing),
             None => contender.start(&self.fresh(section, "doorward")?, hashing),
@@ -64,7 +71,7 @@ impl Plan {
     }
 
     /// An empty directory.
-    fn fresh(&self, section: &str, name: &str) -> io::Result<PathBuf> {
+    pub fn fresh(&self, section: &str, name: &str) -> io::Result<PathBuf> {
         let path = self.data.join(section).join(name);
         if path.exists() {
             fs::remove_dir_all(&path)?;
@@ -239,7 +246,7 @@ fn flood(plan: &Plan, results: &mut Results) -> io::Result<()> {
                 Load::new(running.server.address, 16, Pace::Open(RATE), &mut requests)?,
                 Load::new(running.server.address, flooding, Pace::Closed, &mut logins)?,
             ];
-            let mut windows = measure_all(&running, &mut loads, plan.long)?;
+            let mut windows = measure_all(&[&running.server], &mut loads, plan.long)?;
             results.window(format!("doorward/login/flood of {flooding}"), windows.remove(1));
             results.window(format!("doorward/me at 200 a second/beside {flooding}"), windows.remove(0));
             #[allow(clippy::cast_precision_loss)]
@@ -349,7 +356,8 @@ fn size_of(path: &Path) -> io::Result<u64> {
     fs::read_dir(path)?.map(|entry| size_of(&entry?.path())).sum()
 }
 
+/// Millions of bytes.
 #[allow(clippy::cast_precision_loss)]
-fn megabytes(bytes: u64) -> f64 {
+pub fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }

@@ -30,7 +30,7 @@ impl Signed {
         let (clock, settings) = (Clock::default(), Settings::default());
         let now = clock.now();
         let ring = TokenRing::generate(algorithm, now);
-        let earlier = AccessTokens::issued_by(now, &settings.tokens, None);
+        let earlier = AccessTokens::issued_by(now, &settings, None);
         let service = AccessTokens::new(&ring, TokenSettings::new(&settings), clock, Arc::new(DenyList::default()), earlier);
         let user = User {
             kind: UserKind::Person,
