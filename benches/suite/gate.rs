@@ -235,7 +235,8 @@ fn nginx(doorward: &Path, directory: &Path, app: u16, server: SocketAddr) -> io:
          access_log off; {temporary}\n\
          # As many as a turn has.\n\
          keepalive_requests 1000000000;\n\
-         server {{ listen 127.0.0.1:{upstream}; location / {{ return 200 'here\\n'; }} }}\n\
+         # What is printed has a connection to the app for each request. If nginx were the one to close it, its ports would run out.\n\
+         server {{ listen 127.0.0.1:{upstream}; keepalive_timeout 0; location / {{ return 200 'here\\n'; }} }}\n\
          include {0}/guarded.conf;\ninclude {0}/open.conf;\n\
          }}\n",
         directory.display()
