@@ -338,17 +338,19 @@ for (const kind of ['nginx', 'caddy']) {
       },
     );
 
-    scene('gate_22 what leads one browser in leads no other in', async ({ page, context, wiki, newVisitor }) => {
-      const { page: eves, context: hers } = await newVisitor();
-      const done = new Promise((resolve) => {
-        void hers.route('**/.doorward/done?*', (route) => {
-          resolve(route.request().url());
-          return route.abort();
-        });
-      });
-      await eves.goto(`${WIKI}/lure`);
-      await fillIn(eves, 'eve@example.org');
-      const lure = await done;
+    scene('gate_22 what leads one browser in leads no other in, and no page uses it', async (stage) => {
+      const { page, context, wiki, newVisitor } = stage;
+      /** Signs in, and stops before the last step; returns its address. */
+      const lastStep = async (tab, address, email) => {
+        await tab.route('**/.doorward/done?*', (route) => route.fulfill({ body: 'stopped' }));
+        await tab.goto(address);
+        await fillIn(tab, email);
+        await tab.waitForURL('**/.doorward/done?*');
+        await tab.unroute('**/.doorward/done?*');
+        return tab.url();
+      };
+      const { page: eves } = await newVisitor();
+      const lure = await lastStep(eves, `${WIKI}/lure`, 'eve@example.org');
       const answer = await page.goto(lure);
       assert.equal(answer.status(), 400);
       await heading(page, english['gate.expired.title']);
@@ -359,9 +361,17 @@ for (const kind of ['nginx', 'caddy']) {
       await page.goto(lure);
       await heading(page, english['login.title']);
       assert.deepEqual(await passes(context), []);
-      await put(page, 'div', {});
-      await fillIn(page, ADA);
-      await arrived(page, `${WIKI}/lure`);
+
+      // Its own step counts once it is followed, and not for a picture or a frame.
+      const own = await lastStep(page, `${WIKI}/own`, ADA);
+      const other = await context.newPage();
+      await other.goto(`${SIBLING}/`);
+      assert.equal(await put(other, 'img', { src: own }, ['load', 'error']), 'error');
+      await put(other, 'iframe', { src: own }, ['load']);
+      await ask(other, own, { mode: 'no-cors', credentials: 'include' });
+      assert.deepEqual(await passes(context), []);
+      await page.goto(own);
+      await arrived(page, `${WIKI}/own`);
       await page.goto(lure);
       await arrived(page, `${WIKI}/lure`);
       assert.ok(wiki.reached.every((line) => !line.startsWith('GET /lure eve')));
