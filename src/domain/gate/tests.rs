@@ -51,7 +51,7 @@ const SPELLINGS: [&str; 26] = [
     "/%C4%81dmin",
     "/a%CC%81dmin",
     "/x/%E2%80%A5/admin",
-    "/x%EF%BC%8Fadmin",
+    "/x/%EF%BC%8E%EF%BC%8E/admin",
     "/%c0%afadmin",
 ];
 

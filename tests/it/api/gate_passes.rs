@@ -30,17 +30,20 @@ async fn gate_22_a_code_becomes_one_pass_in_the_browser_that_began_within_a_minu
     assert!(elsewhere.text.contains("<!doctype html>"));
     no_pass(&gate.done(WIKI, &location, "doorward-enter-7001=AAAAAAAAAAAAAAAAAAAAAA").await.expect(303), "another browser that began");
     let uri = location.strip_prefix("http://localhost:7001").expect("at the app");
+    for at in [3, uri.len() / 2, uri.len() - 2] {
+        let at = at.max("/.doorward/done?code=".len());
+        let changed = format!("{}{}{}", &uri[..at], if &uri[at..=at] == "A" { "B" } else { "A" }, &uri[at + 1..]);
+        no_pass(&send(gate.ask(WIKI, "GET", &changed).header("cookie", &nonce)).await, "changed");
+    }
+    no_pass(&gate.done(WIKI, &location, &nonce).await, "whoever began may be another than who signed in, so it is for neither now");
+    let (location, nonce) = way(&gate, &ada, WIKI).await;
+    let uri = location.strip_prefix("http://localhost:7001").expect("at the app");
     for (name, value) in [("sec-fetch-dest", "image"), ("sec-fetch-dest", "iframe")] {
         let embedded = gate.ask(WIKI, "GET", uri).header("cookie", &nonce).header(name, value);
         no_pass(&send(embedded).await, "no page follows an address for its own purposes");
     }
     no_pass(&send(gate.ask(WIKI, "POST", uri).header("cookie", &nonce)).await, "a form");
     no_pass(&send(gate.ask(GRAFANA, "GET", uri).header("cookie", &nonce)).await, "another app");
-    for at in [3, uri.len() / 2, uri.len() - 2] {
-        let at = at.max("/.doorward/done?code=".len());
-        let changed = format!("{}{}{}", &uri[..at], if &uri[at..=at] == "A" { "B" } else { "A" }, &uri[at + 1..]);
-        no_pass(&send(gate.ask(WIKI, "GET", &changed).header("cookie", &nonce)).await, "changed");
-    }
     let done = gate.done(WIKI, &location, &nonce).await.expect(303);
     let pass = cookie_of(&done);
     assert_eq!(gate.status(WIKI, "GET", "/x", &pass).await, 200);
