@@ -188,6 +188,21 @@ async fn gate_12_a_pass_ends_to_the_second_whatever_the_clock_does() {
 }
 
 #[tokio::test]
+async fn gate_12_a_shorter_life_of_passes_counts_for_those_from_before() {
+    let mut gate = Gate::start();
+    let ada = Actor::with_role(&gate.server, "ada@example.org", "editor").await;
+    let pass = gate.enter(&ada, WIKI, "/").await;
+    gate.server.stop();
+    gate.server.set("gate.pass_ttl", "5m");
+    gate.server.start_again();
+    assert_eq!(gate.status(WIKI, "GET", "/", &pass).await, 401);
+    gate.server.stop();
+    gate.server.unset("gate.pass_ttl");
+    gate.server.start_again();
+    assert_eq!(gate.status(WIKI, "GET", "/", &pass).await, 200, "nothing else has ended it");
+}
+
+#[tokio::test]
 async fn gate_21_no_input_leads_to_another_host() {
     let gate = Gate::start();
     let ada = Actor::with_role(&gate.server, "ada@example.org", "admin").await;

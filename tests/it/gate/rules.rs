@@ -74,6 +74,28 @@ fn gate_15_no_spelling_of_an_open_path_opens_another() {
     });
 }
 
+/// A target with a host and a name before it is read in more than one way (RFC 9110 §4.2.4).
+#[test]
+fn gate_15_a_target_with_a_host_in_it_opens_no_other_path() {
+    through_all(&Real::start(false).gate, |front| {
+        let host = &front.gate.host;
+        for scheme in ["http", "https"] {
+            for target in [
+                format!("{scheme}://{host}?x=1@{host}/public/x"),
+                format!("{scheme}://?x=1@{host}/public/x"),
+                format!("{scheme}://{host}\\page@{host}/public/x"),
+                format!("{scheme}://{host}#@{host}/public/x"),
+                format!("{scheme}://other@{host}/page"),
+            ] {
+                let status = front.send(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).map(|answer| answer.status);
+                let seen = front.app.take();
+                let is_open = |target: &str| target.starts_with("/public/");
+                assert!(seen.iter().all(|seen| is_open(&seen.target)), "{:?} {target}: {status:?} {seen:?}", front.kind);
+            }
+        }
+    });
+}
+
 #[test]
 fn gate_24_a_sibling_page_writes_nothing_and_opens_no_websocket() {
     through_all(&Real::start(false).gate, |front| {
