@@ -327,6 +327,7 @@ mod tests {
             (part("/admin", ""), "gate.app.path.roles"),
             (part("/admin", "\"ghost\""), "gate.app.path.roles"),
             (part("/share", "\"admin\""), "gate.app.public"),
+            (part("/share/", "\"admin\""), "gate.app.public"),
             (part("/share/private", "\"admin\""), "gate.app.public"),
             (format!("pass_ttl = \"4m\"\n{APP}"), "gate.pass_ttl"),
             (format!("pass_ttl = \"8d\"\n{APP}"), "gate.pass_ttl"),

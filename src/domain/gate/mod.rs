@@ -188,7 +188,7 @@ impl App {
 /// The prefix of a path rule in its folded form; `None` if it has other spellings, or a `*`, or does not begin with `/`.
 #[must_use]
 pub fn folded_prefix(text: &str) -> Option<String> {
-    (path::is_plain(text) && text != "/" && !text.contains('*')).then(|| text.to_ascii_lowercase())
+    (path::is_plain(text) && text != "/" && !text.contains('*')).then(|| text.trim_end_matches('/').to_ascii_lowercase())
 }
 
 /// All apps.

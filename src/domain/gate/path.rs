@@ -14,11 +14,12 @@ fn is_dots(segment: &str) -> bool {
     matches!(segment, "." | "..")
 }
 
-/// A path as the server behind may read it: decoded, with plain letters, with `\` for `/`, without what follows a `;` in
-/// a segment, dot segments resolved, slashes merged, in lower case.
+/// A path as servers behind may read it: decoded, with plain letters, with `\` for `/`, without what follows a `;` in a
+/// segment, dot segments resolved, slashes merged, without regard to case.
 pub struct Folded {
-    path: String,
-    /// Servers may read it in other ways than this.
+    /// With plain letters for others, and without whatever is not ASCII.
+    readings: [String; 2],
+    /// Servers may read it in other ways than these.
     is_crooked: bool,
 }
 
@@ -28,28 +29,36 @@ impl Folded {
         let once = decode(path.as_bytes());
         // What a second round changes is read in several ways already: nothing more need be known of it.
         let decoded = String::from_utf8_lossy(&once);
-        let text = plain_letters(&decoded);
-        let is_ambiguous = |text: &str| text.contains('\u{fffd}') || has_other_readings(text);
-        let is_crooked = !escapes_are_harmless(path) || decode(&once) != once || is_ambiguous(&decoded) || is_ambiguous(&text);
-        let text = text.replace('\\', "/");
-        let mut segments: Vec<&str> = Vec::new();
-        for segment in text.split('/') {
-            match segment.split(';').next().unwrap_or_default() {
-                "" | "." => {}
-                ".." => {
-                    segments.pop();
-                }
-                segment => segments.push(segment),
-            }
-        }
-        let path = format!("/{}", segments.join("/")).to_lowercase();
-        Self { path, is_crooked }
+        let plain = plain_letters(&decoded);
+        let ascii: String = plain.chars().filter(char::is_ascii).collect();
+        let is_undecoded = |text: &str| decode(text.as_bytes()) != text.as_bytes();
+        let is_crooked = !escapes_are_harmless(path)
+            || decode(&once) != once
+            || decoded.contains('\u{fffd}')
+            || has_other_readings(&decoded)
+            || [&plain, &ascii].into_iter().any(|text| is_undecoded(text) || text.split(['/', '\\']).any(is_dots));
+        Self { readings: [plain, ascii].map(|text| resolved(&text)), is_crooked }
     }
 
     /// Whether the server behind may take it for a path that begins with `prefix`.
     pub fn may_be_below(&self, prefix: &str) -> bool {
-        self.is_crooked || self.path.starts_with(prefix.trim_end_matches('/'))
+        self.is_crooked || self.readings.iter().any(|path| path.starts_with(prefix))
     }
+}
+
+/// A path without dot segments, empty ones and parameters, in one case. By way of capitals: some letters have the same.
+fn resolved(text: &str) -> String {
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in text.split(['/', '\\']) {
+        match segment.split(';').next().unwrap_or_default() {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            segment => segments.push(segment),
+        }
+    }
+    format!("/{}", segments.join("/")).to_uppercase().to_lowercase()
 }
 
 /// A text with plain letters for those that some servers take for them: fullwidth ones, ligatures, letters with marks

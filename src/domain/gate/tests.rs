@@ -26,7 +26,7 @@ fn user(name: &str) -> User {
 }
 
 /// Other spellings of `/admin`, as servers that decode, resolve or fold may read them.
-const SPELLINGS: [&str; 26] = [
+const SPELLINGS: [&str; 31] = [
     "/admin",
     "/admin/",
     "/administrator",
@@ -52,6 +52,11 @@ const SPELLINGS: [&str; 26] = [
     "/a%CC%81dmin",
     "/x/%E2%80%A5/admin",
     "/x/%EF%BC%8E%EF%BC%8E/admin",
+    "/%EF%BC%8561dmin",
+    "/%E2%80%8Badmin",
+    "/ad%E2%9C%93min",
+    "/x/.%E2%80%8B./admin",
+    "/adm%C4%B1n",
     "/%c0%afadmin",
 ];
 

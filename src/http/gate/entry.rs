@@ -101,11 +101,12 @@ impl Way<'_> {
         let to = to.filter(|to| is_target(to)).unwrap_or("/");
         let path = to.split('?').next().unwrap_or_default();
         let holder = holder_of_pass(&self.state.app, self.app, self.context).await?;
-        if holder.is_some_and(|visitor| visitor.may_enter(&self.state.app, self.app, path)) {
+        if holder.as_ref().is_some_and(|visitor| visitor.may_enter(&self.state.app, self.app, path)) {
             return Ok(self.go_to(to));
         }
         let known = cookies::nonce(self.context, &self.app.origin);
-        if known.as_ref().is_some_and(|nonce| self.state.app.gate().is_going_round(nonce)) {
+        // Who brings a pass keeps cookies, whatever it opens.
+        if holder.is_none() && known.as_ref().is_some_and(|nonce| self.state.app.gate().is_going_round(nonce)) {
             return Ok(page::no_cookies(self.state, self.context));
         }
         let nonce = known.unwrap_or_else(Nonce::random);

@@ -130,9 +130,13 @@ fn is_public_host(site: &PublicOrigin, context: &RequestContext) -> bool {
     if crate::config::is_loopback(&own) || own.host().is_none_or(|host| !matches!(host, url::Host::Domain(_))) {
         return false;
     }
+    if context.headers(&header::HOST).next().is_none() {
+        return false;
+    }
+    // A host that cannot be read may be that one as well.
     let asked = context.header(&header::HOST).and_then(|host| Url::parse(&format!("{}://{host}", own.scheme())).ok());
     let bare = |url: &Url| url.host_str().map(|host| host.trim_end_matches('.').to_owned());
-    asked.is_some_and(|asked| bare(&asked) == bare(&own))
+    asked.is_none_or(|asked| bare(&asked) == bare(&own))
 }
 
 #[cfg(test)]
