@@ -107,7 +107,8 @@ for (const [mode, grace] of [
 ]) {
   const settings = ['tokens.access_ttl=2s', `sessions.refresh_grace=${grace}`];
   scene(`ref_3 ${TABS} tabs refresh at once, ${mode} mode: nobody is signed out`, settings, async (stage) => {
-    assert.ok((await crowd(stage, { locks: true })) >= TABS * ROUNDS);
+    // A tab's first may be a renewal that was under way before anybody counted.
+    assert.ok((await crowd(stage, { locks: true })) >= TABS * (ROUNDS - 1));
   });
   scene(`ref_3 ${TABS} tabs without Web Locks, ${mode} mode: nobody is signed out`, settings, (stage) =>
     crowd(stage, { locks: false }),
