@@ -1,6 +1,6 @@
 //! Bodies and their parts arrive whole, and the gate never waits for one.
 
-use super::{Front, echo, real::Real, through_all};
+use super::{Front, echo, real::Real, through_all, through_all_alone};
 
 /// A body without pattern, so that parts in another order are noticed.
 fn body(length: usize) -> Vec<u8> {
@@ -49,7 +49,7 @@ fn upload(front: &Front, lines: &str, body: &[u8]) -> Option<u16> {
 fn gate_29_an_upload_of_50_mb_arrives_whole_or_not_at_all() {
     let body = body(50_000_000);
     let hash = echo::hash(&body);
-    through_all(&Real::start(false).gate, |front| {
+    through_all_alone(&Real::start(false).gate, |front| {
         let (pass, length) = (front.gate.pass_line(), format!("Content-Length: {}\r\n", body.len()));
         for lines in [length.clone(), "Transfer-Encoding: chunked\r\n".into(), format!("{length}Expect: 100-continue\r\n")] {
             assert_eq!(upload(&front, &format!("{lines}{pass}"), &body), Some(200), "{:?} {lines:?}", front.kind);

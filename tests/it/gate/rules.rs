@@ -165,6 +165,10 @@ fn gate_30_a_gate_that_is_stopped_in_its_tracks_lets_nobody_in() {
     let pid = Pid::from_raw(i32::try_from(real.server.pid()).expect("a pid")).expect("a pid");
     let fronts: Vec<_> = super::Kind::ALL.map(|kind| Front::start(kind, &real.gate, false)).into();
     kill_process(pid, Signal::STOP).expect("stopped");
+    // The signal stops one thread after the other.
+    while !every_thread_is_stopped(real.server.pid()) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
     std::thread::scope(|scope| {
         for front in &fronts {
             scope.spawn(move || {
@@ -179,4 +183,9 @@ fn gate_30_a_gate_that_is_stopped_in_its_tracks_lets_nobody_in() {
     for front in &fronts {
         assert_eq!(front.get("/page", &front.gate.pass_line()).status, 200, "{:?}: and is well again", front.kind);
     }
+}
+
+fn every_thread_is_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
+    threads.flatten().all(|thread| std::fs::read_to_string(thread.path().join("status")).is_ok_and(|status| status.contains("State:\tT")))
 }
