@@ -108,8 +108,9 @@ impl Settings {
             let app = self.app(settings)?;
             let is_same = |other: &&App| other.name == app.name || other.origin.authority() == app.origin.authority();
             if let Some(other) = apps.iter().find(is_same) {
-                let (key, value) = if other.name == app.name { ("name", app.name.as_str()) } else { ("origin", app.origin.as_str()) };
-                let key = if key == "name" { "gate.app.name" } else { "gate.app.origin" };
+                let has_its_name = other.name == app.name;
+                let (key, value) =
+                    if has_its_name { ("gate.app.name", app.name.as_str()) } else { ("gate.app.origin", app.origin.as_str()) };
                 ensure(false, key, format!("{value:?} twice"), "each app once, with a name and an origin of its own".into())?;
             }
             self.check_host(&app, &apps)?;

@@ -193,23 +193,16 @@ impl Gatekeeper {
         if now >= code.expires_at || code.expires_at.since(now) > CODE_TTL {
             return Err(NotRedeemed::Invalid);
         }
-        match nonce {
-            Some(nonce) if nonce.hash() == code.nonce => {}
+        if nonce.map(Nonce::hash) != Some(code.nonce) {
             // Whoever began may be another than who has signed in: the code is for neither.
-            Some(_) => {
-                self.redeemed.is_first(code.id, code.nonce);
-                return Err(NotRedeemed::OtherBrowser(code.to));
-            }
-            None => {
-                self.redeemed.is_first(code.id, code.nonce);
-                return Err(NotRedeemed::Invalid);
-            }
+            self.redeemed.is_first(code.id, None);
+            return Err(if nonce.is_some() { NotRedeemed::OtherBrowser(code.to) } else { NotRedeemed::Invalid });
         }
         self.access.note_pass(code.pass.issued_at);
         let pass = code.pass.seal(&self.seals, origin);
         // The session may have ended since the code was made.
         let holder = self.holder_of(app, pass.expose_secret()).await.ok().flatten();
-        if holder.is_none() || !self.redeemed.is_first(code.id, code.nonce) {
+        if holder.is_none() || !self.redeemed.is_first(code.id, Some(code.nonce)) {
             return Err(NotRedeemed::Invalid);
         }
         Ok(Issued { pass, expires_in: code.pass.expires_at.secs().saturating_sub(now.secs()), to: code.to })
@@ -234,21 +227,22 @@ pub fn enter_address(app: &App, to: &str) -> String {
     format!("{}/.doorward/enter?to={to}", app.origin.as_str())
 }
 
-/// Codes that have become passes, for as long as they would be good. After a restart one might be good again: in the same
+/// Codes that have become passes, or that another browser has shown, for as long as they would be good. After a restart one might be good again: in the same
 /// browser, for the rest of its minute.
 #[derive(Default)]
 struct Redeemed(Mutex<Codes>);
 
 #[derive(Default)]
 struct Codes {
-    seen: HashMap<[u8; 16], (NonceHash, Instant)>,
+    /// Each with the browser that was given a pass for it, if one was.
+    seen: HashMap<[u8; 16], (Option<NonceHash>, Instant)>,
     /// How many there may be before those that are over are forgotten.
     sweep_at: usize,
 }
 
 impl Redeemed {
     /// Notes a code. False if it was noted before.
-    fn is_first(&self, id: [u8; 16], nonce: NonceHash) -> bool {
+    fn is_first(&self, id: [u8; 16], nonce: Option<NonceHash>) -> bool {
         let mut codes = self.0.lock();
         if codes.seen.len() >= codes.sweep_at {
             codes.seen.retain(|_, (_, at)| at.elapsed() <= CODE_TTL);
@@ -259,7 +253,7 @@ impl Redeemed {
 
     /// How many codes of a browser have become passes in the last minute.
     fn count(&self, nonce: NonceHash) -> usize {
-        self.0.lock().seen.values().filter(|(of, at)| *of == nonce && at.elapsed() <= CODE_TTL).count()
+        self.0.lock().seen.values().filter(|(of, at)| *of == Some(nonce) && at.elapsed() <= CODE_TTL).count()
     }
 }
 
