@@ -105,7 +105,19 @@ impl DenyList {
     /// Whether there is no room for another entry.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.users.len() + self.sessions.len() + self.tokens.len() >= MAX_ENTRIES
+        self.len() >= MAX_ENTRIES
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.users.len() + self.sessions.len() + self.tokens.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The moment before which all tokens are void, or 1970 if there is none. A token issued now must not be dated

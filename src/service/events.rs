@@ -8,6 +8,7 @@ use crate::{
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -62,8 +63,21 @@ impl Observer for EventLog {
     }
 }
 
+/// How often each kind of event happened, in the order of [`Kind::ALL`]. The log is the process's, and so are these.
+static COUNTS: [AtomicU64; Kind::ALL.len()] = [const { AtomicU64::new(0) }; Kind::ALL.len()];
+
+/// How often each kind of event has happened since the start, those that were only summed up in the log too.
+pub fn counts() -> impl Iterator<Item = (Kind, u64)> {
+    Kind::ALL.iter().zip(&COUNTS).map(|(kind, count)| (*kind, count.load(Relaxed)))
+}
+
+fn count(kind: Kind) {
+    COUNTS[kind as usize].fetch_add(1, Relaxed);
+}
+
 /// Writes an event's line. Every event is written here.
 pub fn write(event: &Event) {
+    count(event.kind);
     let Event { kind, actor, target, account, session, invite, role, key, app, why, request, path, origin, from } = event;
     let origin = origin.as_ref();
     macro_rules! line {
@@ -142,6 +156,9 @@ impl Refusals {
             Count { since: Instant::now(), more: 0 }
         });
         count.more += u64::from(!is_first);
+        if !is_first {
+            self::count(kind);
+        }
         is_first
     }
 
@@ -187,6 +204,21 @@ mod tests {
         assert_eq!(refusals.log_counts_older_than(SUMMARY_INTERVAL), 0, "not yet");
         assert_eq!(refusals.log_counts_older_than(Duration::ZERO), 5000);
         assert!(refusals.is_first(Kind::CsrfFailed, here), "news again");
+    }
+
+    #[test]
+    fn every_event_counts_whether_it_has_a_line_of_its_own_or_not() {
+        let of = |wanted| counts().find_map(|(kind, count)| (kind == wanted).then_some(count)).expect("every kind");
+        let refusals = Refusals::default();
+        // No other test of this process writes one of this kind.
+        let before = of(Kind::VerifyMistaken);
+        for _ in 0..5 {
+            if refusals.is_first(Kind::VerifyMistaken, AddressPrefix::V6(1)) {
+                write(&Event::new(Kind::VerifyMistaken, By::Anyone));
+            }
+        }
+        assert_eq!(of(Kind::VerifyMistaken) - before, 5);
+        assert!(Kind::ALL.iter().enumerate().all(|(number, kind)| *kind as usize == number));
     }
 
     #[test]

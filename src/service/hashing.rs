@@ -8,8 +8,8 @@ use parking_lot::{Condvar, Mutex};
 use queue::{Job, Queue, Ticket};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
 
@@ -20,10 +20,14 @@ pub struct Overloaded;
 /// The nice value of hashing threads: requests that hash nothing are served first, however many hashes wait.
 const NICE: i32 = 19;
 
+/// Is told of each job how long it waited for a thread and how long it took.
+pub type Watch = Box<dyn Fn(Duration, Duration) + Send + Sync>;
+
 /// The pool. Dropping it ends its threads once they are idle.
 pub struct HashPool {
     shared: Arc<Shared>,
     wait: Duration,
+    watch: Arc<OnceLock<Watch>>,
 }
 
 struct Shared {
@@ -38,7 +42,7 @@ impl HashPool {
     /// When the system gives no thread.
     pub fn start(threads: usize, places: usize, wait: Duration) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { queue: Mutex::new(Queue::new(places)), job_added: Condvar::new() });
-        let pool = Self { shared, wait };
+        let pool = Self { shared, wait, watch: Arc::default() };
         for n in 0..threads {
             let shared = Arc::clone(&pool.shared);
             std::thread::Builder::new().name(format!("hash-{n}")).spawn(move || {
@@ -63,7 +67,15 @@ impl HashPool {
     /// [`Overloaded`] at once when no place is left for this caller, or when its turn did not come in time.
     pub async fn run<T: Send + 'static>(&self, caller: Caller, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Overloaded> {
         let (reply, mut answer) = oneshot::channel();
-        let job = Box::new(move || drop(reply.send(job())));
+        let (queued, watch) = (Instant::now(), Arc::clone(&self.watch));
+        let job = Box::new(move || {
+            let begun = Instant::now();
+            let outcome = job();
+            if let Some(watch) = watch.get() {
+                watch(begun - queued, begun.elapsed());
+            }
+            drop(reply.send(outcome));
+        });
         let slot = self.enqueue(caller, job).ok_or(Overloaded)?;
         match tokio::time::timeout(self.wait, &mut answer).await {
             Ok(outcome) => outcome,
@@ -71,6 +83,17 @@ impl HashPool {
             Err(_) => answer.await,
         }
         .map_err(|_| Overloaded)
+    }
+
+    /// Has each job from now on told to `watch`, the first that it is given.
+    pub fn watch(&self, watch: Watch) {
+        // The first one stays.
+        let _ = self.watch.set(watch);
+    }
+
+    /// How many jobs wait.
+    pub fn waiting(&self) -> usize {
+        self.shared.queue.lock().waiting()
     }
 
     fn enqueue(&self, caller: Caller, job: Job) -> Option<QueueSlot<'_>> {

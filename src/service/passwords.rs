@@ -86,6 +86,17 @@ impl Passwords {
         })
     }
 
+    /// Has each hash from now on told to `watch`: how long it waited, and how long it took.
+    pub fn watch(&self, watch: super::hashing::Watch) {
+        self.pool.watch(watch);
+    }
+
+    /// How many passwords wait to be hashed.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.pool.waiting()
+    }
+
     /// Whether a password may be used by the owner of an address (AUT-6..8).
     ///
     /// # Errors

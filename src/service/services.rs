@@ -97,6 +97,12 @@ impl Services {
         Ok(Self { accounts, sessions, bearers, api_keys, gate, keys: Arc::new(keys), revocations, refusals, throttle })
     }
 
+    /// How many entries the deny list has.
+    #[must_use]
+    pub fn denied(&self) -> usize {
+        self.sessions.denylist.len()
+    }
+
     /// Forgets the limits that no longer limit anybody, and logs the counts of refusals.
     pub fn tidy(&self) {
         self.throttle.sweep();

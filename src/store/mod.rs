@@ -8,6 +8,7 @@
 mod api_keys;
 mod authority;
 mod check;
+mod count;
 mod denied;
 pub mod engine;
 mod entry;
@@ -34,6 +35,7 @@ mod users;
 pub use api_keys::{KeyCreated, KeyRequest};
 pub use authority::{Authority, Authorize};
 pub use check::Report;
+pub use count::Counts;
 pub use denied::{DenyListRows, ExpiredEntries};
 pub use entry::Entry;
 pub use error::Error;
@@ -45,7 +47,7 @@ pub use user_change::{ChangeRequest, UserChange};
 pub use users::{Created, NewAccount, RegistrationProof};
 
 use crate::domain::{Event, Timestamp};
-use engine::{Engine, Priority, Reads};
+use engine::{Engine, Load, Priority, Reads, Watch};
 use in_flight::InFlightRotations;
 pub use schema::Issued;
 use schema::{INSTANCE, Instance};
@@ -121,6 +123,17 @@ impl Store {
     #[must_use]
     pub fn is_writable(&self) -> bool {
         self.engine.is_writable()
+    }
+
+    /// Has each group of changes from now on told to `watch`.
+    pub fn watch(&self, watch: Watch) {
+        self.engine.watch(watch);
+    }
+
+    /// How the engine is doing.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        self.engine.load()
     }
 
     /// Forgets rotations that are too old to decide a race.

@@ -49,6 +49,12 @@ pub struct Accounts {
 }
 
 impl Accounts {
+    /// Where passwords are hashed.
+    #[must_use]
+    pub const fn passwords(&self) -> &Passwords {
+        &self.passwords
+    }
+
     /// The permissions of a role.
     #[must_use]
     pub fn permissions(&self, role: &Role) -> Arc<[Permission]> {

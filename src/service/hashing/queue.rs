@@ -119,7 +119,7 @@ impl Queue {
         self.is_closed
     }
 
-    #[cfg(test)]
+    /// How many jobs wait for their turn.
     pub fn waiting(&self) -> usize {
         self.known.waiting + self.strangers.waiting
     }

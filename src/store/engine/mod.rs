@@ -14,7 +14,7 @@ pub use self::sled::SledStorage;
 
 use super::Error;
 use futures_util::future::BoxFuture;
-use std::{fmt, ops::ControlFlow};
+use std::{fmt, ops::ControlFlow, time::Duration};
 
 /// Called for each row of a scan, in key order; `Break` ends it.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
@@ -78,6 +78,31 @@ pub trait Work: Send {
     fn finish(self: Box<Self>, result: Result<(), Error>);
 }
 
+/// A group of works that were made durable together.
+#[derive(Debug, Clone, Copy)]
+pub struct Committed {
+    /// How many.
+    pub works: usize,
+    /// How long that took, from the first work's run to the end of the sync.
+    pub took: Duration,
+    /// How much of it was the sync.
+    pub sync: Duration,
+}
+
+/// Is told of each group. It must be quick, as the next one waits.
+pub type Watch = Box<dyn Fn(Committed) + Send + Sync>;
+
+/// How an engine is doing, as far as it knows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Load {
+    /// Works that wait to be run.
+    pub queued: usize,
+    /// Bytes that the database takes where it is kept.
+    pub disk_bytes: Option<u64>,
+    /// Bytes that are free there.
+    pub free_bytes: Option<u64>,
+}
+
 /// A database engine.
 pub trait Engine: Send + Sync {
     /// Reads committed rows. Not to be used inside a [`Work`], which has its own reads.
@@ -88,6 +113,14 @@ pub trait Engine: Send + Sync {
 
     /// Whether writes are accepted.
     fn is_writable(&self) -> bool;
+
+    /// Has each group from now on told to `watch`, the first that it is given. An engine without groups tells of none.
+    fn watch(&self, _watch: Watch) {}
+
+    /// How it is doing.
+    fn load(&self) -> Load {
+        Load::default()
+    }
 
     /// Whether the database was rolled back: acknowledged commits are missing. This stays true, across restarts
     /// too, until [`Engine::accept_rollback`].

@@ -12,14 +12,19 @@ mod writer;
 
 pub use storage::{FILES, OPENING_THREAD, SledStorage};
 
-use super::{Engine, ReadFn, Reads, Visit, Work};
+use super::{Engine, Load, ReadFn, Reads, Visit, Watch, Work};
 use crate::store::Error;
 use futures_util::{
     FutureExt,
     future::{BoxFuture, ready},
 };
 use marker::Marker;
-use std::{fs::File, ops::Bound, path::Path};
+use std::{
+    fs::{self, File},
+    ops::Bound,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 use writer::Writer;
 
 /// How many bytes of pages sled may keep in memory (STO-16). The others are in the system's page cache, which
@@ -31,6 +36,7 @@ const TREE: &[u8] = b"doorward";
 pub struct Sled {
     tree: sled::Tree,
     writer: Writer,
+    directory: PathBuf,
 }
 
 impl Sled {
@@ -55,7 +61,7 @@ impl Sled {
         let file = File::open(directory.join("db")).map_err(|error| Error::Storage(format!("db: {error}").into()))?;
         let marker = Marker::open(&db, marker)?;
         let writer = Writer::start(db, tree.clone(), file, min_free, marker)?;
-        Ok(Self { tree, writer })
+        Ok(Self { tree, writer, directory: directory.to_owned() })
     }
 }
 
@@ -72,6 +78,15 @@ impl Engine for Sled {
         self.writer.is_writable()
     }
 
+    fn watch(&self, watch: Watch) {
+        self.writer.watch(watch);
+    }
+
+    fn load(&self) -> Load {
+        let free_bytes = rustix::fs::statvfs(&self.directory).ok().map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+        Load { queued: self.writer.queued(), disk_bytes: disk_bytes(&self.directory), free_bytes }
+    }
+
     fn was_rolled_back(&self) -> bool {
         self.writer.was_rolled_back()
     }
@@ -79,6 +94,18 @@ impl Engine for Sled {
     fn accept_rollback(&self) {
         self.writer.accept_rollback();
     }
+}
+
+/// The space that a directory's files take, as `du` counts it.
+fn disk_bytes(directory: &Path) -> Option<u64> {
+    let entries = fs::read_dir(directory).ok()?.flatten();
+    let space = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => disk_bytes(&entry.path()),
+        Ok(found) => Some(found.blocks() * 512),
+        // It is gone since it was listed.
+        Err(_) => None,
+    };
+    Some(entries.filter_map(space).sum())
 }
 
 impl Reads for sled::Tree {

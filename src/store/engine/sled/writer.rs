@@ -5,7 +5,7 @@
 
 use super::{
     super::{
-        Priority, Work,
+        Committed, Priority, Watch, Work,
         overlay::{self, Staged},
     },
     marker::Marker,
@@ -17,8 +17,8 @@ use std::{
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     thread::JoinHandle,
@@ -46,12 +46,16 @@ type Queued = (Box<dyn Work>, Option<Handle>);
 /// A work that was run, and its result.
 type Outcome = (Box<dyn Work>, Result<(), Error>);
 
-/// The state of the disk, shared with all handles.
+/// The state of the disk and of the queue, shared with all handles.
+#[derive(Default)]
 struct State {
     /// Whether a write failed. If so, nothing is written until a restart has read back what reached the disk.
     failed: AtomicBool,
     /// Whether less than `min_free` bytes are free.
     full: AtomicBool,
+    /// How many works wait.
+    queued: AtomicUsize,
+    watch: OnceLock<Watch>,
 }
 
 impl Writer {
@@ -59,7 +63,7 @@ impl Writer {
     /// free on the disk, it only writes revocations.
     pub fn start(db: sled::Db, tree: sled::Tree, file: File, min_free: u64, marker: Marker) -> Result<Self, Error> {
         let (queue, works) = mpsc::channel();
-        let state = Arc::new(State { failed: AtomicBool::new(false), full: AtomicBool::new(false) });
+        let state = Arc::<State>::default();
         let rolled_back = Arc::clone(&marker.rolled_back);
         let mut disk =
             Disk { db, tree, file, min_free, marker, free_space_checked: None, outcomes: Arc::default(), state: Arc::clone(&state) };
@@ -72,7 +76,10 @@ impl Writer {
 
     pub fn submit(&self, work: Box<dyn Work>) {
         let refused = match &self.queue {
-            Some(queue) => queue.send((work, Handle::try_current().ok())).err().map(|unsent| unsent.0.0),
+            Some(queue) => {
+                self.state.queued.fetch_add(1, Ordering::Relaxed);
+                queue.send((work, Handle::try_current().ok())).err().map(|unsent| unsent.0.0)
+            }
             None => Some(work),
         };
         if let Some(work) = refused {
@@ -84,12 +91,29 @@ impl Writer {
         !self.state.failed.load(Ordering::Relaxed) && !self.state.full.load(Ordering::Relaxed)
     }
 
+    pub fn watch(&self, watch: Watch) {
+        // The first one stays.
+        let _ = self.state.watch.set(watch);
+    }
+
+    pub fn queued(&self) -> usize {
+        self.state.queued.load(Ordering::Relaxed)
+    }
+
     pub fn was_rolled_back(&self) -> bool {
         self.rolled_back.load(Ordering::Relaxed)
     }
 
     pub fn accept_rollback(&self) {
         self.rolled_back.store(false, Ordering::Relaxed);
+    }
+}
+
+impl State {
+    fn tell(&self, committed: Committed) {
+        if let Some(watch) = self.watch.get() {
+            watch(committed);
+        }
     }
 }
 
@@ -149,6 +173,7 @@ impl Disk {
             self.advance_marker(self.marker.is_due());
             let Some(first) = first else { continue };
             let (mut group, runtimes): (Vec<_>, Vec<_>) = collect_group(first, works).into_iter().unzip();
+            self.state.queued.fetch_sub(group.len(), Ordering::Relaxed);
             if self.state.full.load(Ordering::Relaxed) {
                 let (revocations, refused): (Vec<_>, Vec<_>) = group.into_iter().partition(|work| work.priority() == Priority::Revocation);
                 refused.into_iter().for_each(|work| work.finish(Err(Error::Full)));
@@ -208,16 +233,21 @@ impl Disk {
     }
 
     fn commit(&mut self, mut group: Vec<Box<dyn Work>>) -> Vec<Outcome> {
-        let mut writes = Writes::default();
+        let (begun, works, mut writes) = (Instant::now(), group.len(), Writes::default());
         let results: Vec<_> =
             group.iter_mut().map(|work| overlay::run(&self.tree, &writes.rows, &mut **work).map(|own| writes.stage(own))).collect();
-        let durable = if writes.rows.is_empty() { Ok(()) } else { self.write(writes) };
+        let durable = if writes.rows.is_empty() {
+            Ok(())
+        } else {
+            self.write(writes).map(|sync| self.state.tell(Committed { works, took: begun.elapsed(), sync }))
+        };
         group.into_iter().zip(results).map(|(work, result)| (work, result.and_then(|()| durable.clone()))).collect()
     }
 
     /// Writes a group's rows and makes them durable. After a failure it is unknown what reached the disk, so nothing
     /// more is written until a restart has read it back (STO-4).
-    fn write(&mut self, writes: Writes) -> Result<(), Error> {
+    /// Returns how long the sync took.
+    fn write(&mut self, writes: Writes) -> Result<Duration, Error> {
         if self.state.failed.load(Ordering::Relaxed) {
             return Err(Error::ReadOnly);
         }
@@ -232,7 +262,7 @@ impl Disk {
         durable
     }
 
-    fn write_through(&self, Writes { rows, atomic_keys }: Writes) -> Result<(), Error> {
+    fn write_through(&self, Writes { rows, atomic_keys }: Writes) -> Result<Duration, Error> {
         let mut batch = sled::Batch::default();
         let keys: Vec<_> = rows.keys().cloned().collect();
         for (key, value) in rows {
@@ -251,7 +281,8 @@ impl Disk {
         for key in keys {
             self.tree.get(key)?;
         }
-        self.sync()
+        let begun = Instant::now();
+        self.sync().map(|()| begun.elapsed())
     }
 
     fn sync(&self) -> Result<(), Error> {
