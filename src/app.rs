@@ -20,9 +20,10 @@ use crate::{
         sessions::Sessions,
     },
     store::{
-        self, Report, Store,
+        self, Counts, Report, Store,
         engine::{SledStorage, Storage},
     },
+    telemetry::{Levels, Metrics},
 };
 use std::{path::Path, sync::Arc};
 use tokio::sync::Notify;
@@ -34,6 +35,10 @@ pub type MakeStorage = fn(&Path, u64) -> Box<dyn Storage>;
 pub struct App {
     services: Services,
     store: Arc<Store>,
+    /// What is measured, if somebody is to ask for it.
+    metrics: Option<Arc<Metrics>>,
+    /// `server.min_free_mib`, in bytes.
+    min_free_bytes: u64,
     clock: Clock,
     /// `insecure_dev` is set, so tests may move the clock.
     is_dev: bool,
@@ -62,7 +67,8 @@ impl App {
     pub async fn open_on(storage: MakeStorage, settings: &Settings, secrets: &OperatorSecrets) -> Result<Self, Failure> {
         let clock = Clock::default();
         let data_dir = Arc::new(DataDir::open(&settings.server.data_dir)?);
-        let storage = storage(data_dir.path(), settings.server.min_free_mib.saturating_mul(1024 * 1024));
+        let min_free_bytes = settings.server.min_free_mib.saturating_mul(1024 * 1024);
+        let storage = storage(data_dir.path(), min_free_bytes);
         let (denylist, index) = (Arc::new(DenyList::default()), Arc::new(ApiKeyIndex::default()));
         let now = clock.now();
         // The deny list wakes the readers of its feed, whose API keys are looked up then.
@@ -87,7 +93,39 @@ impl App {
         let store = Arc::new(store);
         let services = Services::start(settings, keys, Arc::clone(&store), denylist, index, clock.clone(), noted)
             .map_err(|error| Failure::new(format!("no thread for hashing passwords: {error}")))?;
-        Ok(Self { services, store, clock, is_dev: settings.insecure_dev, was_rolled_back, time_passed: Notify::new(), _data_dir: data_dir })
+        let metrics = Metrics::start(&settings.metrics).inspect(|metrics| {
+            store.watch(metrics.store_watch());
+            services.accounts.passwords().watch(metrics.hash_watch());
+        });
+        let (is_dev, time_passed) = (settings.insecure_dev, Notify::new());
+        Ok(Self { services, store, metrics, min_free_bytes, clock, is_dev, was_rolled_back, time_passed, _data_dir: data_dir })
+    }
+
+    /// What is measured, if anything is.
+    #[must_use]
+    pub const fn metrics(&self) -> Option<&Arc<Metrics>> {
+        self.metrics.as_ref()
+    }
+
+    /// All metrics, as text for Prometheus; `None` where nothing is measured. It asks the disk how full it is.
+    #[must_use]
+    pub fn scrape(&self) -> Option<String> {
+        let levels = Levels {
+            hash_queue: self.services.accounts.passwords().waiting(),
+            deny_list: self.services.denied(),
+            is_writable: self.is_writable(),
+            load: self.store.load(),
+            min_free_bytes: self.min_free_bytes,
+        };
+        self.metrics.as_ref().map(|metrics| metrics.render(&levels))
+    }
+
+    /// How many users and sessions there are. Reads every row of both.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn count(&self) -> Result<Counts, store::Error> {
+        self.store.count().await
     }
 
     /// The account service.

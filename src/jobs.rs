@@ -1,15 +1,36 @@
 //! Background jobs that run on a timer.
 
 use crate::app::App;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often expired rows are deleted and keys rotated; STO-15 asks for within a minute.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
+/// How often users and sessions are counted for the metrics, at most.
+const COUNT_INTERVAL: Duration = Duration::from_secs(30);
+/// How many times as long as a count took it is waited for the next: a million rows are not to keep a core busy.
+const COUNT_REST: u32 = 100;
+
 /// Runs all jobs; never returns.
 pub async fn run(app: Arc<App>) {
-    sweep(&app).await;
+    tokio::join!(sweep(&app), count(&app));
+}
+
+/// Counts users and sessions, where something is measured.
+async fn count(app: &App) {
+    let Some(metrics) = app.metrics() else { return };
+    loop {
+        let begun = Instant::now();
+        match app.count().await {
+            Ok(counts) => metrics.counted(counts),
+            Err(error) => tracing::warn!(%error, "users and sessions are not counted; it is tried again"),
+        }
+        tokio::time::sleep(COUNT_INTERVAL.max(begun.elapsed() * COUNT_REST)).await;
+    }
 }
 
 /// Deletes expired sessions, invitations, deny-list entries and rate-limit buckets, and rotates the keys that are due.

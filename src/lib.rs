@@ -20,7 +20,7 @@
 //! | [`data`], [`keyring`] | the data directory: whose it is; keys and database, made and opened together |
 //! | [`config`] | settings: flag > environment > file > default |
 //! | [`cli`] | the command line, and the control socket to a running server |
-//! | [`telemetry`], [`failure`] | logs; why the program ends, with exit codes |
+//! | [`telemetry`], [`failure`] | logs and metrics; why the program ends, with exit codes |
 //!
 //! ```text
 //! main -> cli -> config               http ---> service ---> store ---> engine ---> sled
@@ -95,7 +95,7 @@
 //! # Invariants
 //! * **I1** One place names each dependency: sled `store/engine/sled/`, bincode `store/record.rs`,
 //!   scrypt `service/passwords.rs`, jsonwebtoken `service/keys.rs`, aws-lc-rs `keyring/pair.rs`, governor
-//!   `service/throttle/bucket.rs`, rust-embed `http/assets.rs`, warp `http/`.
+//!   `service/throttle/bucket.rs`, prometheus `telemetry/metrics/`, rust-embed `http/assets.rs`, warp `http/`.
 //! * **I2** Only `http/error.rs` chooses the status of a refusal.
 //! * **I3** Domain types are neither what is sent nor what is stored: each edge has its own serde types.
 //! * **I4** A transaction's code changes nothing but the transaction. Time, ids, randomness and what memory knows are its

@@ -1,5 +1,17 @@
-//! Structured logs on stderr, without secrets (LOG-1). Dependencies log at `warn` or above, whatever
+//! Structured logs on stderr, without secrets (LOG-1), and metrics. Dependencies log at `warn` or above, whatever
 //! `log.level` says: we cannot guarantee that their debug output contains no secrets.
+
+#[cfg(not(feature = "metrics"))]
+mod absent;
+mod levels;
+#[cfg(feature = "metrics")]
+mod metrics;
+
+#[cfg(not(feature = "metrics"))]
+pub use absent::{Connected, Metrics};
+pub use levels::Levels;
+#[cfg(feature = "metrics")]
+pub use metrics::{Connected, Metrics};
 
 use crate::{
     config::{Log, LogFormat, LogLevel},

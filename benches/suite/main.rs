@@ -1,6 +1,7 @@
 //! The benchmark suite: `benches/run`, or `cargo bench --package doorward-bench -- --help`. What it measures and
 //! how is in `benches/README.md`.
 
+mod count;
 mod gate;
 mod generator;
 mod goals;
@@ -62,6 +63,8 @@ struct Cli {
 enum Command {
     /// Draw the plots and the tables of a run again
     Report,
+    /// Measure what it costs to count one event for the metrics
+    Count,
     /// What the suite starts of itself
     #[command(hide = true, subcommand)]
     Serve(Serve),
@@ -138,6 +141,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     match cli.command {
         None => suite(&cli),
+        Some(Command::Count) => {
+            count::count();
+            Ok(())
+        }
         Some(Command::Report) => report::write(&report::read(&cli.out)?, &cli.out),
         Some(Command::Serve(Serve::NoFsync(flags))) => host::no_fsync(&flags),
         Some(Command::Serve(Serve::Warp { listen })) => host::warp(listen),

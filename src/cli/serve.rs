@@ -12,7 +12,7 @@ use crate::{
     service::passwords,
     telemetry,
 };
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -48,12 +48,13 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     ]));
     // Before the data: a start whose port is taken makes no installation.
     let listener = listen(&mut settings)?;
+    let metrics = settings.metrics.listen.map(listen_for_metrics).transpose()?;
     let site = PublicOrigin::new(&settings);
     let app = Arc::new(App::open(&settings, secrets).await?);
     app.keys().follow_settings(!settings.gate.app.is_empty()).map_err(|error| Failure::io(error.to_string()))?;
     first_admin(&app, &site, secrets).await?;
     take_commands(&settings, &app, &site);
-    tokio::spawn(jobs::run(Arc::clone(&app)));
+    work_beside(&app, metrics);
     let web = Arc::new(AppState { app: Arc::clone(&app), site });
     announce(&listener);
     let (stop, stopping) = oneshot::channel::<()>();
@@ -103,6 +104,14 @@ fn listen(settings: &mut Settings) -> Result<TcpListener, Failure> {
     Ok(listener)
 }
 
+/// Opens the listener that has metrics and nothing else.
+fn listen_for_metrics(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let failed = |error| Failure::new(format!("metrics.listen: {address}: cannot be listened on: {error}: take another address"));
+    let listener = server::listen(address).map_err(failed)?;
+    tracing::info!("metrics are at http://{}/metrics", listener.local_addr().map_err(failed)?);
+    Ok(listener)
+}
+
 /// Prints the one line on stdout. From the bind on, the system queues connections, so clients may connect as soon as
 /// they read it. If stdout cannot be written, the server runs all the same.
 fn announce(listener: &TcpListener) {
@@ -117,6 +126,14 @@ fn take_commands(settings: &Settings, app: &Arc<App>, site: &PublicOrigin) {
     match control::listen(&settings.server.data_dir) {
         Ok(control) => drop(tokio::spawn(control::serve(control, Arc::clone(app), site.clone()))),
         Err(error) => tracing::warn!(%error, "no control socket: serving without, and commands work while the server is stopped"),
+    }
+}
+
+/// Starts what goes on beside the server until the end: jobs, and the listener for metrics.
+fn work_beside(app: &Arc<App>, metrics: Option<TcpListener>) {
+    tokio::spawn(jobs::run(Arc::clone(app)));
+    if let Some(listener) = metrics {
+        tokio::spawn(server::run_metrics(listener, Arc::clone(app)));
     }
 }
 

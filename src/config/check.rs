@@ -59,6 +59,7 @@ impl Settings {
         self.check_hashing()?;
         self.check_roles()?;
         self.check_addresses()?;
+        self.check_metrics()?;
         self.apps().map(drop)
     }
 
@@ -107,7 +108,9 @@ impl Settings {
         }
     }
 
-    fn is_for_this_machine(&self) -> bool {
+    /// Whether only this machine can reach the server, as far as the settings say.
+    #[must_use]
+    pub fn is_for_this_machine(&self) -> bool {
         match Url::parse(&self.server.public_url) {
             Ok(url) => is_loopback(&url),
             Err(_) => self.server.listen.ip().is_loopback(),
@@ -142,6 +145,7 @@ impl Settings {
                 self.public_url()
             ));
         }
+        warnings.extend(self.metrics_warning());
         if self.insecure_dev {
             warnings.push("insecure_dev = true: for a developer's own machine alone".to_owned());
         }

@@ -10,6 +10,7 @@ mod gate;
 mod keys;
 mod language;
 mod layers;
+mod metrics;
 mod refusal;
 mod secrets;
 
@@ -18,6 +19,7 @@ pub use environment::Environment;
 pub use gate::{Gate, GateApp, GatePath};
 pub use keys::keys;
 pub use layers::{Flags, Loaded, load};
+pub use metrics::Metrics;
 pub use secrets::{FirstAdmin, OperatorSecrets, trim_secret};
 
 use crate::domain::{Algorithm, Language, OnReuse, Role, Roles};
@@ -59,6 +61,8 @@ pub struct Settings {
     pub gate: Gate,
     /// `[page]`
     pub page: Page,
+    /// `[metrics]`
+    pub metrics: Metrics,
     /// `[log]`
     pub log: Log,
 }

@@ -78,7 +78,11 @@ pub struct Login {
 pub async fn login(req: Request, body: Login) -> HandlerResult {
     let context = login_context(&req, body.token_transport.unwrap_or_default(), body.device_token).await?;
     let devices = context.devices.clone();
-    let LoginOutcome::Tokens(tokens) = req.app().accounts().login(&body.email, &body.password, context).await?;
+    let outcome = req.app().accounts().login(&body.email, &body.password, context).await;
+    if let Some(metrics) = req.app().metrics() {
+        metrics.signed_in(&outcome);
+    }
+    let LoginOutcome::Tokens(tokens) = outcome?;
     Ok(login_response(&req, StatusCode::OK, &tokens, &devices))
 }
 
@@ -92,7 +96,11 @@ pub struct RefreshToken {
 pub async fn refresh(req: Request, body: Option<RefreshToken>) -> HandlerResult {
     let request = request_tokens(&req, body.and_then(|body| body.refresh_token))?;
     let is_cookie = request.body.is_none();
-    match req.app().sessions().refresh(&request).await {
+    let refreshed = req.app().sessions().refresh(&request).await;
+    if let Some(metrics) = req.app().metrics() {
+        metrics.refreshed(&refreshed);
+    }
+    match refreshed {
         Ok(tokens) => Ok(token_response(req.site(), StatusCode::OK, &tokens, None, WithUser::No)),
         Err(service::Error::TwoRefreshCookies) => Err(req.site().two_refresh_cookies()),
         Err(error) => {

@@ -172,6 +172,11 @@ impl RequestContext {
         self.0.headers.get_all(name).iter()
     }
 
+    /// The name of every header there is.
+    pub fn header_names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.0.headers.keys()
+    }
+
     /// The values of a query parameter, percent-decoded.
     pub fn query<'a>(&'a self, name: &'a str) -> impl Iterator<Item = String> + 'a {
         let query = self.0.uri.query().unwrap_or_default();

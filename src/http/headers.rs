@@ -12,14 +12,6 @@ const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 
 /// Adds them to a response.
 pub fn add_security_headers(site: &PublicOrigin, context: &RequestContext, path: &str, response: &mut Response) {
-    const DEFAULTS: [(HeaderName, HeaderValue); 6] = [
-        (header::CACHE_CONTROL, NO_STORE),
-        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
-        (header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF),
-        (header::REFERRER_POLICY, NO_REFERRER),
-        (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
-        (CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
-    ];
     const VARY: HeaderValue = HeaderValue::from_static("Origin, Sec-Fetch-Site");
     const TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
     const TOKEN_EXPIRES_IN: HeaderName = HeaderName::from_static("x-token-expires-in");
@@ -28,20 +20,33 @@ pub fn add_security_headers(site: &PublicOrigin, context: &RequestContext, path:
     }
     cors::add_cors_headers(site, context, response);
     let headers = response.headers_mut();
-    for (name, value) in DEFAULTS {
-        // A header that an asset has set itself stays.
-        headers.entry(name).or_insert(value);
-    }
+    add_default_headers(context, headers);
     if path.starts_with("/api/") {
         headers.append(header::VARY, VARY);
     }
     if site.secure {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, TRANSPORT_SECURITY);
     }
-    add_request_id(headers, context);
     if let Some(seconds) = context.expires_in() {
         headers.insert(TOKEN_EXPIRES_IN, HeaderValue::from(seconds));
     }
+}
+
+/// Adds what does not depend on the site or the path.
+pub fn add_default_headers(context: &RequestContext, headers: &mut HeaderMap) {
+    const DEFAULTS: [(HeaderName, HeaderValue); 6] = [
+        (header::CACHE_CONTROL, NO_STORE),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+        (header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF),
+        (header::REFERRER_POLICY, NO_REFERRER),
+        (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+        (CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
+    ];
+    for (name, value) in DEFAULTS {
+        // A header that an asset has set itself stays.
+        headers.entry(name).or_insert(value);
+    }
+    add_request_id(headers, context);
 }
 
 /// Adds what an answer that goes to an app's host may carry. Policies for that host are the app's to set.

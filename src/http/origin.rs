@@ -40,6 +40,28 @@ impl CookieNames {
     }
 }
 
+/// Who may read metrics on the main listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsFor {
+    /// Nobody: it has none.
+    Nobody,
+    /// Who has the permission.
+    Permitted,
+    /// And programs on this machine that ask directly, since the settings say which peers are proxies.
+    PermittedOrHere,
+}
+
+impl MetricsFor {
+    fn those_of(settings: &Settings) -> Self {
+        let are_proxies_known = settings.is_for_this_machine() || !settings.server.trusted_proxies.is_empty();
+        match (settings.metrics.enabled, are_proxies_known) {
+            (false, _) => Self::Nobody,
+            (true, false) => Self::Permitted,
+            (true, true) => Self::PermittedOrHere,
+        }
+    }
+}
+
 /// The site as browsers see it.
 #[derive(Debug, Clone)]
 pub struct PublicOrigin {
@@ -57,6 +79,8 @@ pub struct PublicOrigin {
     pub gate_peers: Vec<IpNet>,
     /// Whether `/` is the account page.
     pub has_page: bool,
+    /// Who may read metrics on the main listener.
+    pub metrics: MetricsFor,
     /// The language of its pages, if it is not for the visitor's browser to say.
     pub language: Option<Language>,
     own: Vec<String>,
@@ -85,6 +109,7 @@ impl PublicOrigin {
             trusted_proxies: settings.server.trusted_proxies.clone(),
             gate_peers: settings.gate.peers.clone(),
             has_page: settings.page.enabled,
+            metrics: MetricsFor::those_of(settings),
             language: settings.page.language,
             own,
             allowed: settings.cors.allowed_origins.clone(),

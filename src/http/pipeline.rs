@@ -8,7 +8,7 @@ use super::{
     error::{ApiError, Code},
     gate, guard, head,
     headers::add_security_headers,
-    health, oauth_error,
+    health, measured, metrics, oauth_error,
     origin::{PublicOrigin, stated_origin},
     routes::api,
     state::AppState,
@@ -17,8 +17,8 @@ use crate::{
     domain::{By, Event, Foreign, Kind},
     service::events::{self, OncePerMinute},
 };
-use futures_util::FutureExt;
-use hyper::{body::Incoming, service::Service};
+use futures_util::{FutureExt, future::BoxFuture};
+use hyper::{body::Incoming, service::Service as _};
 use std::{convert::Infallible, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 use tracing::{Instrument, Level, Span};
 use warp::{
@@ -29,24 +29,29 @@ use warp::{
 
 /// All routes, with an answer to every rejection.
 fn routes(state: &Arc<AppState>) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + use<> {
-    let routes = api(state).or(health::route(state)).unify();
+    let routes = api(state).or(health::route(state)).unify().or(metrics::route(state)).unify();
     // Assets come last: they match every path that the API does not.
     routes.or(assets::assets(state)).unify().recover(guard::handle_rejection).unify()
 }
 
-/// Answers requests of connections from `peer`.
-pub fn service(
-    web: Arc<AppState>,
-) -> impl Fn(IpAddr, Arc<dyn Connection>, Request<Incoming>) -> futures_util::future::BoxFuture<'static, Response> + Clone {
+/// Answers requests of connections from a peer.
+pub type Service = Arc<dyn Fn(IpAddr, Arc<dyn Connection>, Request<Incoming>) -> BoxFuture<'static, Response> + Send + Sync>;
+
+/// Answers requests of the main listener.
+pub fn service(web: Arc<AppState>) -> Service {
     let service = hyper_util::service::TowerToHyperService::new(warp::service(routes(&web)));
-    move |peer, connection, request| {
-        let begun = tracing::enabled!(Level::DEBUG).then(Instant::now);
+    if let Some(metrics) = web.app.metrics() {
+        metrics.count_requests(&measured::labels());
+    }
+    Arc::new(move |peer, connection, request| {
+        let is_debugged = tracing::enabled!(Level::DEBUG);
+        let begun = (is_debugged || web.app.metrics().is_some()).then(Instant::now);
         let (mut parts, body) = request.into_parts();
         let headers = std::mem::take(&mut parts.headers);
         let (client, is_proxied) = client_of(&web.site, peer, &parts.method, &headers);
         let context = RequestContext::over(connection, is_proxied, (peer, client), headers, parts.uri.clone());
         let method = parts.method.clone();
-        let span = span_of(&context, method.is_safe() && begun.is_none());
+        let span = span_of(&context, method.is_safe() && !is_debugged);
         let routed = match (gate::Style::of(context.path()), before_routing(&web.site, &context, &parts)) {
             // A proxy's question comes with the method, the query and the body of the request that it is about.
             (Some(style), _) => Routed::Question(style),
@@ -68,8 +73,8 @@ pub fn service(
             };
             finish(&web, &context, &method, begun, response)
         };
-        Box::pin(answer.instrument(span))
-    }
+        answer.instrument(span).boxed()
+    })
 }
 
 /// The span of a request's lines in the log. What changes something is logged with its request. What reads is not logged at
@@ -161,11 +166,15 @@ fn finish(state: &AppState, context: &RequestContext, method: &Method, begun: Op
         response = oauth_error::render(error, path, context.request_id());
     }
     add_security_headers(&state.site, context, path, &mut response);
-    if let Some(begun) = begun {
-        let status = response.status().as_u16();
+    let Some(took) = begun.map(|begun| begun.elapsed()) else { return response };
+    let status = response.status().as_u16();
+    if let Some(metrics) = state.app.metrics() {
+        metrics.answered(measured::row_of(method, path), status, took);
+    }
+    if tracing::enabled!(Level::DEBUG) {
         let user = context.user().map(tracing::field::display);
         let path = redact_path(path);
-        tracing::debug!(%method, path, status, user, from = %context.from(), micros = begun.elapsed().as_micros(), "answered");
+        tracing::debug!(%method, path, status, user, from = %context.from(), micros = took.as_micros(), "answered");
     }
     response
 }

@@ -72,6 +72,11 @@ impl ConnectionLimits {
         Self::for_descriptors(descriptors.unwrap_or(usize::MAX))
     }
 
+    /// Allows the few that are allowed however few descriptors there are.
+    pub fn least() -> Arc<Self> {
+        Self::for_descriptors(0)
+    }
+
     fn for_descriptors(descriptors: usize) -> Arc<Self> {
         let max = descriptors.saturating_sub(RESERVED_DESCRIPTORS).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
         Arc::new(Self { inner: Mutex::new(Inner { max, ..Inner::default() }), freed: Notify::new() })

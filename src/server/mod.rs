@@ -7,7 +7,11 @@ mod heads;
 mod limits;
 mod watchdog;
 
-use crate::http::{self, AppState};
+use crate::{
+    app::App,
+    http::{self, AppState},
+    telemetry::Metrics,
+};
 use heads::{MAX_HEAD_SIZE, MAX_HEADERS};
 use hyper::{
     Request,
@@ -52,34 +56,85 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves until `stop` resolves, then finishes the requests in flight.
 pub async fn run(listener: TcpListener, state: Arc<AppState>, stop: impl Future<Output = ()>) {
-    let service = http::service(Arc::clone(&state));
-    let connections = GracefulShutdown::new();
-    let (limits, mut accept_errors) = (ConnectionLimits::new(), AcceptErrors::default());
+    let (service, metrics) = (http::service(Arc::clone(&state)), state.app.metrics().cloned());
+    let front = Front { service, limits: ConnectionLimits::new(), connections: GracefulShutdown::new(), metrics };
     let proxies = || state.site.trusted_proxies.iter().chain(&state.site.gate_peers);
     let is_exempt = |ip: IpAddr| ip.is_loopback() || proxies().any(|net| net.contains(&ip));
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        let accepted = tokio::select! {
-            () = &mut stop => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
-            Err(error) => {
-                accept_errors.record(&error);
-                wait_after(&limits, &error).await;
-                continue;
+    front.accept(listener, is_exempt, stop).await;
+    state.app.revocations().close();
+    if tokio::time::timeout(DRAIN_TIMEOUT, front.connections.shutdown()).await.is_err() {
+        tracing::warn!("some requests were still in flight after {}s", DRAIN_TIMEOUT.as_secs());
+    }
+}
+
+/// Serves metrics and nothing else, for as long as this is polled.
+pub async fn run_metrics(listener: TcpListener, app: Arc<App>) {
+    let (service, limits) = (http::metrics_service(app), ConnectionLimits::least());
+    let front = Front { service, limits, connections: GracefulShutdown::new(), metrics: None };
+    front.accept(listener, |_| true, std::future::pending()).await;
+}
+
+/// What the connections of a listener share.
+struct Front {
+    service: http::Service,
+    limits: Arc<ConnectionLimits>,
+    connections: GracefulShutdown,
+    /// Where they are counted.
+    metrics: Option<Arc<Metrics>>,
+}
+
+impl Front {
+    /// Serves the connections of a listener until `stop` resolves.
+    async fn accept(&self, listener: TcpListener, is_exempt: impl Fn(IpAddr) -> bool, stop: impl Future<Output = ()>) {
+        let mut accept_errors = AcceptErrors::default();
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut stop => break,
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
+                Err(error) => {
+                    accept_errors.record(&error);
+                    wait_after(&self.limits, &error).await;
+                    continue;
+                }
+            };
+            let watchdog = Watchdog::new();
+            if let Some(slot) = self.limits.take((!is_exempt(peer)).then(|| peer.into()), Arc::clone(&watchdog)) {
+                self.serve(stream, peer, watchdog, Arc::new(slot));
             }
-        };
-        let watchdog = Watchdog::new();
-        if let Some(slot) = limits.take((!is_exempt(peer)).then(|| peer.into()), Arc::clone(&watchdog)) {
-            serve(stream, peer, watchdog, Arc::new(slot), service.clone(), &connections);
         }
     }
-    drop(listener);
-    state.app.revocations().close();
-    if tokio::time::timeout(DRAIN_TIMEOUT, connections.shutdown()).await.is_err() {
-        tracing::warn!("some requests were still in flight after {}s", DRAIN_TIMEOUT.as_secs());
+
+    /// Serves one connection, on a task of its own, until it ends, takes too long or is evicted.
+    fn serve(&self, stream: TcpStream, peer: IpAddr, watchdog: Arc<Watchdog>, slot: Arc<Slot>) {
+        // Answers are small: waiting to fill a segment would only delay them. Fails only on a socket that is closed.
+        let _ = stream.set_nodelay(true);
+        let answering = {
+            let (watchdog, slot, service) = (Arc::clone(&watchdog), Arc::clone(&slot), Arc::clone(&self.service));
+            move |request| answer(peer, &watchdog, &slot, &service, request)
+        };
+        let mut http = http1::Builder::new();
+        // The watchdog keeps the time: hyper's own timer would count an idle connection as a slow head.
+        // Answers are small: copying a body behind its head costs less than a vectored write of both.
+        http.header_read_timeout(None).writev(false).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_SIZE);
+        let connection = http.serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&watchdog))), service_fn(answering));
+        let connection = self.connections.watch(connection);
+        let counted = self.metrics.as_ref().map(Metrics::connected);
+        tokio::spawn(async move {
+            let _counted = counted;
+            tokio::select! {
+                ended = connection => {
+                    if let Err(error) = ended {
+                        tracing::trace!(%error, "a connection ended early");
+                    }
+                }
+                () = watchdog.overdue() => {}
+                () = slot.evicted() => {}
+            }
+        });
     }
 }
 
@@ -93,49 +148,14 @@ async fn wait_after(limits: &ConnectionLimits, error: &io::Error) {
     }
 }
 
-/// Serves one connection, on a task of its own, until it ends, takes too long or is evicted.
-fn serve<S, F>(stream: TcpStream, peer: IpAddr, watchdog: Arc<Watchdog>, slot: Arc<Slot>, service: S, connections: &GracefulShutdown)
-where
-    S: Fn(IpAddr, Arc<dyn http::Connection>, Request<Incoming>) -> F + Send + 'static,
-    F: Future<Output = http::Response> + Send + 'static,
-{
-    // Answers are small: waiting to fill a segment would only delay them. Fails only on a socket that is closed.
-    let _ = stream.set_nodelay(true);
-    let answering = {
-        let (watchdog, slot) = (Arc::clone(&watchdog), Arc::clone(&slot));
-        move |request| answer(peer, &watchdog, &slot, &service, request)
-    };
-    let mut http = http1::Builder::new();
-    // The watchdog keeps the time: hyper's own timer would count an idle connection as a slow head.
-    // Answers are small: copying a body behind its head costs less than a vectored write of both.
-    http.header_read_timeout(None).writev(false).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_SIZE);
-    let connection = http.serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&watchdog))), service_fn(answering));
-    let connection = connections.watch(connection);
-    tokio::spawn(async move {
-        tokio::select! {
-            ended = connection => {
-                if let Err(error) = ended {
-                    tracing::trace!(%error, "a connection ended early");
-                }
-            }
-            () = watchdog.overdue() => {}
-            () = slot.evicted() => {}
-        }
-    });
-}
-
 /// Answers one request of a connection.
-fn answer<S, F>(
+fn answer(
     peer: IpAddr,
     watchdog: &Arc<Watchdog>,
     slot: &Arc<Slot>,
-    service: &S,
+    service: &http::Service,
     mut request: Request<Incoming>,
-) -> impl Future<Output = Result<http::Response, Infallible>> + use<S, F>
-where
-    S: Fn(IpAddr, Arc<dyn http::Connection>, Request<Incoming>) -> F,
-    F: Future<Output = http::Response>,
-{
+) -> impl Future<Output = Result<http::Response, Infallible>> + use<> {
     let (watchdog, head) = (Arc::clone(watchdog), watchdog.begin());
     if head.has_fragment {
         request.extensions_mut().insert(http::Fragment);

@@ -13,6 +13,7 @@ mod five_minutes;
 mod gate;
 mod keys;
 mod layering;
+mod metrics;
 mod proxies;
 mod readme;
 mod start;

@@ -9,13 +9,14 @@ use std::{
 };
 
 /// I1: where each dependency may be named.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 9] = [
     ("sled", &["src/store/engine/sled/"]),
     ("bincode", &["src/store/record.rs"]),
     ("scrypt", &["src/service/passwords.rs"]),
     ("jsonwebtoken", &["src/service/keys.rs"]),
     ("aws_lc_rs", &["src/keyring/pair.rs"]),
     ("governor", &["src/service/throttle/bucket.rs"]),
+    ("prometheus", &["src/telemetry/metrics/"]),
     ("rust_embed", &["src/http/assets.rs"]),
     ("warp", &["src/http/"]),
 ];
@@ -27,13 +28,13 @@ const DEPENDENCIES: [(&str, &[&str]); 13] = [
     ("store", &["domain"]),
     ("keyring", &["domain"]),
     ("config", &["domain", "failure"]),
-    ("telemetry", &["config", "store"]),
     ("service", &["config", "domain", "keyring", "store"]),
+    ("telemetry", &["config", "service", "store"]),
     ("data", &["domain", "failure", "keyring", "store"]),
-    ("app", &["config", "data", "domain", "failure", "keyring", "service", "store"]),
+    ("app", &["config", "data", "domain", "failure", "keyring", "service", "store", "telemetry"]),
     ("jobs", &["app"]),
     ("http", &["app", "config", "domain", "service", "store"]),
-    ("server", &["domain", "http"]),
+    ("server", &["app", "domain", "http", "telemetry"]),
     ("cli", &["app", "config", "data", "domain", "failure", "http", "jobs", "server", "service", "telemetry"]),
 ];
 
