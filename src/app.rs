@@ -11,9 +11,10 @@ use crate::{
         access_tokens::AccessTokens,
         accounts::Accounts,
         api_keys::{ApiKeyIndex, ApiKeys},
+        audit::Audit,
         bearers::Bearers,
         denylist::DenyList,
-        events::{self, EventLog, Refusals},
+        events::{EventLog, Refusals},
         gate::Gatekeeper,
         key_rotation::{KeyRotation, Keys},
         revocations::Revocations,
@@ -73,7 +74,7 @@ impl App {
         let now = clock.now();
         // The deny list wakes the readers of its feed, whose API keys are looked up then.
         let Opened { keyring, store } = data_dir
-            .open_store(&*storage, settings.tokens.algorithm, now, vec![index.clone(), denylist.clone(), Arc::new(EventLog)])
+            .open_store(&*storage, settings.tokens.algorithm, &clock, vec![index.clone(), denylist.clone(), Arc::new(EventLog)])
             .await?;
         let noted = store.issued().await?;
         let issued = AccessTokens::issued_by(now, settings, noted);
@@ -81,7 +82,7 @@ impl App {
         let was_rolled_back = store.was_rolled_back();
         if was_rolled_back {
             let why = "the database is older than when it was last seen: an older copy, or damaged; its sessions were ended, later accounts are lost";
-            events::write(&Event::new(Kind::StateRollback, By::Operator).why(why));
+            store.note(Event::new(Kind::StateRollback, By::Operator).why(why));
             store.revoke_all(void_before, forget_by).await?;
         }
         store.migrate(void_before, forget_by).await?;
@@ -168,6 +169,12 @@ impl App {
     #[must_use]
     pub const fn revocations(&self) -> &Revocations {
         &self.services.revocations
+    }
+
+    /// The audit trail.
+    #[must_use]
+    pub const fn audit(&self) -> &Audit {
+        &self.services.audit
     }
 
     /// Counters of refused requests, which the log sums up.

@@ -1,6 +1,6 @@
 //! Background jobs that run on a timer.
 
-use crate::app::App;
+use crate::{app::App, service::events::OncePerMinute};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -15,9 +15,12 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(30);
 /// How many times as long as a count took it is waited for the next: a million rows are not to keep a core busy.
 const COUNT_REST: u32 = 100;
 
+/// How long events are collected for one transaction.
+const WRITE_INTERVAL: Duration = Duration::from_millis(250);
+
 /// Runs all jobs; never returns.
 pub async fn run(app: Arc<App>) {
-    tokio::join!(sweep(&app), count(&app));
+    tokio::join!(sweep(&app), count(&app), write_noted(&app));
 }
 
 /// Counts users and sessions, where something is measured.
@@ -30,6 +33,20 @@ async fn count(app: &App) {
             Err(error) => tracing::warn!(%error, "users and sessions are not counted; it is tried again"),
         }
         tokio::time::sleep(COUNT_INTERVAL.max(begun.elapsed() * COUNT_REST)).await;
+    }
+}
+
+/// Writes the events that are not of a transaction, together and at most four times a second, however many there are.
+async fn write_noted(app: &App) {
+    static WARNING: OncePerMinute = OncePerMinute::new();
+    loop {
+        app.audit().noted().await;
+        if let Err(error) = app.audit().write_noted().await
+            && WARNING.is_due()
+        {
+            tracing::warn!(%error, "events cannot be written and are missing in the audit trail");
+        }
+        tokio::time::sleep(WRITE_INTERVAL).await;
     }
 }
 
@@ -52,6 +69,9 @@ async fn sweep(app: &App) {
         }
         if let Err(error) = app.sessions().sweep().await {
             tracing::warn!(%error, "sweeping failed; it is tried again");
+        }
+        if let Err(error) = app.audit().sweep().await {
+            tracing::warn!(%error, "sweeping the audit trail failed; it is tried again");
         }
         tracing::debug!("swept");
     }

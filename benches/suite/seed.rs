@@ -25,7 +25,10 @@ pub fn seed(flags: &Flags, count: u64, alone: bool) -> Result<(), Box<dyn std::e
         drop(app);
         let data_dir = DataDir::open(&settings.server.data_dir)?;
         let now = Clock::default().now();
-        let store = data_dir.open_store(&SledStorage::new(data_dir.path(), 0), settings.tokens.algorithm, now, Vec::new()).await?.store;
+        let store = data_dir
+            .open_store(&SledStorage::new(data_dir.path(), 0), settings.tokens.algorithm, &Clock::default(), Vec::new())
+            .await?
+            .store;
         let ends_at = now.plus(settings.tokens.session_max_age);
         let progress = |number: u64| {
             if number.is_multiple_of(100_000) {

@@ -5,7 +5,7 @@ use crate::{
     app::App,
     config::{Loaded, OperatorSecrets, Settings},
     data::act_as_owner,
-    domain::Role,
+    domain::{By, Event, Kind, Role},
     failure::Failure,
     http::{AppState, PublicOrigin},
     jobs, server,
@@ -54,6 +54,7 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     app.keys().follow_settings(!settings.gate.app.is_empty()).map_err(|error| Failure::io(error.to_string()))?;
     first_admin(&app, &site, secrets).await?;
     take_commands(&settings, &app, &site);
+    app.audit().note(Event::new(Kind::Started, By::Server).why(concat!("release ", env!("CARGO_PKG_VERSION"))));
     work_beside(&app, metrics);
     let web = Arc::new(AppState { app: Arc::clone(&app), site });
     announce(&listener);
@@ -77,6 +78,10 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
 /// What is left to do at the end. Every change that was acknowledged is already durable; the rest of the queue is dropped with
 /// the store.
 async fn finish(app: &App, settings: &Settings) {
+    app.audit().note(Event::new(Kind::Stopped, By::Server));
+    if let Err(error) = app.audit().write_noted().await {
+        tracing::warn!(%error, "the last events are missing in the audit trail");
+    }
     // When keys were used is written by a job now and then, and once more here.
     if let Err(error) = app.api_keys().sweep().await {
         tracing::warn!(%error, "when API keys were used last is not known up to now");

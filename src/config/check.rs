@@ -56,6 +56,8 @@ impl Settings {
         count("limits.register_burst", self.limits.register_burst as usize, 1, 1_000_000)?;
         count("limits.api_key_per_minute", self.limits.api_key_per_minute as usize, 1, 1_000_000)?;
         count("limits.refresh_per_minute", self.limits.refresh_per_minute as usize, 1, 1_000_000)?;
+        span("audit.keep", self.audit.keep, DAYS, DAYS * 3650)?;
+        count("audit.max", self.audit.max, 1000, 10_000_000)?;
         self.check_hashing()?;
         self.check_roles()?;
         self.check_addresses()?;

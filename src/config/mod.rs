@@ -59,6 +59,8 @@ pub struct Settings {
     pub keys: Keys,
     /// `[gate]`
     pub gate: Gate,
+    /// `[audit]`
+    pub audit: Audit,
     /// `[page]`
     pub page: Page,
     /// `[metrics]`
@@ -272,6 +274,17 @@ section!(
         basic: bool = false,
         /// Whether a key may be made that never expires.
         allow_endless: bool = false,
+    }
+);
+
+section!(
+    /// The audit trail.
+    Audit {
+        /// How long events are kept.
+        #[serde(with = "duration")]
+        keep: Duration = Duration::from_secs(90 * DAY),
+        /// The most events that are kept.
+        max: usize = 100_000,
     }
 );
 

@@ -13,7 +13,7 @@ pub use owner::{act_as_owner, keep_private, recheck_path};
 pub use user::User;
 
 use crate::{
-    domain::{Algorithm, Timestamp},
+    domain::{Algorithm, Clock, Timestamp},
     failure::Failure,
     keyring::Keyring,
     store::{
@@ -98,11 +98,14 @@ impl DataDir {
         &self,
         storage: &dyn Storage,
         algorithm: Algorithm,
-        now: Timestamp,
+        clock: &Clock,
         observers: Vec<Arc<dyn Observer>>,
     ) -> Result<Opened, Failure> {
-        let keyring =
-            if self.file("keyring").exists() { self.read_keyring("keyring")? } else { self.initialise(storage, algorithm, now).await? };
+        let keyring = if self.file("keyring").exists() {
+            self.read_keyring("keyring")?
+        } else {
+            self.initialise(storage, algorithm, clock.now()).await?
+        };
         // An engine creates a database where there is none. For an existing installation that would mean to
         // serve without any accounts.
         if !storage.is_there() {
@@ -112,7 +115,7 @@ impl DataDir {
                 self.path.display()
             )));
         }
-        let store = Store::open(open_engine(storage)?, keyring.instance, observers).await?;
+        let store = Store::open(open_engine(storage)?, keyring.instance, clock.clone(), observers).await?;
         Ok(Opened { keyring, store })
     }
 

@@ -1,11 +1,11 @@
-//! The events in the log: one name for each kind, with who did it and to whom. `docs/events.md` explains each.
+//! Events: one name for each kind, with who did it and to whom. `docs/events.md` explains each.
 
 use super::{AddressPrefix, InviteId, Role, SessionId, UserId};
-use std::fmt;
+use std::{borrow::Cow, fmt, str::FromStr};
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident $text:literal;)*) => {
-        /// What happened.
+    ($($(#[$doc:meta])* $number:literal $name:ident $text:literal;)*) => {
+        /// What happened. The number is what the database has, and never changes.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Kind { $($(#[$doc])* $name,)* }
 
@@ -18,96 +18,149 @@ macro_rules! kinds {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
             }
+
+            /// The number of this kind in the database.
+            #[must_use]
+            pub const fn number(self) -> u8 {
+                match self { $(Self::$name => $number,)* }
+            }
+
+            /// The kind with this number.
+            #[must_use]
+            #[deny(unreachable_patterns)]
+            pub const fn with_number(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$name),)* _ => None }
+            }
+        }
+
+        impl FromStr for Kind {
+            type Err = UnknownKind;
+
+            fn from_str(text: &str) -> Result<Self, UnknownKind> {
+                match text { $($text => Ok(Self::$name),)* _ => Err(UnknownKind) }
+            }
         }
     };
 }
 
 kinds! {
     /// Somebody registered and was logged in.
-    Registered "register";
+    1 Registered "register";
     /// A registration was refused: `why` says whether the address is taken or registration is closed.
-    RegistrationRefused "register_refused";
+    2 RegistrationRefused "register_refused";
     /// The first admin registered with a set-up link.
-    SetUp "setup";
+    3 SetUp "setup";
     /// Somebody used a set-up link that is not valid.
-    SetUpRefused "setup_refused";
+    4 SetUpRefused "setup_refused";
     /// A new set-up link was made; earlier ones are void.
-    SetUpLinkMade "setup_link_made";
+    5 SetUpLinkMade "setup_link_made";
     /// Somebody logged in.
-    LoggedIn "login_ok";
+    6 LoggedIn "login_ok";
     /// A login failed: `account` is a keyed hash of the name that was tried.
-    LoginFailed "login_failed";
+    7 LoginFailed "login_failed";
     /// The failed logins counted against an account were forgotten.
-    Unlocked "user_unlocked";
+    8 Unlocked "user_unlocked";
     /// Somebody logged out.
-    LoggedOut "logout";
+    9 LoggedOut "logout";
     /// All sessions of a user were ended.
-    SessionsRevoked "sessions_revoked";
+    10 SessionsRevoked "sessions_revoked";
     /// One session was ended.
-    SessionRevoked "session_revoked";
+    11 SessionRevoked "session_revoked";
     /// One access token was revoked.
-    TokenRevoked "token_revoked";
+    12 TokenRevoked "token_revoked";
     /// A user replaced their password.
-    PasswordChanged "password_changed";
+    13 PasswordChanged "password_changed";
     /// A user gave a wrong password for their present one.
-    PasswordChangeFailed "password_change_failed";
+    14 PasswordChangeFailed "password_change_failed";
     /// An operator replaced a user's password.
-    PasswordReset "password_reset";
+    15 PasswordReset "password_reset";
     /// A refresh lost a race.
-    RefreshConflict "refresh_conflict";
+    16 RefreshConflict "refresh_conflict";
     /// A replaced refresh token was presented: its session, or everything of its user, was revoked.
-    RefreshReuse "refresh_reuse";
+    17 RefreshReuse "refresh_reuse";
     /// A token is newer than the database, which was rolled back to an older state.
-    StateRollback "state_rollback";
+    18 StateRollback "state_rollback";
     /// An access token is signed with our key, but has claims that this server never issues: somebody else has the
     /// key.
-    ForgedToken "forged_token";
+    19 ForgedToken "forged_token";
     /// A session's row was not written by this server.
-    PlantedSession "planted_session";
+    20 PlantedSession "planted_session";
     /// An operator made an account.
-    UserAdded "user_added";
+    21 UserAdded "user_added";
     /// A user was given another role.
-    RoleChanged "role_changed";
+    22 RoleChanged "role_changed";
     /// A user was disabled.
-    UserDisabled "user_disabled";
+    23 UserDisabled "user_disabled";
     /// A user was enabled again.
-    UserEnabled "user_enabled";
+    24 UserEnabled "user_enabled";
     /// A user was deleted.
-    UserDeleted "user_deleted";
+    25 UserDeleted "user_deleted";
     /// A user's address was marked as verified.
-    EmailVerified "email_verified";
+    26 EmailVerified "email_verified";
     /// A user's address was marked as not verified.
-    EmailUnverified "email_unverified";
+    27 EmailUnverified "email_unverified";
     /// An invitation was made.
-    InviteCreated "invite_created";
+    28 InviteCreated "invite_created";
     /// An invitation was withdrawn.
-    InviteWithdrawn "invite_withdrawn";
+    29 InviteWithdrawn "invite_withdrawn";
     /// A key was made; it is to be used later.
-    KeyPublished "key_published";
+    30 KeyPublished "key_published";
     /// A key is in use from now on.
-    KeyInUse "key_in_use";
+    31 KeyInUse "key_in_use";
     /// A key was removed: what it signed has expired, or is void.
-    KeyRemoved "key_removed";
+    32 KeyRemoved "key_removed";
     /// A service account was made.
-    ServiceAdded "service_added";
+    33 ServiceAdded "service_added";
     /// An API key was made.
-    ApiKeyCreated "api_key_created";
+    34 ApiKeyCreated "api_key_created";
     /// An API key was given another secret.
-    ApiKeyRotated "api_key_rotated";
+    35 ApiKeyRotated "api_key_rotated";
     /// An API key was revoked.
-    ApiKeyRevoked "api_key_revoked";
+    36 ApiKeyRevoked "api_key_revoked";
     /// A request did not prove that it came from an allowed page.
-    CsrfFailed "csrf_failed";
+    37 CsrfFailed "csrf_failed";
     /// A limit refused a request.
-    RateLimited "rate_limited";
+    38 RateLimited "rate_limited";
     /// A user entered an app behind the gate.
-    AppEntered "app_entered";
+    39 AppEntered "app_entered";
     /// `verify` was asked for a role or permission that is not configured: the proxy's configuration must be
     /// corrected.
-    VerifyMistaken "verify_mistaken";
+    40 VerifyMistaken "verify_mistaken";
+    /// A caller may not do what they asked for.
+    41 Forbidden "forbidden";
+    /// An invitation was used up: its target is the new user.
+    42 InviteUsed "invite_used";
+    /// The server started.
+    43 Started "started";
+    /// The server stopped.
+    44 Stopped "stopped";
+    /// Events were dropped, because there were too many to keep.
+    45 EventsDropped "events_dropped";
 }
 
+/// The text is the name of no event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no event: docs/events.md lists them")]
+pub struct UnknownKind;
+
 impl Kind {
+    /// Whether it tells that something was refused or failed.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::RegistrationRefused
+                | Self::SetUpRefused
+                | Self::LoginFailed
+                | Self::PasswordChangeFailed
+                | Self::RefreshConflict
+                | Self::CsrfFailed
+                | Self::RateLimited
+                | Self::Forbidden
+                | Self::EventsDropped
+        ) || self.is_alarm()
+    }
+
     /// Whether an operator should look at it soon.
     #[must_use]
     pub const fn is_alarm(self) -> bool {
@@ -162,13 +215,15 @@ pub struct Event {
     /// The app behind the gate that it is about.
     pub app: Option<String>,
     /// The reason.
-    pub why: Option<&'static str>,
+    pub why: Option<Cow<'static, str>>,
     /// The id of the request that was refused.
     pub request: Option<String>,
     /// The path of that request.
     pub path: Option<String>,
     /// Where the request came from, and from where it should have.
     pub origin: Option<Foreign>,
+    /// How many more of its kind there were from there, if it tells of several.
+    pub more: Option<u64>,
     /// The address prefix the request came from.
     pub from: Option<AddressPrefix>,
 }
@@ -181,7 +236,7 @@ pub struct Foreign {
     /// The site's own, or the app's.
     pub own: String,
     /// The settings that would let it in.
-    pub see: &'static str,
+    pub see: Cow<'static, str>,
 }
 
 impl Event {
@@ -201,6 +256,7 @@ impl Event {
             request: None,
             path: None,
             origin: None,
+            more: None,
             from: None,
         }
     }
@@ -260,8 +316,8 @@ impl Event {
     }
 
     /// The reason.
-    pub const fn why(mut self, why: &'static str) -> Self {
-        self.why = Some(why);
+    pub fn why(mut self, why: impl Into<Cow<'static, str>>) -> Self {
+        self.why = Some(why.into());
         self
     }
 
@@ -274,6 +330,18 @@ impl Event {
     /// Where the request came from, and from where it should have.
     pub fn foreign(mut self, foreign: Foreign) -> Self {
         self.origin = Some(foreign);
+        self
+    }
+
+    /// The users it is about: whom it was done to, and who did it.
+    pub fn users(&self) -> impl Iterator<Item = UserId> {
+        let actor = if let By::User(user) = self.actor { Some(user) } else { None };
+        self.target.into_iter().chain(actor.filter(|actor| Some(*actor) != self.target))
+    }
+
+    /// How many more of its kind there were from there.
+    pub const fn more(mut self, more: u64) -> Self {
+        self.more = Some(more);
         self
     }
 
@@ -292,5 +360,9 @@ mod tests {
     fn every_kind_has_a_name_of_its_own() {
         let names: std::collections::HashSet<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
         assert_eq!(names.len(), Kind::ALL.len());
+        for kind in Kind::ALL {
+            assert_eq!(kind.as_str().parse(), Ok(*kind));
+            assert_eq!(Kind::with_number(kind.number()), Some(*kind));
+        }
     }
 }

@@ -140,7 +140,7 @@ impl PublicOrigin {
     #[must_use]
     pub fn foreign_origin(&self, context: &RequestContext) -> Option<Foreign> {
         self.check_origin(context).err()?;
-        Some(Foreign { seen: stated_origin(context), own: self.url.clone(), see: "server.public_url, cors.allowed_origins" })
+        Some(Foreign { seen: stated_origin(context), own: self.url.clone(), see: "server.public_url, cors.allowed_origins".into() })
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::{By, Event, Foreign, Kind},
-    service::events::{self, OncePerMinute},
+    service::events::OncePerMinute,
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use hyper::{body::Incoming, service::Service as _};
@@ -153,6 +153,7 @@ fn finish(state: &AppState, context: &RequestContext, method: &Method, begun: Op
         let kind = match error.code {
             Code::RateLimited => Some(Kind::RateLimited),
             Code::CsrfFailed => Some(Kind::CsrfFailed),
+            Code::Forbidden => Some(Kind::Forbidden),
             _ => None,
         };
         if let Some(kind) = kind.filter(|kind| state.app.refusals().is_first(*kind, context.from())) {
@@ -161,7 +162,7 @@ fn finish(state: &AppState, context: &RequestContext, method: &Method, begun: Op
             if kind == Kind::CsrfFailed {
                 event = with_origin(state, context, event);
             }
-            events::write(&event);
+            state.app.audit().note(event);
         }
         response = oauth_error::render(error, path, context.request_id());
     }
@@ -183,7 +184,7 @@ fn finish(state: &AppState, context: &RequestContext, method: &Method, begun: Op
 fn with_origin(state: &AppState, context: &RequestContext, event: Event) -> Event {
     if let Some(app) = gate::app_asked_about(state, context) {
         let (seen, own) = (stated_origin(context), app.origin.as_str().to_owned());
-        return event.app(app.name.as_str()).foreign(Foreign { seen, own, see: "gate.app.trusted_origins" });
+        return event.app(app.name.as_str()).foreign(Foreign { seen, own, see: "gate.app.trusted_origins".into() });
     }
     match state.site.foreign_origin(context) {
         Some(foreign) => event.foreign(foreign),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{By, Event, Kind, Permission, Role, SessionId, Timestamp, UserId},
-    service::{events, principal::Principal},
+    service::principal::Principal,
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -124,7 +124,7 @@ fn invalid_question(req: &Request, parameter: &str, what: &'static str) -> ApiEr
     if req.app().refusals().is_first(Kind::VerifyMistaken, req.context.from()) {
         let asked = format!("{}?{parameter}", req.context.path());
         let event = Event::new(Kind::VerifyMistaken, By::Anyone).why(what).from(req.context.from());
-        events::write(&event.refused(req.context.request_id(), asked));
+        req.app().audit().note(event.refused(req.context.request_id(), asked));
     }
     ApiError::field(parameter, what)
 }

@@ -3,7 +3,6 @@
 use super::{
     access_tokens::{AccessTokens, TokenHolder, VerifiedToken, VerifyError},
     api_keys::{ApiKeyIndex, secret},
-    events,
     mac::MacRing,
     principal::{Principal, Scopes, Subject},
     throttle::{Limited, Throttle},
@@ -102,7 +101,7 @@ impl Bearers {
             // The signature is valid, but we have issued no token with so high a version, or none with that role under
             // this version: somebody else signs with our key.
             (Some(user), _) if user.token_version <= version => {
-                events::write(&Event::new(Kind::ForgedToken, By::Anyone).target(user.id).session(session));
+                self.store.note(Event::new(Kind::ForgedToken, By::Anyone).target(user.id).session(session));
                 Err(Unauthenticated::Token(VerifyError::Invalid))
             }
             // The user was deleted or changed after the deny list was checked.

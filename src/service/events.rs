@@ -1,5 +1,6 @@
 //! Events in the log: one line for each, with who did it and to whom (LOG-3). The store records an event in the
-//! transaction that it is of; its line is written once that is durable.
+//! transaction that it is of; its line is written once that is durable. What has no transaction is noted there
+//! ([`Store::note`](crate::store::Store::note)): its line is written at once.
 
 use crate::{
     domain::{AddressPrefix, ApiKey, By, Event, Kind, SessionId, User},
@@ -76,9 +77,12 @@ fn count(kind: Kind) {
 }
 
 /// Writes an event's line. Every event is written here.
-pub fn write(event: &Event) {
-    count(event.kind);
-    let Event { kind, actor, target, account, session, invite, role, key, app, why, request, path, origin, from } = event;
+fn write(event: &Event) {
+    // Those that are only summed up were counted one by one.
+    if event.more.is_none() {
+        count(event.kind);
+    }
+    let Event { kind, actor, target, account, session, invite, role, key, app, why, request, path, origin, more, from } = event;
     let origin = origin.as_ref();
     macro_rules! line {
         ($level:ident) => {
@@ -92,12 +96,13 @@ pub fn write(event: &Event) {
                 role = role.as_ref().map(display),
                 key,
                 app,
-                why,
+                why = why.as_deref(),
                 request,
                 path,
                 origin = origin.map(|origin| origin.seen.as_str()),
                 site = origin.map(|origin| origin.own.as_str()),
-                see = origin.map(|origin| origin.see),
+                see = origin.map(|origin| origin.see.as_ref()),
+                more,
                 from = from.map(display),
             )
         };
@@ -162,30 +167,23 @@ impl Refusals {
         is_first
     }
 
-    /// Logs the counts that are a minute old, and starts anew.
-    pub fn log_counts(&self) {
-        self.log_counts_older_than(SUMMARY_INTERVAL);
+    /// Takes the counts that are a minute old, as events, and starts anew.
+    pub fn take_counts(&self) -> Vec<Event> {
+        self.take_counts_older_than(SUMMARY_INTERVAL)
     }
 
-    fn log_counts_older_than(&self, age: Duration) -> u64 {
-        let mut logged = 0;
+    fn take_counts_older_than(&self, age: Duration) -> Vec<Event> {
+        let mut sums = Vec::new();
         self.0.lock().retain(|(kind, from), count| {
             if count.since.elapsed() < age {
                 return true;
             }
             if count.more > 0 {
-                logged += count.more;
-                tracing::info!(
-                    event = kind.as_str(),
-                    actor = %By::Anyone,
-                    more = count.more,
-                    from = from.map(display),
-                    "and so many more within a minute"
-                );
+                sums.push(Event { from: *from, ..Event::new(*kind, By::Anyone).more(count.more) });
             }
             false
         });
-        logged
+        sums
     }
 }
 
@@ -201,8 +199,9 @@ mod tests {
         assert!((0..5000).all(|_| !refusals.is_first(Kind::CsrfFailed, here)));
         assert!(refusals.is_first(Kind::CsrfFailed, there), "another place");
         assert!(refusals.is_first(Kind::RateLimited, here), "another kind");
-        assert_eq!(refusals.log_counts_older_than(SUMMARY_INTERVAL), 0, "not yet");
-        assert_eq!(refusals.log_counts_older_than(Duration::ZERO), 5000);
+        assert_eq!(refusals.take_counts(), [], "not yet");
+        let sum = Event::new(Kind::CsrfFailed, By::Anyone).more(5000).from(here);
+        assert_eq!(refusals.take_counts_older_than(Duration::ZERO), [sum]);
         assert!(refusals.is_first(Kind::CsrfFailed, here), "news again");
     }
 

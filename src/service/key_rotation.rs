@@ -2,7 +2,6 @@
 
 use super::{
     access_tokens::AccessTokens,
-    events,
     feed::{Change as FeedChange, Feed},
     mac::MacRings,
 };
@@ -271,7 +270,7 @@ impl KeyRotation {
                 Change::Removed(id) => (Kind::KeyRemoved, id),
             };
             let event = Event::new(kind, actor).key(id.clone());
-            events::write(&match why {
+            self.store.note(match why {
                 Some(why) => event.why(why),
                 None => event,
             });

@@ -3,6 +3,7 @@
 pub mod access_tokens;
 pub mod accounts;
 pub mod api_keys;
+pub mod audit;
 pub mod bearers;
 mod caller;
 mod csrf;

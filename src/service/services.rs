@@ -4,6 +4,7 @@ use super::{
     access_tokens::{AccessTokens, TokenSettings},
     accounts::Accounts,
     api_keys::{ApiKeyIndex, ApiKeys},
+    audit::Audit,
     bearers::Bearers,
     csrf::Csrf,
     denylist::DenyList,
@@ -45,6 +46,8 @@ pub struct Services {
     pub gate: Gatekeeper,
     /// The feed of revocations.
     pub revocations: Revocations,
+    /// The audit trail.
+    pub audit: Audit,
     /// Counts of refusals, for the log.
     pub refusals: Arc<Refusals>,
     throttle: Arc<Throttle>,
@@ -74,8 +77,7 @@ impl Services {
         let in_use = KeysInUse::new(&keyring, Arc::clone(&access), rings.clone(), Arc::clone(denylist.feed()));
         let (revocations, policy) = (Revocations::new(Arc::clone(&denylist)), rotation_policy(settings, earlier));
         let keys = KeyRotation::new(keys, in_use, policy, Arc::clone(&store), clock.clone(), Arc::clone(&steady));
-        let throttle = Arc::new(Throttle::new(&settings.limits));
-        let refusals = Arc::new(Refusals::default());
+        let (throttle, refusals) = (Arc::new(Throttle::new(&settings.limits)), Arc::new(Refusals::default()));
         let sessions = Arc::new(Sessions {
             store,
             access,
@@ -94,7 +96,8 @@ impl Services {
         let accounts = accounts(settings, Arc::clone(&sessions), &rings)?;
         let (bearers, api_keys) = (bearers(&sessions, &index, &rings), api_keys(settings, &apps, &sessions, index, &rings));
         let gate = Gatekeeper::new(Gate::new(apps), rings.gate.clone(), settings.gate.pass_ttl, &sessions);
-        Ok(Self { accounts, sessions, bearers, api_keys, gate, keys: Arc::new(keys), revocations, refusals, throttle })
+        let audit = Audit::new(&settings.audit, &sessions.store, &sessions.steady);
+        Ok(Self { accounts, sessions, bearers, api_keys, gate, keys: Arc::new(keys), revocations, audit, refusals, throttle })
     }
 
     /// How many entries the deny list has.
@@ -107,7 +110,7 @@ impl Services {
     pub fn tidy(&self) {
         self.throttle.sweep();
         self.sessions.access.sweep();
-        self.refusals.log_counts();
+        self.refusals.take_counts().into_iter().for_each(|sum| self.audit.note(sum));
     }
 }
 
@@ -174,7 +177,8 @@ mod tests {
         let keyring = Keyring::generate(Algorithm::HS256, Timestamp::default());
         let (denylist, memory) = (Arc::new(DenyList::default()), Memory::default());
         Store::initialise(&memory, keyring.instance, Timestamp::default()).await.expect("empty");
-        let store = Arc::new(Store::open(Box::new(memory), keyring.instance, vec![denylist.clone()]).await.expect("just made"));
+        let store =
+            Arc::new(Store::open(Box::new(memory), keyring.instance, Clock::default(), vec![denylist.clone()]).await.expect("just made"));
         let keys = Keys { keyring, operator: OperatorKeys::default(), save: Box::new(|_| Ok(())) };
         Services::start(&Settings::default(), keys, store, denylist, Arc::default(), Clock::default(), None).expect("threads")
     }

@@ -49,7 +49,7 @@ impl Store {
             if keys_of(t.reads(), key.owner)?.len() >= ApiKey::MAX_PER_USER {
                 return Ok(KeyCreated::TooMany);
             }
-            t.record(event.clone());
+            t.record(event.clone())?;
             put(t, &ApiKey { made_in: made_in(t.reads(), authority)?, ..key.clone() })?;
             Ok(KeyCreated::Done)
         })
@@ -75,7 +75,7 @@ impl Store {
             key.start.clone_from(&start);
             key.made_in = made_in(t.reads(), request.authority)?;
             key.revision += 1;
-            t.record(request.event.clone());
+            t.record(request.event.clone())?;
             put(t, &key)?;
             Ok(Some(key))
         })
@@ -97,7 +97,7 @@ impl Store {
                 Err(error) => return Err(error),
             }
             end(t, request.owner, request.key, deny)?;
-            t.record(request.event.clone());
+            t.record(request.event.clone())?;
             Ok(Ended::Done)
         })
         .await
@@ -179,7 +179,7 @@ pub(super) fn end_all(t: &mut Transaction<'_>, owner: UserId, deny: Deny, event:
     let ids = keys_of(t.reads(), owner)?;
     for id in &ids {
         end(t, owner, *id, deny)?;
-        t.record(event(*id));
+        t.record(event(*id))?;
     }
     Ok(ids.len())
 }
@@ -199,7 +199,7 @@ pub(super) fn end_made_in(
     })?;
     for (owner, id) in keys {
         end(t, owner, id, deny)?;
-        t.record(event(owner, id));
+        t.record(event(owner, id))?;
     }
     Ok(())
 }

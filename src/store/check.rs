@@ -6,8 +6,8 @@ use super::{
     key::Key,
     record::Record,
     schema::{
-        ACTIVE_ADMINS, API_KEYS, INSTANCE, INVITES, ISSUED, NOT_BEFORE, REVOKED_SESSIONS, REVOKED_TOKENS, REVOKED_USERS, SESSIONS,
-        SESSIONS_BY_SWEEP, SESSIONS_BY_USER, SETUP, USERS, USERS_BY_EMAIL,
+        ACTIVE_ADMINS, API_KEYS, EVENTS, EVENTS_BY_USER, INSTANCE, INVITES, ISSUED, NOT_BEFORE, REVOKED_SESSIONS, REVOKED_TOKENS,
+        REVOKED_USERS, SESSIONS, SESSIONS_BY_SWEEP, SESSIONS_BY_USER, SETUP, USERS, USERS_BY_EMAIL,
     },
     table::Table,
 };
@@ -54,6 +54,7 @@ fn check_tables(reads: &dyn Reads) -> Result<Report, Error> {
             USERS.get(reads, &owner)?.is_none().then_some("has no user")
         })
     })?;
+    report.events(reads)?;
     report.unknown_rows(reads)?;
     Ok(report)
 }
@@ -112,6 +113,21 @@ impl Report {
         })
     }
 
+    fn events(&mut self, reads: &dyn Reads) -> Result<(), Error> {
+        self.table(reads, &EVENTS, |id, (_, event)| {
+            for user in event.users() {
+                if EVENTS_BY_USER.get(reads, &(user, id))?.is_none() {
+                    return Ok(Some("is not found by its user"));
+                }
+            }
+            Ok(None)
+        })?;
+        self.table(reads, &EVENTS_BY_USER, |(user, id), ()| {
+            let event = EVENTS.get(reads, &id)?;
+            Ok(event.is_none_or(|(_, event)| event.users().all(|about| about != user)).then_some("leads to no event about that user"))
+        })
+    }
+
     /// Reads a table and checks each readable row against the other tables with `wrong`.
     fn table<K: Key, R: Record>(
         &mut self,
@@ -155,6 +171,8 @@ impl Report {
             SESSIONS_BY_USER.prefix(),
             SESSIONS_BY_SWEEP.prefix(),
             API_KEYS.prefix(),
+            EVENTS.prefix(),
+            EVENTS_BY_USER.prefix(),
         ];
         for prefix in (0..=u8::MAX).filter(|prefix| !known.contains(prefix)) {
             reads.scan(&[prefix], None, &mut |key, _| {
@@ -176,6 +194,7 @@ mod tests {
 
     const AT: Timestamp = Timestamp::from_secs(1_700_000_000);
     const USER: UserId = UserId::from_bytes([1; 16]);
+    const OTHER: UserId = UserId::from_bytes([9; 16]);
     const SESSION: SessionId = SessionId::from_bytes([2; 16]);
     const DENY: Deny = Deny { until: AT, lifetime: std::time::Duration::ZERO, not_before: None };
 
@@ -194,17 +213,21 @@ mod tests {
             replaces: None,
             proof: RegistrationProof::Open,
             deny: DENY,
-            event: Event::new(Kind::UserAdded, By::Operator),
+            event: Event::new(Kind::UserAdded, By::Operator).target(USER),
         };
         assert!(matches!(store.create_account(new).await.expect("durable"), Created::User(_)));
         store
+    }
+
+    fn last_event(t: &Transaction<'_>) -> Result<crate::domain::EventId, Error> {
+        EVENTS.last_key(t.reads(), &[])?.ok_or(Error::NotOurs)
     }
 
     #[allow(clippy::unit_arg, reason = "a table of damages reads better in one line each")]
     #[tokio::test]
     async fn what_was_taken_away_or_changed_behind_its_back_is_found() {
         type Harm = fn(&mut Transaction<'_>) -> Result<(), Error>;
-        let harms: [(Harm, &str); 10] = [
+        let harms: [(Harm, &str); 12] = [
             (|t| Ok(USERS_BY_EMAIL.delete(t.tx, &email())), "is not found by its address"),
             (|t| Ok(ACTIVE_ADMINS.delete(t.tx, &USER)), "is counted among the admins wrongly"),
             (|t| REVOKED_USERS.put(t.tx, &USER, &VoidTokens { least_version: 9, until: AT }), "of a version not given yet"),
@@ -212,6 +235,8 @@ mod tests {
             (|t| Ok(SESSIONS.delete(t.tx, &SESSION)), "leads to no session"),
             (|t| Ok(USERS.delete(t.tx, &USER)), "has no user"),
             (|t| USERS_BY_EMAIL.put(t.tx, &"eve@example.org".parse().expect("an address"), &USER), "leads to no user of that address"),
+            (|t| last_event(t).map(|id| EVENTS_BY_USER.delete(t.tx, &(USER, id))), "is not found by its user"),
+            (|t| last_event(t).and_then(|id| EVENTS_BY_USER.put(t.tx, &(OTHER, id), &())), "leads to no event about that user"),
             (|t| ACTIVE_ADMINS.put(t.tx, &UserId::from_bytes([9; 16]), &()), "is no admin"),
             (|t| Ok(t.tx.put([&[USERS.prefix()][..], USER.as_bytes()].concat(), vec![1, 2, 3, 4, 5, 6])), "checksum"),
             (|t| Ok(t.tx.put(vec![0xfe, 1], vec![1])), "a row of no table: fe01"),

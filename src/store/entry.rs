@@ -39,7 +39,7 @@ impl Store {
             let is_current = user.is_some_and(|user| user.token_version == entry.version && !user.disabled);
             if session.is_some() && is_current {
                 note_issued(t, entry.now, entry.lifetime)?;
-                t.record(entry.event.clone());
+                t.record(entry.event.clone())?;
                 return Ok(session);
             }
             Ok(None)

@@ -17,7 +17,7 @@ impl Store {
     pub async fn create_invite(&self, invite: Invite, authority: Authority, event: Event) -> Result<(), Error> {
         self.transact(move |t| {
             authority.check(t)?;
-            t.record(event.clone());
+            t.record(event.clone())?;
             INVITES.put(t.tx, &invite.id, &invite)
         })
         .await
@@ -67,7 +67,7 @@ impl Store {
                 return Ok(Ended::NotFound);
             }
             INVITES.delete(t.tx, &id);
-            t.record(event.clone());
+            t.record(event.clone())?;
             Ok(Ended::Done)
         })
         .await

@@ -1,6 +1,6 @@
 //! Keys: fixed-width big-endian parts, then at most one of variable length. Their byte order is their [`Ord`].
 
-use crate::domain::{ApiKeyId, Email, InviteId, SessionId, Timestamp, TokenId, UserId};
+use crate::domain::{ApiKeyId, Email, EventId, InviteId, SessionId, Timestamp, TokenId, UserId};
 
 /// A key of a table.
 pub trait Key: Sized {
@@ -43,6 +43,16 @@ impl Key for Timestamp {
     }
 }
 
+impl Key for EventId {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_bytes());
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        Some(Self::from_bytes(bytes.try_into().ok()?))
+    }
+}
+
 impl Key for Email {
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.as_str().as_bytes());
@@ -69,7 +79,7 @@ macro_rules! owned_key {
         }
     )*};
 }
-owned_key!(SessionId ApiKeyId);
+owned_key!(SessionId ApiKeyId EventId);
 
 impl Key for (Timestamp, SessionId) {
     fn write(&self, out: &mut Vec<u8>) {
@@ -107,6 +117,7 @@ mod tests {
             let _ = <(Timestamp, SessionId)>::read(&bytes);
             let _ = <(UserId, SessionId)>::read(&bytes);
             let _ = Email::read(&bytes);
+            let _ = <(UserId, EventId)>::read(&bytes);
             let _ = <()>::read(&bytes);
         }
     }

@@ -6,6 +6,7 @@
 //! An engine may run either more than once: one on a network first finds out which rows to fetch.
 
 mod api_keys;
+mod audit;
 mod authority;
 mod check;
 mod count;
@@ -18,6 +19,7 @@ mod in_flight;
 mod invites;
 mod key;
 mod migrate;
+mod noted;
 mod record;
 mod rollback;
 mod rotation;
@@ -33,6 +35,7 @@ mod user_change;
 mod users;
 
 pub use api_keys::{KeyCreated, KeyRequest};
+pub use audit::EventPage;
 pub use authority::{Authority, Authorize};
 pub use check::Report;
 pub use count::Counts;
@@ -46,12 +49,16 @@ pub use sessions::{Ended, LoggedIn, Login, PasswordChange};
 pub use user_change::{ChangeRequest, UserChange};
 pub use users::{Created, NewAccount, RegistrationProof};
 
-use crate::domain::{Event, Timestamp};
+use crate::domain::{Clock, Event, Timestamp};
 use engine::{Engine, Load, Priority, Reads, Watch};
 use in_flight::InFlightRotations;
+use noted::Noted;
 pub use schema::Issued;
 use schema::{INSTANCE, Instance};
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 use transaction::{Hints, Transaction, transact};
 use user_cache::UserCache;
 
@@ -61,6 +68,9 @@ pub struct Store {
     observers: Arc<Observers>,
     rotations: Arc<InFlightRotations>,
     user_cache: Arc<UserCache>,
+    /// Events that are not of a transaction, until they are written.
+    noted: Noted,
+    clock: Clock,
     /// The schema the database was found with.
     schema: u32,
 }
@@ -68,6 +78,8 @@ pub struct Store {
 /// Passes each event to the store's own caches, then to the other observers.
 #[derive(Default)]
 struct Observers {
+    /// How many events were recorded since the start.
+    recorded: AtomicU64,
     rotations: Arc<InFlightRotations>,
     user_cache: Arc<UserCache>,
     others: Vec<Arc<dyn Observer>>,
@@ -83,6 +95,7 @@ impl Observer for Observers {
     }
 
     fn recorded(&self, event: &Event) {
+        self.recorded.fetch_add(1, Relaxed);
         self.others.iter().for_each(|observer| observer.recorded(event));
     }
 }
@@ -93,7 +106,7 @@ impl Store {
     /// # Errors
     /// [`Error::NotOurs`] when the database belongs to another instance or to none,
     /// [`Error::TooNew`] when a later release wrote it, and the engine's own.
-    pub async fn open(engine: Box<dyn Engine>, instance: [u8; 16], others: Vec<Arc<dyn Observer>>) -> Result<Self, Error> {
+    pub async fn open(engine: Box<dyn Engine>, instance: [u8; 16], clock: Clock, others: Vec<Arc<dyn Observer>>) -> Result<Self, Error> {
         let found = view(&*engine, |reads| INSTANCE.get(reads, &())).await?.ok_or(Error::NotOurs)?;
         if found.schema > schema::VERSION {
             return Err(Error::TooNew { found: found.schema, known: schema::VERSION });
@@ -102,8 +115,9 @@ impl Store {
             return Err(Error::NotOurs);
         }
         let (rotations, user_cache) = (Arc::new(InFlightRotations::default()), Arc::new(UserCache::default()));
-        let observers = Arc::new(Observers { rotations: Arc::clone(&rotations), user_cache: Arc::clone(&user_cache), others });
-        Ok(Self { engine, observers, rotations, user_cache, schema: found.schema })
+        let recorded = AtomicU64::default();
+        let observers = Arc::new(Observers { recorded, rotations: Arc::clone(&rotations), user_cache: Arc::clone(&user_cache), others });
+        Ok(Self { engine, observers, rotations, user_cache, noted: Noted::default(), clock, schema: found.schema })
     }
 
     /// Marks an empty engine as the database of `instance`; leaves one that already is alone.
@@ -111,7 +125,7 @@ impl Store {
     /// # Errors
     /// [`Error::NotOurs`] when the database belongs to another instance, and the engine's own.
     pub async fn initialise(engine: &dyn Engine, instance: [u8; 16], now: Timestamp) -> Result<(), Error> {
-        transact(engine, Arc::new(Observers::default()), Priority::Normal, Vec::new, move |t| match INSTANCE.get(t.reads(), &())? {
+        transact(engine, Arc::new(Observers::default()), now, Priority::Normal, Vec::new, move |t| match INSTANCE.get(t.reads(), &())? {
             Some(found) if found.id == instance => Ok(()),
             Some(_) => Err(Error::NotOurs),
             None => INSTANCE.put(t.tx, &(), &Instance { schema: schema::VERSION, id: instance, created_at: now }),
@@ -168,7 +182,7 @@ impl Store {
         hints: impl Fn() -> Hints + Send + 'static,
         body: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
     ) -> impl Future<Output = Result<T, Error>> {
-        transact(&*self.engine, self.observers.clone(), priority, hints, body)
+        transact(&*self.engine, self.observers.clone(), self.clock.now(), priority, hints, body)
     }
 }
 

@@ -137,7 +137,7 @@ fn decide_rotation(t: &mut Transaction<'_>, rotate: &Rotate, race: Race) -> Resu
         }
         Ordering::Greater => {
             end_session(t, &session, rotate.deny)?;
-            t.record(rotate.event(Kind::StateRollback, user.id));
+            t.record(rotate.event(Kind::StateRollback, user.id))?;
             Ok(Rotated::Ahead)
         }
         Ordering::Less => decide_replaced(t, session, user, rotate, race),
@@ -174,7 +174,7 @@ fn decide_replaced(t: &mut Transaction<'_>, mut session: Session, user: User, ro
         OnReuse::Session => end_session(t, &session, rotate.deny)?,
         OnReuse::User => end_everything(t, user.id, rotate.deny)?,
     }
-    t.record(rotate.event(Kind::RefreshReuse, user.id));
+    t.record(rotate.event(Kind::RefreshReuse, user.id))?;
     let revoked = |owner, id: ApiKeyId| rotate.event(Kind::ApiKeyRevoked, owner).key(id.to_string()).why(MADE_BY_A_THIEF);
     end_made_in(t, session.id, rotate.deny, revoked)?;
     Ok(Rotated::Reused)

@@ -17,11 +17,14 @@
 //! | `issued` | – | the date of the latest access token, and how long such tokens live |
 //! | `invites` | invite id | the invitation |
 //! | `api_keys` | user id, API key id | the API key |
+//! | `events` | event id | what happened, for the audit trail |
+//! | `events_by_user` | user id, event id | – |
 
+mod events;
 mod records;
 
 use super::table::Table;
-use crate::domain::{ApiKey, ApiKeyId, Email, Invite, InviteId, Session, SessionId, Timestamp, TokenId, User, UserId};
+use crate::domain::{ApiKey, ApiKeyId, Email, Event, EventId, Invite, InviteId, Session, SessionId, Timestamp, TokenId, User, UserId};
 use std::time::Duration;
 
 /// The schema this release writes, and the newest it reads. Schema 1 had no table `revoked_users`.
@@ -42,6 +45,8 @@ pub const NOT_BEFORE: Table<(), NotBefore> = Table::new(b'n', "not_before");
 pub const ISSUED: Table<(), Issued> = Table::new(b'l', "issued");
 pub const INVITES: Table<InviteId, Invite> = Table::new(b'i', "invites");
 pub const API_KEYS: Table<(UserId, ApiKeyId), ApiKey> = Table::new(b'k', "api_keys");
+pub const EVENTS: Table<EventId, (Timestamp, Event)> = Table::new(b't', "events");
+pub const EVENTS_BY_USER: Table<(UserId, EventId), ()> = Table::new(b'w', "events_by_user");
 
 /// Which installation a database belongs to, and how it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -147,7 +147,7 @@ impl Store {
             }
             begin_session(t, session, *replaces, *deny)?;
             evict(t, session, *max_sessions, *deny)?;
-            t.record(event.clone());
+            t.record(event.clone())?;
             Ok(LoggedIn::User(user))
         })
         .await
@@ -178,7 +178,7 @@ impl Store {
             begin_session(t, successor, None, *deny)?;
             // A tab that refreshes the old session meanwhile has lost a race: it must retry with the new cookie.
             t.emit(CommitEvent::Rotated { session: old.id, replaced: old.generation, at: successor.created_at });
-            t.record(event.clone());
+            t.record(event.clone())?;
             Ok(Some((successor.clone(), user)))
         })
     }
@@ -201,7 +201,7 @@ impl Store {
             match SESSIONS.get(t.reads(), &id)? {
                 Some(session) if owner.is_none_or(|owner| owner == session.user) => {
                     end_session(t, &session, deny)?;
-                    t.record(event.clone().target(session.user).session(id));
+                    t.record(event.clone().target(session.user).session(id))?;
                     Ok(Some(session.user))
                 }
                 _ => Ok(None),
@@ -222,7 +222,7 @@ impl Store {
             for id in &sessions {
                 if let Some(session) = SESSIONS.get(t.reads(), id)? {
                     end_session(t, &session, deny)?;
-                    t.record(Event::new(Kind::LoggedOut, By::User(session.user)).target(session.user).session(*id).from(from));
+                    t.record(Event::new(Kind::LoggedOut, By::User(session.user)).target(session.user).session(*id).from(from))?;
                 }
             }
             match &token {
@@ -243,7 +243,7 @@ impl Store {
             if is_void(t.reads(), &token)? {
                 return Ok(());
             }
-            t.record(event.clone());
+            t.record(event.clone())?;
             revoke_token(t, token.token, deny)
         })
         .await
@@ -260,7 +260,7 @@ impl Store {
                 return Ok(Ended::NotFound);
             }
             end_everything(t, user, deny)?;
-            t.record(event.clone());
+            t.record(event.clone())?;
             Ok(Ended::Done)
         })
         .await

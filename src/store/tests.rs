@@ -4,11 +4,12 @@ mod action;
 mod denied;
 mod model;
 mod races;
+mod single;
 
 use super::{
     schema::{
-        ACTIVE_ADMINS, API_KEYS, INSTANCE, INVITES, ISSUED, NOT_BEFORE, REVOKED_SESSIONS, REVOKED_TOKENS, REVOKED_USERS, SESSIONS,
-        SESSIONS_BY_SWEEP, SESSIONS_BY_USER, SETUP, USERS, USERS_BY_EMAIL,
+        ACTIVE_ADMINS, API_KEYS, EVENTS, EVENTS_BY_USER, INSTANCE, INVITES, ISSUED, NOT_BEFORE, REVOKED_SESSIONS, REVOKED_TOKENS,
+        REVOKED_USERS, SESSIONS, SESSIONS_BY_SWEEP, SESSIONS_BY_USER, SETUP, USERS, USERS_BY_EMAIL,
     },
     table::Table,
     *,
@@ -69,7 +70,7 @@ impl Observer for RecordingObserver {
 const DENY: Deny = Deny { until: Timestamp::from_secs(1_900_000_000), lifetime: Duration::from_secs(900), not_before: None };
 
 fn event() -> Event {
-    Event::new(Kind::LoggedIn, By::Anyone)
+    Event::new(Kind::LoggedIn, By::User(UserId::from_bytes([1; 16]))).target(UserId::from_bytes([2; 16]))
 }
 
 /// A change by an actor who may manage everybody.
@@ -163,6 +164,10 @@ fn consistent(reads: &dyn Reads) -> (BTreeMap<UserId, User>, BTreeMap<SessionId,
     assert_eq!(rows(&SESSIONS_BY_USER, reads).into_keys().collect::<BTreeSet<_>>(), by_user, "sessions by user");
     let by_sweep: BTreeSet<_> = sessions.values().map(|session| (session.sweep_at, session.id)).collect();
     assert_eq!(rows(&SESSIONS_BY_SWEEP, reads).into_keys().collect::<BTreeSet<_>>(), by_sweep, "sessions by sweep");
+    let events = rows(&EVENTS, reads);
+    let by_user: BTreeSet<_> =
+        events.iter().flat_map(|(id, (_, event))| event.users().map(|user| (user, *id)).collect::<Vec<_>>()).collect();
+    assert_eq!(rows(&EVENTS_BY_USER, reads).into_keys().collect::<BTreeSet<_>>(), by_user, "events by user");
     for (id, user) in &users {
         assert_eq!(*id, user.id);
     }
@@ -197,7 +202,9 @@ fn strays(reads: &dyn Reads) -> usize {
         + rows(&REVOKED_SESSIONS, reads).len()
         + rows(&REVOKED_TOKENS, reads).len()
         + rows(&INVITES, reads).len()
-        + rows(&API_KEYS, reads).len();
+        + rows(&API_KEYS, reads).len()
+        + rows(&EVENTS, reads).len()
+        + rows(&EVENTS_BY_USER, reads).len();
     let mut all = 0;
     reads
         .scan(&[], None, &mut |_, _| {
@@ -227,7 +234,7 @@ fn runtime() -> tokio::runtime::Runtime {
 pub async fn opened(engine: Box<dyn Engine>) -> (Store, Arc<RecordingObserver>) {
     Store::initialise(&*engine, INSTALLATION, at(0)).await.expect("empty");
     let observer = Arc::new(RecordingObserver::default());
-    (Store::open(engine, INSTALLATION, vec![observer.clone()]).await.expect("just made"), observer)
+    (Store::open(engine, INSTALLATION, Clock::default(), vec![observer.clone()]).await.expect("just made"), observer)
 }
 
 async fn follow(engine: Box<dyn Engine>, memory: Option<&Memory>, script: Vec<Action>) {
@@ -363,38 +370,4 @@ fn sto_3_sto_4_whatever_operation_fails_nothing_is_half_made() {
             break;
         }
     }
-}
-
-#[test]
-fn ref_14_the_session_that_begins_is_never_the_one_that_goes() {
-    runtime().block_on(async {
-        let (store, _) = opened(Box::new(Memory::default())).await;
-        let ada = user(1, "ada@example.org", "viewer");
-        store.create_account(new_account(&ada, None)).await.expect("created");
-        // All in one millisecond, and then the clock is set back: the newest still stays.
-        for (id, now) in [(1, at(10)), (2, at(10)), (3, at(10)), (4, at(5))] {
-            let session = session(id, ada.id, now);
-            store.login(login(session.clone(), None, 1)).await.expect("logged in");
-            assert_eq!(store.session(session.id).await.expect("readable"), Some(session), "session {id}");
-            assert_eq!(store.sessions_of(ada.id, at(10)).await.expect("readable").len(), 1);
-        }
-    });
-}
-
-/// Only durable transactions record events for the log.
-#[test]
-fn log_3_an_event_is_recorded_with_what_it_tells_of_or_not_at_all() {
-    runtime().block_on(async {
-        let memory = Memory::default();
-        let (store, observer) = opened(Box::new(memory.clone())).await;
-        let ada = user(1, "ada@example.org", "admin");
-        store.create_account(new_account(&ada, None)).await.expect("created");
-        assert_eq!(*observer.records.lock(), [Kind::LoggedIn]);
-        assert_eq!(store.create_account(new_account(&ada, None)).await.expect("works"), Created::EmailTaken);
-        assert!(matches!(store.set_disabled(change(ada.id), true).await, Ok(UserChange::LastAdmin)));
-        assert_eq!(observer.records.lock().len(), 1, "refused");
-        memory.fail_after(1);
-        assert!(store.end_all(ada.id, Authority::Operator, DENY, event()).await.is_err());
-        assert_eq!(observer.records.lock().len(), 1, "undone");
-    });
 }

@@ -4,8 +4,9 @@
 use super::{
     CommitEvent, Error, Observer,
     engine::{Engine, Priority, Reads, Tx, Work},
+    schema::{EVENTS, EVENTS_BY_USER},
 };
-use crate::domain::Event;
+use crate::domain::{Event, EventId, Timestamp};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 use tracing::Span;
@@ -16,6 +17,8 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A transaction's view of the database: it reads current rows, and its writes happen all together or not at all.
 pub struct Transaction<'a> {
     pub(super) tx: &'a mut dyn Tx,
+    /// When it was submitted.
+    at: Timestamp,
     emitted: &'a mut Emitted,
 }
 
@@ -39,9 +42,19 @@ impl Transaction<'_> {
         self.emitted.events.push(event);
     }
 
-    /// Logs this event once the transaction is durable.
-    pub fn record(&mut self, event: Event) {
-        self.emitted.records.push(event);
+    /// Adds this event to the audit trail, and logs it once the transaction is durable.
+    pub fn record(&mut self, event: Event) -> Result<(), Error> {
+        let recorded = (self.at, event);
+        self.append(&recorded)?;
+        self.emitted.records.push(recorded.1);
+        Ok(())
+    }
+
+    /// Adds an event to the audit trail, as the last one, with its index.
+    pub fn append(&mut self, recorded: &(Timestamp, Event)) -> Result<(), Error> {
+        let id = EventId::after(EVENTS.last_key(self.reads(), &[])?, recorded.0);
+        EVENTS.put(self.tx, &id, recorded)?;
+        recorded.1.users().try_for_each(|user| EVENTS_BY_USER.put(self.tx, &(user, id), &()))
     }
 }
 
@@ -55,6 +68,7 @@ pub type Hints = Vec<Vec<u8>>;
 pub fn transact<T: Send + 'static>(
     engine: &dyn Engine,
     observer: Arc<dyn Observer>,
+    at: Timestamp,
     priority: Priority,
     hints: impl Fn() -> Hints + Send + 'static,
     body: impl FnMut(&mut Transaction<'_>) -> Result<T, Error> + Send + 'static,
@@ -62,6 +76,7 @@ pub fn transact<T: Send + 'static>(
     let (reply, answer) = oneshot::channel();
     engine.submit(Box::new(PendingTransaction {
         body,
+        at,
         priority,
         hints,
         outcome: None,
@@ -82,6 +97,7 @@ pub fn transact<T: Send + 'static>(
 
 struct PendingTransaction<F, H, T> {
     body: F,
+    at: Timestamp,
     priority: Priority,
     hints: H,
     outcome: Option<T>,
@@ -106,7 +122,7 @@ where
         }
         // An engine may run a transaction again: drop what an earlier run has emitted.
         self.emitted = Emitted::default();
-        self.outcome = Some((self.body)(&mut Transaction { tx, emitted: &mut self.emitted })?);
+        self.outcome = Some((self.body)(&mut Transaction { tx, at: self.at, emitted: &mut self.emitted })?);
         Ok(())
     }
 

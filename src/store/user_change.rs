@@ -154,7 +154,7 @@ impl Store {
             // No token version is valid any more.
             void_tokens(t, id, u32::MAX, deny)?;
             t.emit(CommitEvent::UserChanged(id));
-            t.record(event.clone());
+            t.record(event.clone())?;
             Ok(UserChange::Done(user))
         })
         .await
@@ -182,7 +182,7 @@ impl Store {
             if user == before {
                 return Ok(UserChange::Done(user));
             }
-            t.record(event.clone());
+            t.record(event.clone())?;
             if voids == Voids::Tokens {
                 user.token_version += 1;
                 void_tokens(t, id, user.token_version, deny)?;

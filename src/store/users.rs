@@ -7,7 +7,7 @@ use super::{
     rows::{Deny, begin_session, put_user},
     schema::{ACTIVE_ADMINS, INVITES, SETUP, Setup, USERS, USERS_BY_EMAIL},
 };
-use crate::domain::{Email, Event, InviteId, RolePolicy, Session, Timestamp, User, UserId, UserKind};
+use crate::domain::{Email, Event, InviteId, Kind, RolePolicy, Session, Timestamp, User, UserId, UserKind};
 use std::{
     ops::ControlFlow,
     sync::{Arc, LazyLock},
@@ -94,7 +94,10 @@ impl Store {
             // Use up the proof only now: a taken address leaves the invitation valid.
             match proof {
                 RegistrationProof::Open | RegistrationProof::Operator | RegistrationProof::Service(_) => {}
-                RegistrationProof::Invite(id, ..) => INVITES.delete(t.tx, &id),
+                RegistrationProof::Invite(id, ..) => {
+                    INVITES.delete(t.tx, &id);
+                    t.record(event.clone().of(Kind::InviteUsed).invite(id).role(&user.role))?;
+                }
                 RegistrationProof::Setup(_) => SETUP.delete(t.tx, &()),
             }
             USERS_BY_EMAIL.put(t.tx, &user.email, &user.id)?;
@@ -102,7 +105,7 @@ impl Store {
             if let Some(session) = session {
                 begin_session(t, &session, replaces, deny)?;
             }
-            t.record(event.role(&user.role));
+            t.record(event.role(&user.role))?;
             Ok(Created::User(user))
         })
         .await
@@ -172,7 +175,7 @@ impl Store {
                 return Ok(false);
             }
             SETUP.put(t.tx, &(), &Setup { token_hash, expires_at })?;
-            t.record(event.clone());
+            t.record(event.clone())?;
             Ok(true)
         })
         .await

@@ -56,6 +56,7 @@ pub fn dispatch(loaded: &Loaded, secrets: &OperatorSecrets, request: Request) ->
                     let _ = writeln!(io::stderr(), "doorward: a new installation: keys and database made in {}", data_dir.display());
                 }
                 let outcome = execute(&app, &site, request).await;
+                app.audit().write_noted().await?;
                 Ok::<_, Failure>(outcome)
             })?
         }

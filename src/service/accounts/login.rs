@@ -7,7 +7,6 @@ use crate::{
         Error,
         caller::{AccountKey, LoginSource},
         devices::Device,
-        events,
         passwords::PasswordMatch,
         sessions::TokenSet,
     },
@@ -77,7 +76,7 @@ impl Accounts {
         attempt.count_failure();
         // The hash lets the log show which failures were on the same account, whether or not it exists.
         let account = self.codes.name_hash(name);
-        events::write(&Event::new(Kind::LoginFailed, By::Anyone).maybe_target(target).account(account).from(from));
+        self.store.note(Event::new(Kind::LoginFailed, By::Anyone).maybe_target(target).account(account).from(from));
         Err(Error::InvalidCredentials)
     }
 

@@ -17,13 +17,7 @@ mod users;
 pub use login::{LoginContext, LoginOutcome};
 
 use super::{
-    Error,
-    devices::Devices,
-    events::{self, Actor},
-    passwords::Passwords,
-    refresh_tokens::OneTimeCodes,
-    sessions::Sessions,
-    throttle::Throttle,
+    Error, devices::Devices, events::Actor, passwords::Passwords, refresh_tokens::OneTimeCodes, sessions::Sessions, throttle::Throttle,
 };
 use crate::{
     config::{self, RegistrationMode},
@@ -82,6 +76,10 @@ impl Accounts {
         self.mode
     }
 
+    fn note_refusal(&self, kind: Kind, why: &'static str, from: AddressPrefix) {
+        self.store.note(Event::new(kind, By::Anyone).why(why).from(from));
+    }
+
     fn check_role_exists(&self, role: &Role) -> Result<(), Error> {
         self.role(role.as_str()).map(drop)
     }
@@ -92,8 +90,4 @@ impl Accounts {
         let is_beyond = actor.user().is_some_and(|by| !self.policy.may_grant(&by.role, role));
         if is_beyond { Err(Error::RoleBeyondReach) } else { Ok(()) }
     }
-}
-
-fn log_refusal(kind: Kind, why: &'static str, from: AddressPrefix) {
-    events::write(&Event::new(kind, By::Anyone).why(why).from(from));
 }

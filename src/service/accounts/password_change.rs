@@ -4,7 +4,7 @@ use super::Accounts;
 use crate::{
     domain::{AddressPrefix, By, Client, Event, Kind, Password},
     service::{
-        Error, events,
+        Error,
         passwords::{PasswordMatch, Weakness},
         principal::Principal,
         sessions::TokenSet,
@@ -43,7 +43,7 @@ impl Accounts {
             PasswordMatch::No => {
                 attempt.count_failure();
                 let event = Event::new(Kind::PasswordChangeFailed, By::User(user.id)).target(user.id);
-                events::write(&event.session(principal.session).from(from));
+                self.store.note(event.session(principal.session).from(from));
                 return Err(Error::InvalidCredentials);
             }
         }

@@ -1,6 +1,6 @@
 //! Making an account.
 
-use super::{Accounts, LoginContext, log_refusal};
+use super::{Accounts, LoginContext};
 use crate::{
     config::RegistrationMode,
     domain::{AddressPrefix, By, Email, Event, Kind, Password, Role, ServiceName, User, UserId, UserKind},
@@ -44,7 +44,7 @@ impl Accounts {
         if let RegistrationProof::Invite(id, _, _) = &proof
             && self.store.invite(*id).await?.is_none()
         {
-            log_refusal(Kind::RegistrationRefused, "the invitation is not good", from);
+            self.note_refusal(Kind::RegistrationRefused, "the invitation is not good", from);
             return Err(Error::RegistrationClosed);
         }
         self.create(email, password, self.registration.default_role.clone(), proof, context, attempt).await
@@ -60,7 +60,7 @@ impl Accounts {
         let from = AddressPrefix::from(context.client.ip);
         let attempt = self.throttle.charge_registration(AccountKey::of(email.as_str()), from)?;
         if self.store.has_admin().await? {
-            log_refusal(Kind::SetUpRefused, "the link is not good", from);
+            self.note_refusal(Kind::SetUpRefused, "the link is not good", from);
             return Err(Error::InvalidSetupToken);
         }
         self.create(email, password, Role::admin(), RegistrationProof::Setup(hash), context, attempt).await
@@ -86,15 +86,15 @@ impl Accounts {
         match self.store.create_account(new).await? {
             Created::User(user) => self.sessions.issue_first_tokens(user, session),
             Created::EmailTaken => {
-                log_refusal(if is_setup { Kind::SetUpRefused } else { Kind::RegistrationRefused }, "the address is taken", from);
+                self.note_refusal(if is_setup { Kind::SetUpRefused } else { Kind::RegistrationRefused }, "the address is taken", from);
                 Err(Error::EmailTaken)
             }
             Created::Refused if is_setup => {
-                log_refusal(Kind::SetUpRefused, "the link is not good", from);
+                self.note_refusal(Kind::SetUpRefused, "the link is not good", from);
                 Err(Error::InvalidSetupToken)
             }
             Created::Refused => {
-                log_refusal(Kind::RegistrationRefused, "the invitation is not good", from);
+                self.note_refusal(Kind::RegistrationRefused, "the invitation is not good", from);
                 Err(Error::RegistrationClosed)
             }
         }

@@ -6,7 +6,7 @@ use crate::{
     service::{
         Error,
         caller::{AccountKey, Caller},
-        events::{self, Actor},
+        events::Actor,
     },
     store::{Authorize, ChangeRequest, UserChange},
 };
@@ -91,7 +91,7 @@ impl Accounts {
     pub async fn unlock(&self, email: &Email) -> Result<User, Error> {
         let user = self.user_by_email(email).await?;
         self.throttle.unlock(AccountKey::of(email.as_str()), user.id);
-        events::write(&Actor::Operator.event(Kind::Unlocked).target(user.id));
+        self.store.note(Actor::Operator.event(Kind::Unlocked).target(user.id));
         Ok(user)
     }
 

@@ -3,7 +3,7 @@
 use super::{Sessions, TokenSet};
 use crate::{
     domain::{AddressPrefix, By, Client, Event, Kind, Session, SessionId, Transport, User, UserId},
-    service::{Error, events, refresh_tokens::VerifiedRefreshToken},
+    service::{Error, refresh_tokens::VerifiedRefreshToken},
     store::{Authority, KeyRequest, MADE_BY_A_THIEF, Rotate, Rotated},
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -305,7 +305,7 @@ impl Sessions {
     ) -> Result<Rotate, Error> {
         let is_current = session.generation == token.generation;
         if is_current && !self.refresh_tokens.is_current(token, session) {
-            events::write(&Event::new(Kind::PlantedSession, By::Anyone).session(session.id).from(request.client_prefix()));
+            self.store.note(Event::new(Kind::PlantedSession, By::Anyone).session(session.id).from(request.client_prefix()));
             return Err(Error::InvalidRefreshToken);
         }
         let now = self.access.now();
@@ -342,7 +342,7 @@ impl Sessions {
     fn log_conflict(&self, token: &VerifiedRefreshToken, request: &RequestTokens<'_>) -> Error {
         let (session, from) = (token.session, request.client_prefix());
         if self.refusals.is_first(Kind::RefreshConflict, from) {
-            events::write(&Event::new(Kind::RefreshConflict, By::Anyone).session(session).from(from));
+            self.store.note(Event::new(Kind::RefreshConflict, By::Anyone).session(session).from(from));
         }
         Error::RefreshConflict
     }

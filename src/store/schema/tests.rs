@@ -119,6 +119,12 @@ fn sto_9_records_keep_their_bytes_and_show_every_damage() {
         revision: 300,
     };
     lines += &line("api_key", &key);
+    let event = Event::new(Kind::LoginFailed, By::Anyone)
+        .target(UserId::from_bytes([1; 16]))
+        .session(SessionId::from_bytes([2; 16]))
+        .account("0011".into())
+        .from(AddressPrefix::V6(7));
+    lines += &line("event", &(at, event));
     lines += &line("user_id", &UserId::from_bytes([1; 16]));
     lines += &line("void_tokens", &VoidTokens { least_version: 300, until: at });
     lines += &line("not_before", &NotBefore { moment: at, until: Timestamp::from_millis(1_700_000_960_123) });
@@ -169,6 +175,7 @@ proptest::proptest! {
         reads_back::<Session>(&bytes);
         reads_back::<Invite>(&bytes);
         reads_back::<ApiKey>(&bytes);
+        reads_back::<(Timestamp, Event)>(&bytes);
         reads_back::<VoidTokens>(&bytes);
         reads_back::<NotBefore>(&bytes);
         reads_back::<Timestamp>(&bytes);

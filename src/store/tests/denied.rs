@@ -2,7 +2,7 @@
 
 use super::{DENY, INSTALLATION, Memory, at, event, ids, new_account, opened, runtime, session, user};
 use crate::{
-    domain::{AddressPrefix, TokenId, TokenIds},
+    domain::{AddressPrefix, Clock, TokenId, TokenIds},
     store::{
         Authority, Deny, DenyListRows, ExpiredEntries, Store,
         engine::conformance::put,
@@ -106,9 +106,9 @@ fn a_database_of_schema_1_is_brought_up_and_voids_the_tokens_it_could_not_list()
             })
             .await
             .expect("as an earlier release wrote it");
-        let store = Store::open(Box::new(memory.clone()), INSTALLATION, vec![]).await.expect("known");
+        let store = Store::open(Box::new(memory.clone()), INSTALLATION, Clock::default(), vec![]).await.expect("known");
         store.migrate(at(5), at(900)).await.expect("brought up");
-        let store = Store::open(Box::new(memory), INSTALLATION, vec![]).await.expect("known");
+        let store = Store::open(Box::new(memory), INSTALLATION, Clock::default(), vec![]).await.expect("known");
         assert_eq!(store.schema, schema::VERSION);
         assert_eq!(store.deny_list(at(6), at(901)).await.expect("readable").not_before, Some((at(5), at(900))));
         assert_eq!(store.check().await.expect("checked").violations, Vec::<String>::new());

@@ -32,7 +32,7 @@ const DEPENDENCIES: [(&str, &[&str]); 13] = [
     ("telemetry", &["config", "service", "store"]),
     ("data", &["domain", "failure", "keyring", "store"]),
     ("app", &["config", "data", "domain", "failure", "keyring", "service", "store", "telemetry"]),
-    ("jobs", &["app"]),
+    ("jobs", &["app", "service"]),
     ("http", &["app", "config", "domain", "service", "store"]),
     ("server", &["app", "domain", "http", "telemetry"]),
     ("cli", &["app", "config", "data", "domain", "failure", "http", "jobs", "server", "service", "telemetry"]),
