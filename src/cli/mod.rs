@@ -2,6 +2,7 @@
 //! through its control socket, or open the directory themselves if none runs; the output is the same.
 
 mod api_key;
+mod audit;
 mod check;
 mod config;
 mod control;
@@ -55,6 +56,8 @@ enum Command {
     /// Keys: list, rotate
     #[command(subcommand)]
     Key(key::Command),
+    /// What happened: sign-ins, changes, refusals
+    Audit(audit::Args),
     /// Read the whole database and report everything that is wrong with it
     Check,
     /// Make a new link for the first admin
@@ -110,6 +113,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::ApiKey(command) => api_key::run(command, json, send),
         Command::Service(command) => api_key::run_service(command, json, send),
         Command::Key(command) => key::run(&command, json, send),
+        Command::Audit(args) => audit::run(args, json, send, |request| control::ask(&loaded, &request)),
         Command::SetupLink => {
             let shown = |answer: &_| format!("{}\ngood once, until {}", output::text(answer, "link"), output::text(answer, "expiresAt"));
             output::print(json, &send(Request::SetupLink)?, shown)

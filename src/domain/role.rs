@@ -75,7 +75,7 @@ pub struct Permission(Arc<str>);
 
 impl Permission {
     /// The permissions that our own routes require. They may be asked for even if no role names them.
-    pub const OWN: [&str; 4] = ["users:read", "users:write", "tokens:introspect", "metrics:read"];
+    pub const OWN: [&str; 5] = ["users:read", "users:write", "tokens:introspect", "metrics:read", "audit:read"];
 
     /// The text, as configured.
     #[must_use]

@@ -200,13 +200,14 @@ fn authenticated_with(
         .untuple_one()
 }
 
-/// Requires that a principal with a permission over other users has a session that goes on.
+/// Requires that a principal with a permission over other users, or over what is known of them, has a session that goes on.
 fn require_live(
     guard: impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone,
     permission: &'static str,
 ) -> impl Filter<Extract = (Request, Principal), Error = Rejection> + Clone {
     let live = move |req: Request, principal: Principal| async move {
-        if permission.starts_with("users:") && !req.app().sessions().is_live(&principal).await.map_err(ApiError::from)? {
+        let is_over_others = permission.starts_with("users:") || permission.starts_with("audit:");
+        if is_over_others && !req.app().sessions().is_live(&principal).await.map_err(ApiError::from)? {
             return Err(Rejection::from(ApiError::from(Code::TokenRevoked)));
         }
         Ok((req, principal))

@@ -8,6 +8,7 @@ mod table;
 mod api_keys;
 mod apps;
 mod assets;
+mod audit;
 mod auth;
 mod body;
 pub mod catalogue;

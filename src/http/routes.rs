@@ -2,7 +2,7 @@
 //! path.
 
 use super::{
-    api_keys, apps, auth,
+    api_keys, apps, audit, auth,
     body::{json, lenient_json, none, optional_json},
     error::into_response,
     form::form,
@@ -41,6 +41,7 @@ routes! {
     }
     "api" / "users" {
         get   ("me")                              authenticated,                         none() => users::me;
+        get   ("me" / "events")                   session,                               none() => audit::list_own;
         get   ()                                  with_permission "users:read",          none() => users::list;
         get   (UserId)                            with_permission "users:read",          none() => users::show;
         patch (UserId)                            with_permission "users:write",         json() => users::change;
@@ -68,6 +69,9 @@ routes! {
         get   ()         session_with_permission "users:write", none() => invites::list;
         post  ()         session_with_permission "users:write", optional_json() => invites::create;
         delete(InviteId) session_with_permission "users:write", none() => invites::withdraw;
+    }
+    "api" / "audit" {
+        get   () with_permission "audit:read", none() => audit::list;
     }
     "api" / "gate" {
         get   ("request") anyone,  none() => apps::request;

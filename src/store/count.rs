@@ -90,7 +90,7 @@ mod tests {
             let memory = Memory::default();
             Store::initialise(&memory, [7; 16], Timestamp::default()).await.expect("empty");
             memory.submit(Box::new(Fill(users, sessions)));
-            let store = Store::open(Box::new(memory), [7; 16], Vec::new()).await.expect("just made");
+            let store = Store::open(Box::new(memory), [7; 16], crate::domain::Clock::default(), Vec::new()).await.expect("just made");
             let counts = store.count().await.expect("counted");
             assert_eq!(counts, Counts { users: users as u64, sessions: sessions as u64 });
         }

@@ -59,6 +59,9 @@ test('the views are accessible in every scheme and width', { timeout: 240_000 },
     await page.getByRole('button', { name: 'Make an invitation' }).click();
     await page.getByLabel('The code').waitFor();
     await inspect(page, 'invitations');
+    await page.getByRole('link', { name: 'Events' }).click();
+    await page.getByText('Signed in').first().waitFor();
+    await inspect(page, 'events');
     await server.kill();
     await page.getByRole('link', { name: 'Account' }).click();
     await page.getByText('cannot be reached').first().waitFor();

@@ -17,7 +17,7 @@ const BEARER_ERRORS: [&str; 5] = ["MISSING_TOKEN", "INVALID_FORMAT", "INVALID_TO
 const GRANTED: [(&str, &[&str]); 3] = [
     ("viewer", &["articles:read"]),
     ("editor", &["articles:read", "articles:write"]),
-    ("admin", &["articles:read", "articles:write", "users:read", "users:write", "tokens:introspect"]),
+    ("admin", &["articles:read", "articles:write", "users:read", "users:write", "tokens:introspect", "audit:read"]),
 ];
 
 /// A caller who tries every route with every method.

@@ -1,6 +1,7 @@
 // Signed in: who am I, where am I signed in, my password, the way out.
 
 import { ownApps } from './apps.js';
+import { ownEvents } from './audit.js';
 import { auth, signedInUser } from './auth.js';
 import { h, verbatim } from './dom.js';
 import { fill, t } from './i18n.js';
@@ -154,6 +155,7 @@ export function account() {
     ownApps(),
     card(t('sessions.title'), t('sessions.lead'), sessions.element),
     ownKeys(),
+    ownEvents(),
     card(t('label.password'), t('account.passwordLead'), passwordForm(sessions.reload)),
     card(
       t('account.leave'),

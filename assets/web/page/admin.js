@@ -7,6 +7,7 @@ import { h, verbatim } from './dom.js';
 import { errorText } from './errors.js';
 import { fill, t } from './i18n.js';
 import { callFresh, userKeys } from './keys.js';
+import { pagedSection } from './paging.js';
 import { actionButton, asyncSection, card, deviceName, exactTime, field, form, toast } from './ui.js';
 
 /**
@@ -260,49 +261,27 @@ export function users() {
     autocomplete: 'off',
     spellcheck: 'false',
   });
-  // The server gives a cursor for the next page alone: the way back is what was gone through.
-  /** @type {(string | null)[]} */
-  let visited = [];
-  /** @type {string | null} */
-  let cursor = null;
-  /** @returns {Promise<{ users: UserRecord[], nextCursor?: string | null, roles: string[] }>} */
-  async function load() {
+  /**
+   * @param {string | null} cursor
+   * @returns {Promise<{ users: UserRecord[], nextCursor?: string | null, roles: string[] }>}
+   */
+  async function load(cursor) {
     const query = `limit=${PAGE_SIZE}&query=${encodeURIComponent(search.value)}${cursor ? `&cursor=${cursor}` : ''}`;
     const [page, roles, apps] = await Promise.all([auth.call('GET', `/api/users?${query}`), loadRoles(), listApps()]);
     hasApps = apps.length > 0;
     return { ...page, roles };
   }
-  /** @param {string | null | undefined} nextCursor */
-  const pager = (nextCursor) => {
-    const back = () => {
-      cursor = visited.pop() ?? null;
-      list.reload();
-    };
-    const next = () => {
-      visited.push(cursor);
-      cursor = nextCursor ?? null;
-      list.reload();
-    };
-    return h(
-      'nav.row.spread',
-      { 'aria-label': t('users.pages') },
-      h('button.plain', { type: 'button', disabled: !visited.length, onclick: back }, t('users.back')),
-      h('span.sub', null, t('users.page', { number: visited.length + 1 })),
-      h('button.plain', { type: 'button', disabled: !nextCursor, onclick: next }, t('users.next')),
-    );
-  };
-  const list = asyncSection(
+  const list = pagedSection(
     load,
-    ({ users, nextCursor, roles }, reload) => {
-      const nobody = search.value ? t('users.noneFound', { query: search.value }) : t('users.none');
-      const rows = users.length
-        ? h(
-            'ul.rows',
-            null,
-            users.map((user) => userRow(user, roles, reload)),
-          )
-        : h('p.empty', null, nobody);
-      return visited.length || nextCursor ? [rows, pager(nextCursor)] : rows;
+    ({ users, roles }, reload) => {
+      if (users.length) {
+        return h(
+          'ul.rows',
+          null,
+          users.map((user) => userRow(user, roles, reload)),
+        );
+      }
+      return h('p.empty', null, search.value ? t('users.noneFound', { query: search.value }) : t('users.none'));
     },
     t('users.waiting'),
   );
@@ -310,11 +289,7 @@ export function users() {
   let timer;
   search.addEventListener('input', () => {
     clearTimeout(timer);
-    timer = setTimeout(() => {
-      visited = [];
-      cursor = null;
-      list.reload();
-    }, SEARCH_DELAY);
+    timer = setTimeout(list.restart, SEARCH_DELAY);
   });
   return [
     h('h1', null, t('nav.users')),

@@ -113,6 +113,15 @@ load(storedChoice() ?? 'auto');
 export const has = (key) => Object.hasOwn(catalogue, key);
 
 /**
+ * The names of a group of keys.
+ * @param {string} group
+ */
+export const keysOf = (group) =>
+  Object.keys(catalogue)
+    .filter((key) => key.startsWith(`${group}.`))
+    .map((key) => key.slice(group.length + 1));
+
+/**
  * The text of a key, taken apart: what stands at odd places is the name of what goes there.
  * @param {string} key
  * @param {unknown} count

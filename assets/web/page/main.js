@@ -2,6 +2,7 @@
 
 import { account } from './account.js';
 import { users } from './admin.js';
+import { auditTrail } from './audit.js';
 import { auth, may } from './auth.js';
 import { howItWorks } from './how-it-works.js';
 import { invites } from './invites.js';
@@ -20,6 +21,7 @@ const VIEWS = [
   { hash: 'how-it-works', title: 'nav.howItWorks', show: howItWorks, isShown: () => true },
   { hash: 'users', title: 'nav.users', show: users, isShown: () => may('users:read') },
   { hash: 'invitations', title: 'nav.invitations', show: invites, isShown: () => may('users:write') },
+  { hash: 'events', title: 'nav.events', show: auditTrail, isShown: () => may('audit:read') },
 ];
 /** @type {Record<string, string>} */
 const LOGIN_TITLES = { setup: 'setup.page', register: 'register.submit', unreachable: 'unreachable.page' };

@@ -65,6 +65,18 @@ pub fn dispatch(loaded: &Loaded, secrets: &OperatorSecrets, request: Request) ->
     .map_err(|CommandError(why)| Failure::new(why))
 }
 
+/// Sends a command to the server that runs on the data directory.
+///
+/// # Errors
+/// Why the command failed; also that no server runs.
+pub fn ask(loaded: &Loaded, request: &Request) -> Result<Value, Failure> {
+    let socket = DataDir::control_socket(&loaded.settings.server.data_dir);
+    let failed = |error: io::Error| Failure::new(format!("{}: {error}: does the server run?", socket.display()));
+    let stream = UnixStream::connect(&socket).map_err(failed)?;
+    require_ours(&stream, &socket)?;
+    send(&stream, request).map_err(failed)?.map_err(|CommandError(why)| Failure::new(why))
+}
+
 /// Refuses commands that a data directory without data has no answer to, and those that would fail once it was made. Only
 /// adding a user makes a new installation.
 fn require_first(request: &Request, settings: &Settings) -> Result<(), Failure> {

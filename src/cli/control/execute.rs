@@ -1,14 +1,14 @@
 //! Executes commands, in the server or in the command's own process.
 
 use super::{
-    api_keys, keys,
+    api_keys, audit, keys,
     protocol::{CommandError, PlainPassword, Request, parse_email, role_named},
 };
 use crate::{
     app::App,
     domain::{Email, ServiceName, Session, SessionId, User, UserId},
     http::PublicOrigin,
-    service::{self, events::Actor},
+    service::{self, audit::QueryWords, events::Actor},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -42,6 +42,7 @@ pub async fn execute(app: &App, site: &PublicOrigin, request: Request) -> Result
         Request::ApiKeyList { user: Some(user) } => return api_keys::list(app, Some(id(user).await?)).await,
         Request::ApiKeyRotate { key, overlap } => return api_keys::rotate(app, &key, &overlap).await,
         Request::ApiKeyRevoke { key } => return api_keys::revoke(app, &key).await,
+        Request::Audit { words, before, after, limit } => return audit::page(app, by_id(app, words).await?, before, after, limit).await,
         Request::KeyList => return keys::list(app),
         Request::KeyRotate { algorithm } => return keys::rotate(app, algorithm).await,
         Request::KeyReplace { all } => return keys::replace(app, all).await,
@@ -71,6 +72,17 @@ async fn revoke(app: &App, session: Option<String>, user: Option<String>) -> Res
     let user = find(app, &user.unwrap_or_default()).await?;
     app.sessions().revoke_all(Actor::Operator, user.id).await?;
     Ok(json!({ "revoked": user.id }))
+}
+
+/// The words of a query with the id of the user who is named. One who was deleted is known by id alone.
+async fn by_id(app: &App, words: QueryWords) -> Result<QueryWords, CommandError> {
+    match &words.user {
+        Some(user) if user.parse::<UserId>().is_err() => {
+            let user = Some(find(app, user).await?.id.to_string());
+            Ok(QueryWords { user, ..words })
+        }
+        _ => Ok(words),
+    }
 }
 
 async fn open_setup(app: &App, site: &PublicOrigin) -> Result<Value, CommandError> {

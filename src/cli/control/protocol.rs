@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{Algorithm, Email, Password, Role},
-    service,
+    service::{self, audit::QueryWords},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,12 @@ pub enum Request {
     },
     KeyReplace {
         all: bool,
+    },
+    Audit {
+        words: QueryWords,
+        before: Option<String>,
+        after: Option<String>,
+        limit: usize,
     },
     Check,
     SetupLink,

@@ -234,6 +234,14 @@ async fn log_3_races_without_end_are_a_few_lines() {
     assert!((1..=2).contains(&lines), "{lines} lines");
 }
 
+/// The page says of every event what happened, and of no other.
+#[test]
+fn every_event_has_its_words_on_the_page() {
+    let catalogue: serde_json::Map<String, Value> = serde_json::from_str(include_str!("../../../assets/web/lang/en.json")).expect("JSON");
+    let named: BTreeSet<_> = catalogue.keys().filter_map(|key| key.strip_prefix("event.")).collect();
+    assert_eq!(named, Kind::ALL.iter().map(|kind| kind.as_str()).collect());
+}
+
 /// `docs/events.md` lists every event that exists, and no other.
 #[test]
 fn log_3_the_page_of_events_is_complete() {

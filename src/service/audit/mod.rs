@@ -1,5 +1,11 @@
 //! The audit trail: what happened, to whom, by whom; for admins, and for each user their own.
 
+mod query;
+mod view;
+
+pub use query::{InvalidWord, QueryWords};
+pub use view::EventView;
+
 use super::Error;
 use crate::{
     config,
