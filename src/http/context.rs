@@ -173,6 +173,7 @@ impl RequestContext {
     }
 
     /// The name of every header there is.
+    #[cfg(feature = "metrics")]
     pub fn header_names(&self) -> impl Iterator<Item = &HeaderName> {
         self.0.headers.keys()
     }

@@ -16,7 +16,7 @@ const PATH: &str = "/metrics";
 
 /// Answers its requests.
 pub fn service(app: Arc<App>) -> Service {
-    Arc::new(move |peer, connection, request| {
+    Arc::new(move |peer, connection, request, _| {
         let (app, (parts, _)) = (Arc::clone(&app), request.into_parts());
         let context = RequestContext::over(connection, false, (peer, peer), parts.headers, parts.uri);
         let answered = async move {

@@ -27,7 +27,9 @@ mod health;
 mod invites;
 pub mod language;
 mod measured;
+#[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(feature = "metrics")]
 mod metrics_listener;
 mod oauth;
 mod oauth_error;
@@ -48,6 +50,7 @@ mod well_known;
 
 pub use context::Connection;
 pub use head::{AmbiguousLength, Fragment};
+#[cfg(feature = "metrics")]
 pub use metrics_listener::service as metrics_service;
 pub use origin::PublicOrigin;
 pub use pipeline::{Service, service};

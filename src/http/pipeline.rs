@@ -8,7 +8,7 @@ use super::{
     error::{ApiError, Code},
     gate, guard, head,
     headers::add_security_headers,
-    health, measured, metrics, oauth_error,
+    health, measured, oauth_error,
     origin::{PublicOrigin, stated_origin},
     routes::api,
     state::AppState,
@@ -29,13 +29,16 @@ use warp::{
 
 /// All routes, with an answer to every rejection.
 fn routes(state: &Arc<AppState>) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + use<> {
-    let routes = api(state).or(health::route(state)).unify().or(metrics::route(state)).unify();
+    let routes = api(state).or(health::route(state)).unify();
+    #[cfg(feature = "metrics")]
+    let routes = routes.or(super::metrics::route(state)).unify();
     // Assets come last: they match every path that the API does not.
     routes.or(assets::assets(state)).unify().recover(guard::handle_rejection).unify()
 }
 
-/// Answers requests of connections from a peer.
-pub type Service = Arc<dyn Fn(IpAddr, Arc<dyn Connection>, Request<Incoming>) -> BoxFuture<'static, Response> + Send + Sync>;
+/// Answers requests of connections from a peer. The moment is when a request was begun: to look at the clock again would cost
+/// more than to count.
+pub type Service = Arc<dyn Fn(IpAddr, Arc<dyn Connection>, Request<Incoming>, Instant) -> BoxFuture<'static, Response> + Send + Sync>;
 
 /// Answers requests of the main listener.
 pub fn service(web: Arc<AppState>) -> Service {
@@ -43,15 +46,13 @@ pub fn service(web: Arc<AppState>) -> Service {
     if let Some(metrics) = web.app.metrics() {
         metrics.count_requests(&measured::labels());
     }
-    Arc::new(move |peer, connection, request| {
-        let is_debugged = tracing::enabled!(Level::DEBUG);
-        let begun = (is_debugged || web.app.metrics().is_some()).then(Instant::now);
+    Arc::new(move |peer, connection, request, begun| {
         let (mut parts, body) = request.into_parts();
         let headers = std::mem::take(&mut parts.headers);
         let (client, is_proxied) = client_of(&web.site, peer, &parts.method, &headers);
         let context = RequestContext::over(connection, is_proxied, (peer, client), headers, parts.uri.clone());
         let method = parts.method.clone();
-        let span = span_of(&context, method.is_safe() && !is_debugged);
+        let span = span_of(&context, method.is_safe() && !tracing::enabled!(Level::DEBUG));
         let routed = match (gate::Style::of(context.path()), before_routing(&web.site, &context, &parts)) {
             // A proxy's question comes with the method, the query and the body of the request that it is about.
             (Some(style), _) => Routed::Question(style),
@@ -146,7 +147,7 @@ fn before_routing(site: &PublicOrigin, context: &RequestContext, parts: &Parts) 
 }
 
 /// Completes a response: renders and logs its error, adds the headers, logs the answer.
-fn finish(state: &AppState, context: &RequestContext, method: &Method, begun: Option<Instant>, mut response: Response) -> Response {
+fn finish(state: &AppState, context: &RequestContext, method: &Method, begun: Instant, mut response: Response) -> Response {
     let path = context.path();
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         // Errors that may be signs of an attack are logged as events (LOG-3). The services log their own.
@@ -167,15 +168,14 @@ fn finish(state: &AppState, context: &RequestContext, method: &Method, begun: Op
         response = oauth_error::render(error, path, context.request_id());
     }
     add_security_headers(&state.site, context, path, &mut response);
-    let Some(took) = begun.map(|begun| begun.elapsed()) else { return response };
     let status = response.status().as_u16();
     if let Some(metrics) = state.app.metrics() {
-        metrics.answered(measured::row_of(method, path), status, took);
+        metrics.answered(measured::row_of(method, path), status, begun.elapsed());
     }
     if tracing::enabled!(Level::DEBUG) {
         let user = context.user().map(tracing::field::display);
         let path = redact_path(path);
-        tracing::debug!(%method, path, status, user, from = %context.from(), micros = took.as_micros(), "answered");
+        tracing::debug!(%method, path, status, user, from = %context.from(), micros = begun.elapsed().as_micros(), "answered");
     }
     response
 }

@@ -73,6 +73,7 @@ impl ConnectionLimits {
     }
 
     /// Allows the few that are allowed however few descriptors there are.
+    #[cfg(feature = "metrics")]
     pub fn least() -> Arc<Self> {
         Self::for_descriptors(0)
     }

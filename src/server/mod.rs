@@ -8,7 +8,6 @@ mod limits;
 mod watchdog;
 
 use crate::{
-    app::App,
     http::{self, AppState},
     telemetry::Metrics,
 };
@@ -68,10 +67,17 @@ pub async fn run(listener: TcpListener, state: Arc<AppState>, stop: impl Future<
 }
 
 /// Serves metrics and nothing else, for as long as this is polled.
-pub async fn run_metrics(listener: TcpListener, app: Arc<App>) {
+#[cfg(feature = "metrics")]
+pub async fn run_metrics(listener: TcpListener, app: Arc<crate::app::App>) {
     let (service, limits) = (http::metrics_service(app), ConnectionLimits::least());
     let front = Front { service, limits, connections: GracefulShutdown::new(), metrics: None };
     front.accept(listener, |_| true, std::future::pending()).await;
+}
+
+/// A build without metrics has none to serve.
+#[cfg(not(feature = "metrics"))]
+pub fn run_metrics(_: TcpListener, _: Arc<crate::app::App>) -> impl Future<Output = ()> {
+    std::future::ready(())
 }
 
 /// What the connections of a listener share.
@@ -156,14 +162,14 @@ fn answer(
     service: &http::Service,
     mut request: Request<Incoming>,
 ) -> impl Future<Output = Result<http::Response, Infallible>> + use<> {
-    let (watchdog, head) = (Arc::clone(watchdog), watchdog.begin());
+    let (watchdog, (head, begun)) = (Arc::clone(watchdog), watchdog.begin());
     if head.has_fragment {
         request.extensions_mut().insert(http::Fragment);
     }
     if head.is_ambiguous {
         request.extensions_mut().insert(http::AmbiguousLength);
     }
-    let answer = service(peer, Arc::clone(slot) as _, request);
+    let answer = service(peer, Arc::clone(slot) as _, request, begun);
     async move {
         let mut answer = answer.await;
         if head.is_last {

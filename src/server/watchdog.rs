@@ -50,10 +50,10 @@ impl Watchdog {
         Arc::new(watchdog)
     }
 
-    /// Notes that the service has begun a request, and returns what is known of its head.
-    pub fn begin(&self) -> Head {
-        self.enter(Phase::Busy);
-        self.heads.lock().take()
+    /// Notes that the service has begun a request. Returns what is known of its head, and the present moment.
+    pub fn begin(&self) -> (Head, Instant) {
+        let now = self.enter(Phase::Busy);
+        (self.heads.lock().take(), now)
     }
 
     /// Notes that the answer is ready to be sent.
@@ -101,9 +101,11 @@ impl Watchdog {
         self.heads.lock().received(bytes);
     }
 
-    fn enter(&self, phase: Phase) {
-        let millis = u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX >> 2);
+    fn enter(&self, phase: Phase) -> Instant {
+        let (start, now) = (*START, Instant::now());
+        let millis = u64::try_from(now.duration_since(start).as_millis()).unwrap_or(u64::MAX >> 2);
         self.state.store((millis << 2) | phase as u64, Relaxed);
+        now
     }
 
     fn read(&self) -> (Phase, Instant) {
@@ -174,7 +176,7 @@ mod tests {
         let watchdog = Watchdog::new();
         assert!(watchdog.waiting_since().is_some());
         watchdog.received(b"GET / HTTP/1.1\r\n\r\n");
-        assert_eq!(watchdog.begin(), Head::default());
+        assert_eq!(watchdog.begin().0, Head::default());
         assert!(watchdog.waiting_since().is_none(), "worked on");
         watchdog.await_body();
         watchdog.received(b"{");
