@@ -96,7 +96,7 @@ scene('gate_13 who may not enter is told what is missing, tries again, or is som
   await fillIn(page, 'eve@example.org');
   await heading(page, 'You may not enter here');
   await page.getByText('grafana does not let you in as eve@example.org. It takes the role editor or admin.').waitFor();
-  await page.getByRole('link', { name: 'Your account' }).waitFor();
+  await page.getByRole('link', { name: 'Your account', exact: true }).waitFor();
   await button(page, 'retry').click();
   await page.getByText(english['gate.denied.still']).waitFor();
   await button(page, 'gate.denied.other').click();

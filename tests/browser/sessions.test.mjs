@@ -53,7 +53,7 @@ async function crowd({ server, context, page }, { locks }) {
   const tabs = [page];
   while (tabs.length < TABS) tabs.push(await context.newPage());
   await Promise.all(tabs.slice(1).map((tab) => tab.goto(server.url)));
-  for (const tab of tabs) await tab.getByRole('heading', { name: 'Your account' }).waitFor();
+  for (const tab of tabs) await tab.getByRole('heading', { name: 'Your account', exact: true }).waitFor();
   const begun = performance.now();
   const counts = await Promise.all(
     tabs.map((tab) =>
@@ -96,7 +96,7 @@ async function crowd({ server, context, page }, { locks }) {
   for (const tab of tabs) assert.equal(await me(tab), 'bob@example.org');
   // All at once from nothing, as after a browser's restart.
   await Promise.all(tabs.map((tab) => tab.reload()));
-  for (const tab of tabs) await tab.getByRole('heading', { name: 'Your account' }).waitFor();
+  for (const tab of tabs) await tab.getByRole('heading', { name: 'Your account', exact: true }).waitFor();
   assert.ok(!server.log().includes('refresh_reuse'));
   return sum('refreshed');
 }
@@ -128,7 +128,7 @@ scene(
     }
     for (const tab of tabs) {
       await tab.goto(server.url);
-      await tab.getByRole('heading', { name: 'Your account' }).waitFor();
+      await tab.getByRole('heading', { name: 'Your account', exact: true }).waitFor();
     }
     assert.ok(!server.log().includes('refresh_reuse'));
   },
@@ -145,11 +145,11 @@ scene('signing out and in reaches the other tabs', [], async ({ server, context,
   await signIn(page, server, 'bob@example.org');
   const other = await context.newPage();
   await other.goto(server.url);
-  await other.getByRole('heading', { name: 'Your account' }).waitFor();
+  await other.getByRole('heading', { name: 'Your account', exact: true }).waitFor();
   await page.getByRole('button', { name: 'Sign out', exact: true }).click();
   await other.getByText('You are signed out').waitFor();
   await signIn(page, server, 'bob@example.org');
-  await other.getByRole('heading', { name: 'Your account' }).waitFor();
+  await other.getByRole('heading', { name: 'Your account', exact: true }).waitFor();
 });
 
 scene(
@@ -164,7 +164,7 @@ scene(
     const other = await context.newPage();
     await other.addInitScript(() => (BroadcastChannel.prototype.postMessage = () => {}));
     await other.goto(server.url);
-    await other.getByRole('heading', { name: 'Your account' }).waitFor();
+    await other.getByRole('heading', { name: 'Your account', exact: true }).waitFor();
     await other.evaluate(
       (password) => import('/page/auth.js').then(({ auth }) => auth.login({ email: 'eve@example.org', password })),
       PASSWORD,
@@ -194,7 +194,7 @@ scene('offline is no sign-out, at work or at load', ['tokens.access_ttl=2s'], as
   await page.reload();
   await page.getByRole('heading', { name: 'Nobody answers' }).waitFor();
   await context.unroute('**/api/**');
-  await page.getByRole('heading', { name: 'Your account' }).waitFor();
+  await page.getByRole('heading', { name: 'Your account', exact: true }).waitFor();
 });
 
 scene('a busy or broken server is no sign-out', [], async ({ server, context, page }) => {
@@ -232,7 +232,7 @@ scene(
     await server.run();
     assert.equal(await me(page), 'bob@example.org');
     await page.reload();
-    await page.getByRole('heading', { name: 'Your account' }).waitFor();
+    await page.getByRole('heading', { name: 'Your account', exact: true }).waitFor();
   },
 );
 

@@ -60,7 +60,7 @@ test('the views are accessible in every scheme and width', { timeout: 240_000 },
     await page.getByLabel('The code').waitFor();
     await inspect(page, 'invitations');
     await page.getByRole('link', { name: 'Events' }).click();
-    await page.getByText('Signed in').first().waitFor();
+    await page.locator('.rows').getByText('Signed in').first().waitFor();
     await inspect(page, 'events');
     await server.kill();
     await page.getByRole('link', { name: 'Account' }).click();
@@ -179,7 +179,7 @@ test(
       await page.locator('[name=email]').fill('ada@example.org');
       await page.locator('[name=password]').fill(PASSWORD);
       await page.keyboard.press('Enter');
-      await page.getByRole('heading', { name: 'حسابك' }).waitFor();
+      await page.getByRole('heading', { name: 'حسابك', exact: true }).waitFor();
       const nav = await page
         .locator('nav a')
         .evaluateAll((links) => links.map((link) => link.getBoundingClientRect().x));
@@ -356,7 +356,7 @@ await watched(
     await page.locator('[aria-invalid]').waitFor();
     await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
     await page.getByRole('button', { name: 'Register' }).click();
-    await page.getByRole('heading', { name: 'Your account' }).waitFor();
+    await page.getByRole('heading', { name: 'Your account', exact: true }).waitFor();
 
     const token = await page.evaluate(() => import('/page/auth.js').then(({ auth }) => auth.token()));
     assert.equal(token.split('.').length, 3);
@@ -384,7 +384,7 @@ await watched(
     );
 
     await page.reload();
-    await page.getByRole('heading', { name: 'Your account' }).waitFor();
+    await page.getByRole('heading', { name: 'Your account', exact: true }).waitFor();
     await page.getByRole('button', { name: 'Sign out here' }).click();
     await page.getByText('You are signed out').waitFor();
     assert.deepEqual(
@@ -398,7 +398,7 @@ await watched(
     await page.getByRole('alert').getByText('E-mail or password is wrong').waitFor();
     await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
     await page.keyboard.press('Enter');
-    await page.getByRole('heading', { name: 'Your account' }).waitFor();
+    await page.getByRole('heading', { name: 'Your account', exact: true }).waitFor();
   },
 );
 
@@ -618,6 +618,47 @@ await watched('a catalogue that does not come is asked for until it does', [], a
   await page.getByRole('heading', { name: 'Sign in' }).waitFor();
 });
 
+test('aud_3 what happened is shown to whom it concerns, and whoever may read all of it finds it', async () => {
+  const server = await Server.start();
+  const context = await visitor(browser, server);
+  const page = await context.newPage();
+  try {
+    server.user('ada@example.org', 'admin');
+    server.user('ben@example.org');
+    await signIn(page, server, 'ben@example.org');
+    server.command('user', 'role', 'ben@example.org', 'editor');
+    await page.reload();
+    const own = page.locator('section', { hasText: 'What happened to your account' });
+    await own.getByText('The role was changed').waitFor();
+    await own.getByText('an operator on the server').first().waitFor();
+    assert.equal(await page.getByRole('link', { name: 'Events' }).count(), 0);
+    await page.getByRole('button', { name: 'Sign out', exact: true }).first().click();
+    await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+    await signIn(page, server, 'ada@example.org');
+    await page.getByRole('link', { name: 'Events' }).focus();
+    await page.keyboard.press('Enter');
+    const rows = page.locator('.rows li');
+    await rows.filter({ hasText: 'The server started' }).waitFor();
+    await page.getByLabel('Event', { exact: true }).selectOption('role_changed');
+    await page.getByLabel('User', { exact: true }).fill('BEN@example.org');
+    await page.keyboard.press('Enter');
+    await rows.filter({ hasText: 'The server started' }).waitFor({ state: 'detached' });
+    await rows.filter({ hasText: 'account ben@example.org' }).filter({ hasText: 'editor' }).waitFor();
+    assert.equal(await rows.count(), 1);
+    await page.getByLabel('User', { exact: true }).fill('nobody@example.org');
+    await page.keyboard.press('Enter');
+    await page.getByText('There is no user with this address.').waitFor();
+    await page.getByLabel('User', { exact: true }).fill('');
+    await page.getByLabel('Network address').fill('192.0.2.1');
+    await page.keyboard.press('Enter');
+    await page.getByText('Nothing of that kind.').waitFor();
+    assert.deepEqual(context.trouble, []);
+  } finally {
+    await context.close();
+    await server.stop();
+  }
+});
+
 test(
   'what the page says without JavaScript names addresses that exist, in every language',
   { timeout: 60_000 },
@@ -650,7 +691,7 @@ await watched('the page is used with the keyboard alone', [], async ({ server, p
   await page.keyboard.press('Tab');
   await page.keyboard.type(PASSWORD);
   await page.keyboard.press('Enter');
-  await page.getByRole('heading', { name: 'Your account' }).waitFor();
+  await page.getByRole('heading', { name: 'Your account', exact: true }).waitFor();
   assert.equal(await page.evaluate(() => document.activeElement.id), 'main');
   await page.getByRole('button', { name: 'Sign out everywhere' }).focus();
   await page.keyboard.press('Enter');
