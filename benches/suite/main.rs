@@ -54,8 +54,8 @@ struct Cli {
     out: PathBuf,
     #[command(subcommand)]
     command: Option<Command>,
-    /// Given by cargo
-    #[arg(long, hide = true)]
+    /// Given by cargo, behind everything else
+    #[arg(long, hide = true, global = true)]
     bench: bool,
 }
 
