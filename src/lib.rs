@@ -15,7 +15,7 @@
 //! | [`service::denylist`] | which access tokens are void although they have not expired; [`service::revocations`] tells others |
 //! | [`domain::gate`], [`service::gate`] | the apps behind the gate, who may enter them, and the way in; asked in `http/gate/` |
 //! | [`http`] | the API: [`http::routes`] is the table; guards, bodies, cookies, errors, answers; [`http::language`] chooses the page's |
-//! | [`server`] | the accept loop: connections, where their requests begin, time-outs, drain |
+//! | [`server`] | the accept loop: connections, TLS, where their requests begin, time-outs, drain |
 //! | [`app`], [`jobs`] | the composition root: opens the data, builds the services; what runs on a timer |
 //! | [`data`], [`keyring`] | the data directory: whose it is; keys and database, made and opened together |
 //! | [`config`] | settings: flag > environment > file > default |
@@ -95,7 +95,8 @@
 //! # Invariants
 //! * **I1** One place names each dependency: sled `store/engine/sled/`, bincode `store/record.rs`,
 //!   scrypt `service/passwords.rs`, jsonwebtoken `service/keys.rs`, aws-lc-rs `keyring/pair.rs`, governor
-//!   `service/throttle/bucket.rs`, prometheus `telemetry/metrics/`, rust-embed `http/assets.rs`, warp `http/`.
+//!   `service/throttle/bucket.rs`, prometheus `telemetry/metrics/`, rust-embed `http/assets.rs`, rustls and its part of
+//!   aws-lc-rs `server/tls/`, warp `http/`.
 //! * **I2** Only `http/error.rs` chooses the status of a refusal.
 //! * **I3** Domain types are neither what is sent nor what is stored: each edge has its own serde types.
 //! * **I4** A transaction's code changes nothing but the transaction. Time, ids, randomness and what memory knows are its

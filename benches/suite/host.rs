@@ -31,7 +31,7 @@ pub fn no_fsync(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
         settings.server.listen = listener.local_addr()?;
         let app = Arc::new(App::open_on(|_, _| Box::new(Memory::default()), &settings, &secrets).await?);
         let site = PublicOrigin::new(&settings);
-        server::run(listener, Arc::new(AppState { app, site }), std::future::pending()).await;
+        server::run(listener, server::Transport::Plain, Arc::new(AppState { app, site }), std::future::pending()).await;
         Ok(())
     })
 }

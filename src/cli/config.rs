@@ -4,6 +4,7 @@ use super::output::print;
 use crate::{
     config::{Loaded, OperatorSecrets, keys},
     failure::Failure,
+    server,
 };
 use clap::Subcommand;
 use serde_json::json;
@@ -19,10 +20,11 @@ pub enum Command {
 
 pub fn run(command: &Command, loaded: &Loaded, secrets: &OperatorSecrets, json: bool) -> Result<(), Failure> {
     match command {
-        // `load` has already refused invalid settings; only warnings are left.
+        // `load` has already refused invalid settings; what files of theirs are worth, and warnings are left.
         Command::Check => {
-            let warnings: Vec<_> =
-                loaded.renamed.iter().cloned().chain(loaded.settings.warnings()).chain(secrets.warnings.iter().cloned()).collect();
+            let of_files = server::check_files(&loaded.settings)?;
+            let warnings = loaded.renamed.iter().cloned().chain(loaded.settings.warnings()).chain(secrets.warnings.iter().cloned());
+            let warnings: Vec<_> = warnings.chain(of_files).collect();
             print(json, &json!({ "ok": true, "warnings": warnings }), |_| {
                 let warned = warnings.iter().map(|warning| format!("warning: {warning}\n"));
                 format!("{}all settings are good", warned.collect::<String>())

@@ -5,11 +5,13 @@ use super::{
     output::print,
     process::{reachable, runtime},
 };
+#[cfg(feature = "tls")]
+use crate::server::tls;
 use crate::{config::Settings, failure::Failure};
 use serde_json::Value;
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -28,17 +30,32 @@ pub struct Args {
 
 pub fn run(args: &Args, settings: &Settings, json: bool) -> Result<(), Failure> {
     let at = args.at.unwrap_or_else(|| reachable(settings.server.listen));
-    let asked = async { tokio::time::timeout(HEALTH_TIMEOUT, ask(at)).await.unwrap_or_else(|_| Err("no answer in time".into())) };
+    let is_tls = settings.server.tls.is_on();
+    let url = format!("{}://{at}/health", if is_tls { "https" } else { "http" });
+    let asked = async { tokio::time::timeout(HEALTH_TIMEOUT, ask(at, is_tls)).await.unwrap_or_else(|_| Err("no answer in time".into())) };
     let (healthy, answer) = runtime()?
         .block_on(asked)
-        .map_err(|why| Failure::new(format!("http://{at}/health: {why}: is the server running? --at asks at another address")))?;
+        .map_err(|why| Failure::new(format!("{url}: {why}: is the server running? --at asks at another address")))?;
     print(json, &answer, |answer| output::text(answer, "status").into_owned())?;
-    if healthy { Ok(()) } else { Err(Failure::new(format!("http://{at}/health: the server is up but degraded: see its log"))) }
+    if healthy { Ok(()) } else { Err(Failure::new(format!("{url}: the server is up but degraded: see its log"))) }
+}
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Asks, through TLS if that is what is served.
+async fn ask(at: SocketAddr, is_tls: bool) -> Result<(bool, Value), Error> {
+    let stream = TcpStream::connect(at).await?;
+    #[cfg(feature = "tls")]
+    if is_tls {
+        return ask_on(tls::connect(stream, at.ip()).await?, at).await;
+    }
+    // Without the feature, a certificate is no valid setting.
+    let _ = is_tls;
+    ask_on(stream, at).await
 }
 
 /// Asks in HTTP/1.0, whose answer ends with the connection: one request is not worth an HTTP client, which has 100 KB.
-async fn ask(at: SocketAddr) -> Result<(bool, Value), Box<dyn std::error::Error + Send + Sync>> {
-    let mut stream = TcpStream::connect(at).await?;
+async fn ask_on(mut stream: impl AsyncRead + AsyncWrite + Unpin, at: SocketAddr) -> Result<(bool, Value), Error> {
     stream.write_all(format!("GET /health HTTP/1.0\r\nHost: {at}\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();
     stream.take(MAX_ANSWER).read_to_string(&mut answer).await?;

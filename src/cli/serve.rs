@@ -8,7 +8,8 @@ use crate::{
     domain::{By, Event, Kind, Role},
     failure::Failure,
     http::{AppState, PublicOrigin},
-    jobs, server,
+    jobs,
+    server::{self, Transport},
     service::passwords,
     telemetry,
 };
@@ -41,14 +42,11 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
     control::warn_if_socket_path_too_long(&settings.server.data_dir);
-    tokio::spawn(note_ignored_signals([
-        ("SIGHUP", signals(SignalKind::hangup())?),
-        ("SIGUSR1", signals(SignalKind::user_defined1())?),
-        ("SIGUSR2", signals(SignalKind::user_defined2())?),
-    ]));
+    ignore_other_signals()?;
     // Before the data: a start whose port is taken makes no installation.
     let listener = listen(&mut settings)?;
     let metrics = settings.metrics.listen.map(listen_for_metrics).transpose()?;
+    let transport = Transport::of(&settings)?;
     let site = PublicOrigin::new(&settings);
     let app = Arc::new(App::open(&settings, secrets).await?);
     app.keys().follow_settings(!settings.gate.app.is_empty()).map_err(|error| Failure::io(error.to_string()))?;
@@ -57,7 +55,7 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     app.audit().note(Event::new(Kind::Started, By::Server).why(concat!("release ", env!("CARGO_PKG_VERSION"))));
     work_beside(&app, metrics);
     let web = Arc::new(AppState { app: Arc::clone(&app), site });
-    announce(&listener);
+    announce(transport.scheme(), &listener);
     let (stop, stopping) = oneshot::channel::<()>();
     let two_signals = async {
         stop_signal(&mut terminate, &mut interrupt).await;
@@ -68,7 +66,7 @@ async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
         tracing::info!("stopping at once");
     };
     tokio::select! {
-        () = server::run(listener, web, async { drop(stopping.await) }) => {}
+        () = server::run(listener, transport, web, async { drop(stopping.await) }) => {}
         () = two_signals => {}
     }
     finish(&app, &settings).await;
@@ -119,10 +117,10 @@ fn listen_for_metrics(address: SocketAddr) -> Result<TcpListener, Failure> {
 
 /// Prints the one line on stdout. From the bind on, the system queues connections, so clients may connect as soon as
 /// they read it. If stdout cannot be written, the server runs all the same.
-fn announce(listener: &TcpListener) {
+fn announce(scheme: &str, listener: &TcpListener) {
     let address = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
-    if let Err(error) = output::write(&format!("listening on http://{address}")) {
-        tracing::warn!(%error, "listening on http://{address}, which stdout does not take");
+    if let Err(error) = output::write(&format!("listening on {scheme}://{address}")) {
+        tracing::warn!(%error, "listening on {scheme}://{address}, which stdout does not take");
     }
 }
 
@@ -150,8 +148,17 @@ async fn stop_signal(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-/// Logs and ignores signals whose default is to end the process. Log rotation sends them, but there is no log
-/// file to reopen.
+/// Ignores signals whose default is to end the process. Log rotation sends them, but there is no log file to reopen.
+fn ignore_other_signals() -> Result<(), Failure> {
+    tokio::spawn(note_ignored_signals([
+        ("SIGHUP", signals(SignalKind::hangup())?),
+        ("SIGUSR1", signals(SignalKind::user_defined1())?),
+        ("SIGUSR2", signals(SignalKind::user_defined2())?),
+    ]));
+    Ok(())
+}
+
+/// Logs them.
 async fn note_ignored_signals(signals: [(&'static str, Signal); 3]) {
     let each = signals.map(|(name, mut signal)| async move {
         while signal.recv().await.is_some() {

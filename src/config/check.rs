@@ -62,6 +62,7 @@ impl Settings {
         self.check_roles()?;
         self.check_addresses()?;
         self.check_metrics()?;
+        self.check_tls()?;
         self.apps().map(drop)
     }
 
@@ -84,7 +85,8 @@ impl Settings {
     /// The address that people type in their browsers, without a slash at the end.
     #[must_use]
     pub fn public_url(&self) -> String {
-        origin(&self.server.public_url).unwrap_or_else(|| format!("http://{}", self.server.listen))
+        let scheme = if self.server.tls.is_on() { "https" } else { "http" };
+        origin(&self.server.public_url).unwrap_or_else(|| format!("{scheme}://{}", self.server.listen))
     }
 
     /// The issuer of tokens that this algorithm signs. Whoever fetches public keys expects the address that they are
@@ -122,9 +124,9 @@ impl Settings {
     /// Warnings about settings that are valid but rarely meant, one sentence each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let is_https = self.server.public_url.starts_with("https:");
+        let is_https = self.public_url().starts_with("https:");
         let mut warnings = Vec::new();
-        if is_https && self.server.trusted_proxies.is_empty() {
+        if is_https && !self.server.tls.is_on() && self.server.trusted_proxies.is_empty() {
             warnings.push(
                 "server.public_url is https, so there is a proxy in front, but server.trusted_proxies is empty: all clients share the \
                  proxy's address and its limits"
@@ -201,10 +203,11 @@ impl Settings {
         ensure(!is_nowhere, "server.public_url", format!("none, and listen = {}", self.server.listen), allowed.into())?;
         let plain_and_remote = match Url::parse(url) {
             Ok(url) => url.scheme() == "http" && !is_loopback(&url),
-            Err(_) => !self.server.listen.ip().is_loopback(),
+            Err(_) => !self.server.listen.ip().is_loopback() && !self.server.tls.is_on(),
         };
         let found = if url.is_empty() { format!("none, and listen = {}", self.server.listen) } else { format!("{url:?}") };
-        let allowed = "an https address (a proxy in front speaks TLS), a loopback one, or server.insecure_http = true".into();
+        let allowed =
+            "an https address (a proxy in front speaks TLS, or server.tls), a loopback one, or server.insecure_http = true".into();
         ensure(!plain_and_remote || self.server.insecure_http, "server.public_url", found, allowed)
     }
 }

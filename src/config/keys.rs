@@ -32,25 +32,32 @@ pub fn variable(key: &str) -> String {
 
 /// The dotted keys of all values.
 pub fn keys(table: &Table) -> Vec<String> {
-    table
-        .iter()
-        .flat_map(|(name, value)| match value {
-            Value::Table(section) => section.keys().map(|key| format!("{name}.{key}")).collect(),
-            _ => vec![name.clone()],
-        })
-        .collect()
+    let beneath = |(name, value): (&String, &Value)| match value {
+        // An app whose section has one bracket where there should be two is one value, which is wrong.
+        Value::Table(section) if name != "app" => keys(section).into_iter().map(|key| format!("{name}.{key}")).collect(),
+        _ => vec![name.clone()],
+    };
+    table.iter().flat_map(beneath).collect()
 }
 
 /// The apps behind the gate, where there are none.
 static NO_APPS: Value = Value::Array(Vec::new());
 
+/// The value of a dotted key, in tables with the value of every setting: one that may be there.
 pub fn lookup<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
     match key.split_once('.') {
         // The operator chooses the names of roles: any name is valid, and its value has the type of the others.
-        Some(("roles", _)) => table.get("roles")?.as_table()?.values().next(),
+        Some(("roles", name)) if !name.contains('.') => table.get("roles")?.as_table()?.values().next(),
         Some(("gate", "app")) => Some(table.get("gate")?.as_table()?.get("app").unwrap_or(&NO_APPS)),
-        Some((section, key)) => table.get(section)?.as_table()?.get(key),
-        None => table.get(key).filter(|value| !value.is_table()),
+        _ => value_of(table, key).filter(|value| !value.is_table()),
+    }
+}
+
+/// The value of a dotted key.
+pub fn value_of<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
+    match key.split_once('.') {
+        Some((section, key)) => value_of(table.get(section)?.as_table()?, key),
+        None => table.get(key),
     }
 }
 
@@ -59,7 +66,7 @@ pub fn insert(table: &mut Table, key: &str, value: Value) {
         Some((section, key)) => {
             let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
             if let Some(section) = section.as_table_mut() {
-                section.insert(key.to_owned(), value);
+                insert(section, key, value);
             }
         }
         None => {

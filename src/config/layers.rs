@@ -3,7 +3,7 @@
 
 use super::{
     Environment, OutOfBounds, Settings,
-    keys::{Source, Sources, insert, keys, lookup, remove, remove_empty_section, variable},
+    keys::{Source, Sources, insert, keys, lookup, remove, remove_empty_section, value_of, variable},
     refusal::{invalid, mistyped, require_known, twice, unknown},
 };
 use crate::failure::Failure;
@@ -219,14 +219,6 @@ impl Layers {
             return invalid(&self.sources, &key, &format!("{place}{}", alone.message().replace('\n', " ")));
         }
         mistyped(&self.sources, &key, Some(value), lookup(&self.defaults, &key), alone.message())
-    }
-}
-
-/// The value of a dotted key.
-fn value_of<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
-    match key.split_once('.') {
-        Some((section, key)) => table.get(section)?.get(key),
-        None => table.get(key),
     }
 }
 

@@ -13,6 +13,7 @@ mod layers;
 mod metrics;
 mod refusal;
 mod secrets;
+mod tls;
 
 pub use check::{MAX_SCRYPT_MEMORY, OutOfBounds, is_loopback, is_origin, origin};
 pub use environment::Environment;
@@ -101,6 +102,18 @@ section!(
         /// Proxies whose `X-Forwarded-For` is believed (LIM-6).
         #[serde(deserialize_with = "networks")]
         trusted_proxies: Vec<IpNet> = Vec::new(),
+        /// The files of a certificate, to serve https without a proxy.
+        tls: Tls = Tls::default(),
+    }
+);
+
+section!(
+    /// `server.tls`: where the certificate and its key are. Both are empty for plain http.
+    Tls {
+        /// The certificate and those that signed it, in PEM.
+        cert: PathBuf = PathBuf::new(),
+        /// Its private key, in PEM.
+        key: PathBuf = PathBuf::new(),
     }
 );
 

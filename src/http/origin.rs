@@ -96,9 +96,9 @@ impl PublicOrigin {
         let secure = url.starts_with("https:");
         let mut own = vec![url.clone()];
         // Loopback has three names, and a user may type another one than the one that we printed.
-        if let Some(parsed) = parsed.filter(|parsed| !secure && config::is_loopback(parsed)) {
-            let port = parsed.port().map_or_else(String::new, |port| format!(":{port}"));
-            own.extend(["localhost", "127.0.0.1", "[::1]"].map(|host| format!("http://{host}{port}")));
+        if let Some(parsed) = parsed.filter(config::is_loopback) {
+            let (scheme, port) = (parsed.scheme(), parsed.port().map_or_else(String::new, |port| format!(":{port}")));
+            own.extend(["localhost", "127.0.0.1", "[::1]"].map(|host| format!("{scheme}://{host}{port}")));
         }
         let names = CookieNames::of(&url);
         Self {

@@ -5,7 +5,13 @@
 
 mod heads;
 mod limits;
+mod stream;
+#[cfg(feature = "tls")]
+pub mod tls;
+mod transport;
 mod watchdog;
+
+pub use transport::{Transport, check_files};
 
 use crate::{
     http::{self, AppState},
@@ -54,9 +60,9 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until `stop` resolves, then finishes the requests in flight.
-pub async fn run(listener: TcpListener, state: Arc<AppState>, stop: impl Future<Output = ()>) {
+pub async fn run(listener: TcpListener, transport: Transport, state: Arc<AppState>, stop: impl Future<Output = ()>) {
     let (service, metrics) = (http::service(Arc::clone(&state)), state.app.metrics().cloned());
-    let front = Front { service, limits: ConnectionLimits::new(), connections: GracefulShutdown::new(), metrics };
+    let front = Front { transport, service, limits: ConnectionLimits::new(), connections: GracefulShutdown::new(), metrics };
     let proxies = || state.site.trusted_proxies.iter().chain(&state.site.gate_peers);
     let is_exempt = |ip: IpAddr| ip.is_loopback() || proxies().any(|net| net.contains(&ip));
     front.accept(listener, is_exempt, stop).await;
@@ -70,7 +76,7 @@ pub async fn run(listener: TcpListener, state: Arc<AppState>, stop: impl Future<
 #[cfg(feature = "metrics")]
 pub async fn run_metrics(listener: TcpListener, app: Arc<crate::app::App>) {
     let (service, limits) = (http::metrics_service(app), ConnectionLimits::least());
-    let front = Front { service, limits, connections: GracefulShutdown::new(), metrics: None };
+    let front = Front { transport: Transport::Plain, service, limits, connections: GracefulShutdown::new(), metrics: None };
     front.accept(listener, |_| true, std::future::pending()).await;
 }
 
@@ -82,6 +88,7 @@ pub fn run_metrics(_: TcpListener, _: Arc<crate::app::App>) -> impl Future<Outpu
 
 /// What the connections of a listener share.
 struct Front {
+    transport: Transport,
     service: http::Service,
     limits: Arc<ConnectionLimits>,
     connections: GracefulShutdown,
@@ -114,29 +121,32 @@ impl Front {
         }
     }
 
-    /// Serves one connection, on a task of its own, until it ends, takes too long or is evicted.
+    /// Serves one connection, on a task of its own, until it ends, takes too long or is evicted. The time of its first head
+    /// begins here: a client's part of the transport is within it.
     fn serve(&self, stream: TcpStream, peer: IpAddr, watchdog: Arc<Watchdog>, slot: Arc<Slot>) {
         // Answers are small: waiting to fill a segment would only delay them. Fails only on a socket that is closed.
         let _ = stream.set_nodelay(true);
-        let answering = {
+        let (transport, watcher) = (self.transport.clone(), self.connections.watcher());
+        let connection = {
             let (watchdog, slot, service) = (Arc::clone(&watchdog), Arc::clone(&slot), Arc::clone(&self.service));
-            move |request| answer(peer, &watchdog, &slot, &service, request)
+            async move {
+                let Some(stream) = transport.accept(stream).await else { return };
+                let io = TokioIo::new(Watched::new(stream, Arc::clone(&watchdog)));
+                let answering = service_fn(move |request| answer(peer, &watchdog, &slot, &service, request));
+                let mut http = http1::Builder::new();
+                // The watchdog keeps the time: hyper's own timer would count an idle connection as a slow head.
+                // Answers are small: copying a body behind its head costs less than a vectored write of both.
+                http.header_read_timeout(None).writev(false).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_SIZE);
+                if let Err(error) = watcher.watch(http.serve_connection(io, answering)).await {
+                    tracing::trace!(%error, "a connection ended early");
+                }
+            }
         };
-        let mut http = http1::Builder::new();
-        // The watchdog keeps the time: hyper's own timer would count an idle connection as a slow head.
-        // Answers are small: copying a body behind its head costs less than a vectored write of both.
-        http.header_read_timeout(None).writev(false).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_SIZE);
-        let connection = http.serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&watchdog))), service_fn(answering));
-        let connection = self.connections.watch(connection);
         let counted = self.metrics.as_ref().map(Metrics::connected);
         tokio::spawn(async move {
             let _counted = counted;
             tokio::select! {
-                ended = connection => {
-                    if let Err(error) = ended {
-                        tracing::trace!(%error, "a connection ended early");
-                    }
-                }
+                () = connection => {}
                 () = watchdog.overdue() => {}
                 () = slot.evicted() => {}
             }

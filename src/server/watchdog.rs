@@ -1,7 +1,10 @@
 //! Ends connections that take too long. The stream reports bytes to the watchdog and the service reports
 //! requests, so it knows what a connection is doing and since when.
 
-use super::heads::{Head, Heads};
+use super::{
+    heads::{Head, Heads},
+    stream::Stream,
+};
 use parking_lot::Mutex;
 use std::{
     io,
@@ -13,10 +16,7 @@ use std::{
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How long a request's head may take. For the first one the time starts when the connection is accepted (HTTP-1).
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -122,13 +122,13 @@ impl Watchdog {
 
 /// A stream that reports to its [`Watchdog`] what arrives.
 pub struct Watched {
-    stream: TcpStream,
+    stream: Stream,
     watchdog: Arc<Watchdog>,
 }
 
 impl Watched {
     /// Watches a stream.
-    pub const fn new(stream: TcpStream, watchdog: Arc<Watchdog>) -> Self {
+    pub const fn new(stream: Stream, watchdog: Arc<Watchdog>) -> Self {
         Self { stream, watchdog }
     }
 }
@@ -156,14 +156,6 @@ impl AsyncWrite for Watched {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 

@@ -18,3 +18,5 @@ mod proxies;
 mod readme;
 mod start;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;

@@ -65,6 +65,15 @@ fn texts_take_the_type_of_their_setting() {
 }
 
 #[test]
+fn a_section_within_a_section_is_read_from_every_layer() {
+    let cert = |file, env: &[_], set: &[_]| loaded(file, env, set).map(|loaded| loaded.settings.server.tls.cert.display().to_string());
+    let file = "[server]\ntls = { cert = 'file.pem', key = 'key.pem' }";
+    assert_eq!(cert(file, &[], &[]).expect("loads"), "file.pem");
+    assert_eq!(cert(file, &[("DOORWARD_SERVER_TLS_CERT", "variable.pem")], &[]).expect("loads"), "variable.pem");
+    assert_eq!(cert(file, &[], &["server.tls.cert=flag.pem"]).expect("loads"), "flag.pem");
+}
+
+#[test]
 fn a_wrong_setting_is_refused_with_origin_key_found_and_allowed() {
     let refused = |file, env: &[_], set: &[_], words: &[&str]| {
         let failure = loaded(file, env, set).expect_err("refused");
@@ -75,7 +84,9 @@ fn a_wrong_setting_is_refused_with_origin_key_found_and_allowed() {
     };
     refused("[tokens]\nacess_ttl = '1m'", &[], &[], &["test.toml", "tokens.acess_ttl", "nearest: tokens.access_ttl"]);
     refused("[tokns]\naccess_ttl = '1m'", &[], &[], &["test.toml", "tokns.access_ttl", "nearest: tokens.access_ttl"]);
-    refused("[tokens.access]\nttl = '1m'", &[], &[], &["test.toml", "tokens.access: there is no such setting"]);
+    refused("[tokens.access]\nttl = '1m'", &[], &[], &["test.toml", "tokens.access.ttl: there is no such setting"]);
+    refused("[server]\ntls = 'cert.pem'", &[], &[], &["server.tls: there is no such setting; nearest: server.tls."]);
+    refused("[server]\ntls = { certificate = 'x' }", &[], &[], &["server.tls.certificate", "nearest: server.tls.cert"]);
     refused("tokens = 5", &[], &[], &["test.toml", "tokens: there is no such setting"]);
     refused("[tokns]", &[], &[], &["tokns"]);
     refused("[tokens]\naccess_ttl = 'soon'", &[], &[], &["test.toml", "tokens.access_ttl", "found \"soon\", allowed: a duration such as"]);

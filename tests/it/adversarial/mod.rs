@@ -13,4 +13,4 @@ mod secrets;
 mod timing;
 mod trace;
 mod vectors;
-mod wire;
+pub mod wire;

@@ -1,5 +1,5 @@
 //! The HTTP connection itself: heads and bodies that are slow, repeated, too long or broken, and connections
-//! that never end. The limit per address prefix is tested in `server/limits.rs`, because loopback is exempt here.
+//! that never end. The same is asked of a server with TLS (`tls.rs`). The limit per address prefix is tested in `server/limits.rs`, because loopback is exempt here.
 
 use crate::support::{Actor, PASSWORD, Server, send};
 use std::time::{Duration, Instant};
@@ -87,7 +87,10 @@ pub async fn drip(server: &Server, first: &str) -> (String, Duration) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_1_slow_heads_bodies_and_silence_have_their_time_and_no_more() {
-    let server = Server::start();
+    slow_clients_have_their_time(Server::start()).await;
+}
+
+pub async fn slow_clients_have_their_time(server: Server) {
     let slow_head = drip(&server, "GET /health HTTP/1.1\r\nX-Slow: ");
     let slow_body = post(&server, "Content-Length: 5000\r\n");
     let slow_body = drip(&server, &slow_body);
@@ -125,7 +128,10 @@ async fn http_1_slow_heads_bodies_and_silence_have_their_time_and_no_more() {
 
 #[tokio::test]
 async fn http_1_a_head_is_of_limited_size_and_of_http_1() {
-    let server = Server::start();
+    heads_are_limited(Server::start()).await;
+}
+
+pub async fn heads_are_limited(server: Server) {
     let head = |lines: &str| format!("GET /health HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{lines}\r\n", server.address);
     for (lines, expected) in [
         (format!("X-Long: {}\r\n", "x".repeat(20 * 1024)), 431),
@@ -162,7 +168,10 @@ fn resident(server: &Server) -> u64 {
 
 #[tokio::test]
 async fn http_2_chunks_without_end_are_refused_and_take_no_memory() {
-    let server = Server::start();
+    chunks_without_end_are_refused(Server::start()).await;
+}
+
+pub async fn chunks_without_end_are_refused(server: Server) {
     is_well(&server, 10 * SECOND).await;
     let before = resident(&server);
     for _ in 0..20 {
@@ -196,7 +205,10 @@ async fn http_2_chunks_without_end_are_refused_and_take_no_memory() {
 
 #[tokio::test]
 async fn http_3_a_body_of_unclear_length_is_refused_and_nothing_behind_it_is_read() {
-    let server = Server::start();
+    unclear_lengths_are_refused(Server::start()).await;
+}
+
+pub async fn unclear_lengths_are_refused(server: Server) {
     let smuggled = format!("GET /api/users/me HTTP/1.1\r\nHost: {}\r\nX-Request-Id: smuggled\r\n\r\n", server.address);
     let chunked = "2\r\n{}\r\n0\r\n\r\n";
     let first = String::from_utf8(get_health(&server)).expect("ASCII");
@@ -290,7 +302,10 @@ async fn lim_6_a_proxy_that_hides_its_clients_is_told_of_once_a_minute() {
 
 #[tokio::test]
 async fn http_10_a_body_is_asked_for_only_when_it_will_be_read() {
-    let server = Server::start();
+    bodies_are_asked_for(Server::start()).await;
+}
+
+pub async fn bodies_are_asked_for(server: Server) {
     let body = format!("{{\"email\":\"nobody@example.org\",\"password\":\"{PASSWORD}\"}}");
     let head = |lines: &str| post(&server, &format!("Connection: close\r\nExpect: 100-continue\r\n{lines}"));
     let refused = raw(&server, head("Content-Length: 99999\r\n").as_bytes()).await;

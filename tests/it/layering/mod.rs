@@ -9,15 +9,18 @@ use std::{
 };
 
 /// I1: where each dependency may be named.
-const HOMES: [(&str, &[&str]); 9] = [
+const HOMES: [(&str, &[&str]); 12] = [
     ("sled", &["src/store/engine/sled/"]),
     ("bincode", &["src/store/record.rs"]),
     ("scrypt", &["src/service/passwords.rs"]),
     ("jsonwebtoken", &["src/service/keys.rs"]),
-    ("aws_lc_rs", &["src/keyring/pair.rs"]),
+    ("aws_lc_rs", &["src/keyring/pair.rs", "src/server/tls/"]),
     ("governor", &["src/service/throttle/bucket.rs"]),
     ("prometheus", &["src/telemetry/metrics/"]),
     ("rust_embed", &["src/http/assets.rs"]),
+    ("rustls", &["src/server/tls/"]),
+    ("tokio_rustls", &["src/server/"]),
+    ("x509_cert", &["src/server/tls/"]),
     ("warp", &["src/http/"]),
 ];
 
@@ -34,7 +37,7 @@ const DEPENDENCIES: [(&str, &[&str]); 13] = [
     ("app", &["config", "data", "domain", "failure", "keyring", "service", "store", "telemetry"]),
     ("jobs", &["app", "service"]),
     ("http", &["app", "config", "domain", "service", "store"]),
-    ("server", &["app", "domain", "http", "telemetry"]),
+    ("server", &["app", "config", "domain", "failure", "http", "telemetry"]),
     ("cli", &["app", "config", "data", "domain", "failure", "http", "jobs", "server", "service", "telemetry"]),
 ];
 

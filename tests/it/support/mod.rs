@@ -214,7 +214,7 @@ pub fn launch(dir: &Path, settings: &[String], environment: &[(String, String)])
     let mut child = doorward(dir, settings, environment).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("spawned");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
-    if let Some(address) = line.trim().strip_prefix("listening on http://") {
+    if let Some((_, address)) = line.trim().strip_prefix("listening on ").and_then(|url| url.split_once("://")) {
         Ok((child, address.to_owned()))
     } else {
         let status = child.wait().expect("ended");
