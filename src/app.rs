@@ -85,6 +85,9 @@ impl App {
             store.note(Event::new(Kind::StateRollback, By::Operator).why(why));
             store.revoke_all(void_before, forget_by).await?;
         }
+        if store.is_outdated() {
+            data_dir.back_up_before_migration(&store, &keyring, now)?;
+        }
         store.migrate(void_before, forget_by).await?;
         denylist.load(store.deny_list(void_before, forget_by).await?, issued.lifetime);
         index.load(store.api_keys().await?);

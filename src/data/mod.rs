@@ -5,10 +5,13 @@
 //! its database, or the reverse, is never taken for a new installation (STO-8, OPS-1, OPS-2). A changed keyring is written as
 //! `keyring.next` and renamed.
 
+mod before_migration;
+mod new_file;
 mod owner;
 mod path;
 mod user;
 
+pub use new_file::NewFile;
 pub use owner::{act_as_owner, keep_private, recheck_path};
 pub use user::User;
 
@@ -220,6 +223,7 @@ impl From<Error> for Failure {
             | Error::Full
             | Error::TimedOut
             | Error::AuthorityEnded
+            | Error::SnapshotLost
             | Error::Panicked => Self::io(message),
         }
     }

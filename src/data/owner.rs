@@ -19,7 +19,7 @@ use std::{
 };
 
 /// Our files in a data directory, beside those of sled. Others, such as a disk's `lost+found`, are ignored.
-const OWN_FILES: [&str; 4] = ["keyring", "keyring.new", "keyring.next", "control.sock"];
+const OWN_FILES: [&str; 5] = ["keyring", "keyring.new", "keyring.next", "control.sock", "backups"];
 
 /// How many files a log line names at most.
 const MAX_NAMED_FILES: usize = 4;

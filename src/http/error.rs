@@ -291,6 +291,7 @@ impl From<store::Error> for ApiError {
             | store::Error::TooNew { .. }
             | store::Error::NotOurs
             | store::Error::InUse(_)
+            | store::Error::SnapshotLost
             | store::Error::Panicked => Self::from(Code::Internal).with_source(error),
         }
     }

@@ -37,6 +37,9 @@ pub enum Error {
     /// The session or the user on whose authority a change was asked for has ended or changed; nothing was written.
     #[error("the session on whose authority this was asked for has ended")]
     AuthorityEnded,
+    /// So much was written while a snapshot was read that what it replaced is no longer kept.
+    #[error("too much was written meanwhile: it was read too slowly; write to a faster place")]
+    SnapshotLost,
     /// A transaction panicked; nothing of it was written.
     #[error("a transaction panicked; nothing of it was written")]
     Panicked,

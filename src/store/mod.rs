@@ -8,6 +8,7 @@
 mod api_keys;
 mod audit;
 mod authority;
+pub mod backup;
 mod check;
 mod count;
 mod denied;
@@ -131,6 +132,12 @@ impl Store {
             None => INSTANCE.put(t.tx, &(), &Instance { schema: schema::VERSION, id: instance, created_at: now }),
         })
         .await
+    }
+
+    /// Whether an earlier release wrote the database, so that [`Store::migrate`] will change it.
+    #[must_use]
+    pub const fn is_outdated(&self) -> bool {
+        self.schema < schema::VERSION
     }
 
     /// Whether writes are accepted; once the disk has failed, they are not until a restart (STO-4).

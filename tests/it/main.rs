@@ -4,6 +4,7 @@
 mod access_matrix;
 mod adversarial;
 mod api;
+mod backup;
 mod cli;
 mod crash;
 mod data_dir;

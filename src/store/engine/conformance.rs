@@ -88,6 +88,8 @@ pub fn run(mut make: impl FnMut() -> Box<dyn Engine>) {
     a_work_sees_what_it_wrote_and_what_is_committed(&*make());
     what_fails_or_panics_leaves_nothing_and_harms_nobody_else(&*make());
     what_is_finished_can_be_read_by_everybody(&*make());
+    a_snapshot_stays_as_it_was(&*make());
+    a_snapshot_begins_between_two_works(&*make());
 }
 
 fn rows_are_found_in_the_order_of_their_keys(engine: &dyn Engine) {
@@ -180,6 +182,82 @@ fn what_is_finished_can_be_read_by_everybody(engine: &dyn Engine) {
         }
     });
     assert_eq!(scan(engine, b"sum", None, 1)[0].1, [4 * EACH]);
+}
+
+fn all(reads: &dyn super::Reads, prefix: &[u8], after: Option<&[u8]>) -> Rows {
+    let mut rows = Rows::new();
+    let visit = &mut |key: &[u8], value: &[u8]| {
+        rows.push((key.to_vec(), value.to_vec()));
+        ControlFlow::Continue(())
+    };
+    reads.scan(prefix, after, visit).expect("readable");
+    rows
+}
+
+/// Rows are changed, removed and added, before and while the snapshot is read.
+fn a_snapshot_stays_as_it_was(engine: &dyn Engine) {
+    let key = |n: u32| n.to_be_bytes().to_vec();
+    let write = |step: usize, value: &'static [u8]| {
+        work(engine, move |tx| {
+            for n in (0..2000).step_by(step) {
+                if n % 3 == 0 { tx.delete(key(n)) } else { tx.put(key(n), value.to_vec()) }
+            }
+            Ok(())
+        })
+        .expect("written");
+    };
+    write(2, b"old");
+    let snapshot = engine.snapshot().expect("opened");
+    let before = scan(engine, b"", None, usize::MAX);
+    assert!(before.len() > 600);
+    write(1, b"new");
+    std::thread::scope(|threads| {
+        threads.spawn(|| (1..9).for_each(|step| write(step, b"newer")));
+        for _ in 0..5 {
+            assert!(all(&*snapshot, b"", None) == before, "it has changed");
+        }
+    });
+    let part: Rows = before.into_iter().filter(|(found, _)| found.starts_with(&[0, 0, 1]) && *found > key(300)).collect();
+    assert!(part.len() > 50 && all(&*snapshot, &[0, 0, 1], Some(&key(300))) == part, "a part of it");
+    let mut back = Rows::new();
+    let visit = &mut |key: &[u8], value: &[u8]| {
+        back.push((key.to_vec(), value.to_vec()));
+        ControlFlow::Continue(())
+    };
+    snapshot.scan_back(&[0, 0], Some(&key(1999)), visit).expect("readable");
+    back.reverse();
+    assert!(back == all(&*snapshot, b"", None), "the other way round");
+    assert_eq!(snapshot.get(&key(2)).expect("readable").as_deref(), Some(&b"old"[..]));
+    assert_eq!(snapshot.get(&key(1)).expect("readable"), None);
+    assert_eq!(snapshot.get(&key(6)).expect("readable"), None);
+    let mut first = Vec::new();
+    let visit = &mut |key: &[u8], _: &[u8]| {
+        first.push(key.to_vec());
+        ControlFlow::Break(())
+    };
+    snapshot.scan(b"", None, visit).expect("readable");
+    assert_eq!(first, [key(2)]);
+}
+
+/// Works write two rows that must be equal, at the two ends of the database.
+fn a_snapshot_begins_between_two_works(engine: &dyn Engine) {
+    std::thread::scope(|threads| {
+        let writer = threads.spawn(|| {
+            for n in 0..100u8 {
+                work(engine, move |tx| {
+                    tx.put(b"a".to_vec(), vec![n]);
+                    tx.put(b"z".to_vec(), vec![n]);
+                    Ok(())
+                })
+                .expect("written");
+            }
+        });
+        while !writer.is_finished() {
+            let snapshot = engine.snapshot().expect("opened");
+            let (a, z) = (snapshot.get(b"a").expect("readable"), snapshot.get(b"z").expect("readable"));
+            assert_eq!(a, z);
+        }
+    });
 }
 
 #[test]

@@ -130,6 +130,10 @@ impl Engine for Memory {
         ready(read(self)).boxed()
     }
 
+    fn snapshot(&self) -> Result<Box<dyn Reads + Send>, Error> {
+        Ok(Box::new(Self(Arc::new(Inner { rows: RwLock::new(self.rows()), ..Inner::default() }))))
+    }
+
     fn submit(&self, work: Box<dyn Work>) {
         if let Some(held) = &mut *self.0.held.lock() {
             held.push(work);

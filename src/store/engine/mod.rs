@@ -131,6 +131,13 @@ pub trait Engine: Send + Sync {
     /// Reads committed rows. Not to be used inside a [`Work`], which has its own reads.
     fn view<'a>(&'a self, read: &'a mut ReadFn<'a>) -> BoxFuture<'a, Result<(), Error>>;
 
+    /// The committed rows as they are now, to be read at leisure: nothing that is committed later changes what it reads, and
+    /// it holds up no writer. Its reads may block.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    fn snapshot(&self) -> Result<Box<dyn Reads + Send>, Error>;
+
     /// Queues a piece of work. The engine reports the result to [`Work::finish`].
     fn submit(&self, work: Box<dyn Work>);
 

@@ -7,6 +7,7 @@
 //! deadlock when their closure reads the tree.
 
 mod marker;
+mod snapshot;
 mod storage;
 mod writer;
 
@@ -19,11 +20,13 @@ use futures_util::{
     future::{BoxFuture, ready},
 };
 use marker::Marker;
+use snapshot::Snapshots;
 use std::{
     fs::{self, File},
     ops::Bound,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 use writer::Writer;
 
@@ -37,6 +40,7 @@ pub struct Sled {
     tree: sled::Tree,
     writer: Writer,
     directory: PathBuf,
+    snapshots: Arc<Snapshots>,
 }
 
 impl Sled {
@@ -60,14 +64,19 @@ impl Sled {
         let tree = db.open_tree(TREE)?;
         let file = File::open(directory.join("db")).map_err(|error| Error::Storage(format!("db: {error}").into()))?;
         let marker = Marker::open(&db, marker)?;
-        let writer = Writer::start(db, tree.clone(), file, min_free, marker)?;
-        Ok(Self { tree, writer, directory: directory.to_owned() })
+        let snapshots = Arc::<Snapshots>::default();
+        let writer = Writer::start(db, tree.clone(), file, min_free, marker, Arc::clone(&snapshots))?;
+        Ok(Self { tree, writer, directory: directory.to_owned(), snapshots })
     }
 }
 
 impl Engine for Sled {
     fn view<'a>(&'a self, read: &'a mut ReadFn<'a>) -> BoxFuture<'a, Result<(), Error>> {
         ready(read(&self.tree)).boxed()
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Reads + Send>, Error> {
+        Ok(Box::new(self.snapshots.open(self.tree.clone())))
     }
 
     fn submit(&self, work: Box<dyn Work>) {

@@ -9,6 +9,7 @@ use super::{
         overlay::{self, Staged},
     },
     marker::Marker,
+    snapshot::Snapshots,
 };
 use crate::store::Error;
 use parking_lot::Mutex;
@@ -61,12 +62,28 @@ struct State {
 impl Writer {
     /// Starts the thread that makes all writes to `tree`, whose bytes are in `file`. With less than `min_free` bytes
     /// free on the disk, it only writes revocations.
-    pub fn start(db: sled::Db, tree: sled::Tree, file: File, min_free: u64, marker: Marker) -> Result<Self, Error> {
+    pub fn start(
+        db: sled::Db,
+        tree: sled::Tree,
+        file: File,
+        min_free: u64,
+        marker: Marker,
+        snapshots: Arc<Snapshots>,
+    ) -> Result<Self, Error> {
         let (queue, works) = mpsc::channel();
         let state = Arc::<State>::default();
         let rolled_back = Arc::clone(&marker.rolled_back);
-        let mut disk =
-            Disk { db, tree, file, min_free, marker, free_space_checked: None, outcomes: Arc::default(), state: Arc::clone(&state) };
+        let mut disk = Disk {
+            db,
+            tree,
+            file,
+            min_free,
+            marker,
+            snapshots,
+            free_space_checked: None,
+            outcomes: Arc::default(),
+            state: Arc::clone(&state),
+        };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || disk.run(&works))
@@ -148,6 +165,7 @@ struct Disk {
     file: File,
     min_free: u64,
     marker: Marker,
+    snapshots: Arc<Snapshots>,
     /// When the free space was last checked.
     free_space_checked: Option<Instant>,
     /// Works to finish, in the order of their commits.
@@ -265,6 +283,8 @@ impl Disk {
     fn write_through(&self, Writes { rows, atomic_keys }: Writes) -> Result<Duration, Error> {
         let mut batch = sled::Batch::default();
         let keys: Vec<_> = rows.keys().cloned().collect();
+        // No snapshot is opened between two rows of a group.
+        let kept = self.snapshots.keep(&self.tree, &keys)?;
         for (key, value) in rows {
             match (atomic_keys.contains(&key), value) {
                 (true, Some(value)) => batch.insert(key, value),
@@ -276,6 +296,7 @@ impl Disk {
         if !atomic_keys.is_empty() {
             self.tree.apply_batch(batch)?;
         }
+        drop(kept);
         // sled splits a page on the next read, and the split writes. If the disk failed before that read, every
         // read of the page would fail (STO-4). So read each key now.
         for key in keys {
