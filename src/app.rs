@@ -1,8 +1,10 @@
 //! The composition root: opens the store, builds the services, hands out one `App`.
 
+mod backup;
+
 use crate::{
     config::{OperatorSecrets, Settings},
-    data::{DataDir, Opened},
+    data::{DataDir, Opened, Schedule},
     domain::{By, Clock, Event, Kind, Timestamp},
     failure::Failure,
     keyring::OperatorKeys,
@@ -41,8 +43,9 @@ pub struct App {
     /// `server.min_free_mib`, in bytes.
     min_free_bytes: u64,
     clock: Clock,
-    /// `insecure_dev` is set, so tests may move the clock.
-    is_dev: bool,
+    /// Backups by the clock.
+    backups: Schedule,
+    settings: Settings,
     /// At the start, the database was older than the rollback marker in the data directory (STO-14).
     was_rolled_back: bool,
     /// Told when a test lets time pass.
@@ -79,12 +82,7 @@ impl App {
         let noted = store.issued().await?;
         let issued = AccessTokens::issued_by(now, settings, noted);
         let (void_before, forget_by) = (issued.latest.next_second(), issued.latest.plus(issued.lifetime));
-        let was_rolled_back = store.was_rolled_back();
-        if was_rolled_back {
-            let why = "the database is older than when it was last seen: an older copy, or damaged; its sessions were ended, later accounts are lost";
-            store.note(Event::new(Kind::StateRollback, By::Operator).why(why));
-            store.revoke_all(void_before, forget_by).await?;
-        }
+        let was_rolled_back = end_what_was_rolled_back(&store, void_before, forget_by).await?;
         if store.is_outdated() {
             data_dir.back_up_before_migration(&store, &keyring, now)?;
         }
@@ -101,8 +99,8 @@ impl App {
             store.watch(metrics.store_watch());
             services.accounts.passwords().watch(metrics.hash_watch());
         });
-        let (is_dev, time_passed) = (settings.insecure_dev, Notify::new());
-        Ok(Self { services, store, metrics, min_free_bytes, clock, is_dev, was_rolled_back, time_passed, _data_dir: data_dir })
+        let (settings, backups, time_passed) = (settings.clone(), schedule(settings, &data_dir), Notify::new());
+        Ok(Self { services, store, metrics, min_free_bytes, clock, backups, settings, was_rolled_back, time_passed, _data_dir: data_dir })
     }
 
     /// What is measured, if anything is.
@@ -120,6 +118,8 @@ impl App {
             is_writable: self.is_writable(),
             load: self.store.load(),
             min_free_bytes: self.min_free_bytes,
+            last_backup: self.backups.last(),
+            backup_every: self.backups.every(),
         };
         self.metrics.as_ref().map(|metrics| metrics.render(&levels))
     }
@@ -227,7 +227,7 @@ impl App {
     #[must_use]
     pub fn move_clock(&self, by: i64, slept: bool) -> bool {
         let millis = by.saturating_mul(1000);
-        match (self.is_dev, slept) {
+        match (self.settings.insecure_dev, slept) {
             (false, _) => {}
             (true, true) => {
                 self.clock.sleep(millis);
@@ -235,6 +235,24 @@ impl App {
             }
             (true, false) => self.clock.shift(millis),
         }
-        self.is_dev
+        self.settings.insecure_dev
     }
+}
+
+/// Ends every session of a database that was rolled back. Returns whether it was.
+async fn end_what_was_rolled_back(store: &Store, void_before: Timestamp, forget_by: Timestamp) -> Result<bool, store::Error> {
+    if !store.was_rolled_back() {
+        return Ok(false);
+    }
+    let why =
+        "the database is older than when it was last seen: an older copy, or damaged; its sessions were ended, later accounts are lost";
+    store.note(Event::new(Kind::StateRollback, By::Operator).why(why));
+    store.revoke_all(void_before, forget_by).await?;
+    Ok(true)
+}
+
+fn schedule(settings: &Settings, data_dir: &DataDir) -> Schedule {
+    let backup = &settings.backup;
+    let directory = if backup.dir.as_os_str().is_empty() { data_dir.backups() } else { backup.dir.clone() };
+    Schedule::new(directory, backup.every, backup.keep, backup.pipe.clone())
 }

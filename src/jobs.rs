@@ -51,7 +51,7 @@ async fn write_noted(app: &App) {
 }
 
 /// Deletes expired sessions, invitations, deny-list entries and rate-limit buckets, and rotates the keys that are due.
-async fn sweep(app: &App) {
+async fn sweep(app: &Arc<App>) {
     let mut ticks = interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -70,6 +70,9 @@ async fn sweep(app: &App) {
         if let Err(error) = app.sessions().sweep().await {
             tracing::warn!(%error, "sweeping failed; it is tried again");
         }
+        let by_the_clock = Arc::clone(app);
+        // Not waited for: it may take long, and whatever it is piped through may hang.
+        drop(tokio::task::spawn_blocking(move || by_the_clock.back_up_if_due()));
         if let Err(error) = app.audit().sweep().await {
             tracing::warn!(%error, "sweeping the audit trail failed; it is tried again");
         }

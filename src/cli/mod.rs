@@ -3,6 +3,7 @@
 
 mod api_key;
 mod audit;
+mod backup;
 mod check;
 mod config;
 mod control;
@@ -11,6 +12,7 @@ mod healthcheck;
 mod key;
 mod output;
 mod process;
+mod progress;
 pub mod proxy_config;
 mod serve;
 mod session;
@@ -58,6 +60,10 @@ enum Command {
     Key(key::Command),
     /// What happened: sign-ins, changes, refusals
     Audit(audit::Args),
+    /// Back up everything into one file, beside a running server or a stopped one; verify
+    Backup(backup::Args),
+    /// Put a backup in the place of a data directory
+    Restore(backup::RestoreArgs),
     /// Read the whole database and report everything that is wrong with it
     Check,
     /// Make a new link for the first admin
@@ -114,6 +120,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Service(command) => api_key::run_service(command, json, send),
         Command::Key(command) => key::run(&command, json, send),
         Command::Audit(args) => audit::run(args, json, send, |request| control::ask(&loaded, &request)),
+        Command::Backup(args) => backup::run(args, json, &loaded, &secrets),
+        Command::Restore(args) => backup::restore(&args, json, &loaded, &secrets),
         Command::SetupLink => {
             let shown = |answer: &_| format!("{}\ngood once, until {}", output::text(answer, "link"), output::text(answer, "expiresAt"));
             output::print(json, &send(Request::SetupLink)?, shown)

@@ -13,7 +13,7 @@ use crate::{
     service::passwords,
     telemetry,
 };
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -32,7 +32,11 @@ pub fn serve(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {
     if let Some(owner) = act_as_owner(data_dir, loaded.discovered_file())? {
         tracing::info!("working as {owner}, to whom {} belongs", data_dir.display());
     }
-    runtime()?.block_on(run(loaded, secrets))
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(run(loaded, secrets));
+    // A backup may wait for the program that it goes through. It is none then, and what is kept stays.
+    runtime.shutdown_timeout(Duration::from_secs(10));
+    outcome
 }
 
 async fn run(loaded: Loaded, secrets: &OperatorSecrets) -> Result<(), Failure> {

@@ -58,6 +58,10 @@ impl Settings {
         count("limits.refresh_per_minute", self.limits.refresh_per_minute as usize, 1, 1_000_000)?;
         span("audit.keep", self.audit.keep, DAYS, DAYS * 3650)?;
         count("audit.max", self.audit.max, 1000, 10_000_000)?;
+        if let Some(every) = self.backup.every {
+            span("backup.every", every, SECOND * 3600, DAYS * 365).map_err(|error| error.or("never"))?;
+        }
+        count("backup.keep", self.backup.keep, 1, 10_000)?;
         self.check_hashing()?;
         self.check_roles()?;
         self.check_addresses()?;

@@ -62,6 +62,8 @@ pub struct Settings {
     pub gate: Gate,
     /// `[audit]`
     pub audit: Audit,
+    /// `[backup]`
+    pub backup: Backup,
     /// `[page]`
     pub page: Page,
     /// `[metrics]`
@@ -298,6 +300,21 @@ section!(
         keep: Duration = Duration::from_secs(90 * DAY),
         /// The most events that are kept.
         max: usize = 100_000,
+    }
+);
+
+section!(
+    /// Backups by the clock.
+    Backup {
+        /// How often; `None` is never.
+        #[serde(serialize_with = "duration::serialize_or_never", deserialize_with = "duration::deserialize_or_never")]
+        every: Option<Duration> = None,
+        /// How many are kept.
+        keep: usize = 7,
+        /// Their directory; empty is `backups` in the data directory.
+        dir: PathBuf = PathBuf::new(),
+        /// The program, with its arguments, that each backup goes through on its way into a file; empty is none.
+        pipe: Vec<String> = Vec::new(),
     }
 );
 

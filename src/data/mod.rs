@@ -5,15 +5,24 @@
 //! its database, or the reverse, is never taken for a new installation (STO-8, OPS-1, OPS-2). A changed keyring is written as
 //! `keyring.next` and renamed.
 
+mod backup_file;
 mod before_migration;
 mod new_file;
 mod owner;
 mod path;
+mod placing;
+mod restore;
+mod schedule;
 mod user;
 
+pub use backup_file::{Verified, copy_backup, verify, write_backup};
 pub use new_file::NewFile;
 pub use owner::{act_as_owner, keep_private, recheck_path};
+pub use restore::Restoring;
+pub use schedule::Schedule;
 pub use user::User;
+
+pub use crate::store::backup::{Header, News, Summary};
 
 use crate::{
     domain::{Algorithm, Clock, Timestamp},
@@ -70,6 +79,7 @@ impl DataDir {
         keep_private(&path)?;
         let handle = File::open(&path).map_err(|error| file_error(&path, "cannot be opened", &error))?;
         flock(&handle, FlockOperation::NonBlockingLockExclusive).map_err(|error| not_locked(&path, error))?;
+        placing::go_on(&path).map_err(|error| file_error(&path, "has a restored backup that cannot be put in its place", &error))?;
         Ok(Self { path, handle })
     }
 
@@ -83,7 +93,7 @@ impl DataDir {
     #[must_use]
     pub fn is_new(path: &Path) -> bool {
         let has = |name: &str| path.join(name).exists();
-        !has("keyring") && (has("keyring.new") || !SledStorage::new(path, 0).is_begun())
+        !placing::is_begun(path) && !has("keyring") && (has("keyring.new") || !SledStorage::new(path, 0).is_begun())
     }
 
     /// The path of the control socket in a data directory.
@@ -118,7 +128,11 @@ impl DataDir {
                 self.path.display()
             )));
         }
-        let store = Store::open(open_engine(storage)?, keyring.instance, clock.clone(), observers).await?;
+        let store = Store::open(open_engine(storage)?, keyring.instance, clock.clone(), observers).await.map_err(|error| {
+            let way_back = matches!(error, Error::TooNew { .. }).then(|| self.way_back()).flatten();
+            let failure = Failure::from(error);
+            way_back.map_or(failure.clone(), |way| Failure::data(format!("{failure}; or go back to the copy from before: {way}")))
+        })?;
         Ok(Opened { keyring, store })
     }
 

@@ -11,6 +11,7 @@ use crate::{
     store::{self, Store},
 };
 use parking_lot::Mutex;
+use secrecy::SecretString;
 use serde::Serialize;
 use std::{io, sync::Arc, time::Duration};
 
@@ -123,6 +124,14 @@ impl KeyRotation {
     #[must_use]
     pub fn public_keys(&self) -> Arc<[Jwk]> {
         Arc::clone(&self.in_use.published.lock())
+    }
+
+    /// The keyring as its file has it: every key but an operator's own.
+    ///
+    /// # Errors
+    /// None that is known: a keyring can be written.
+    pub fn to_file(&self) -> Result<SecretString, serde_json::Error> {
+        self.keyring.lock().to_file()
     }
 
     /// All keys, by purpose.

@@ -1,6 +1,7 @@
 //! What is looked at when metrics are asked for, and not counted as it happens.
 
-use crate::store::engine::Load;
+use crate::{domain::Timestamp, store::engine::Load};
+use std::time::Duration;
 
 /// How the program is doing at this moment.
 #[derive(Debug)]
@@ -15,4 +16,8 @@ pub struct Levels {
     pub load: Load,
     /// The free space below which only revocations are saved.
     pub min_free_bytes: u64,
+    /// When the last good backup was made.
+    pub last_backup: Option<Timestamp>,
+    /// How often one is made by the clock.
+    pub backup_every: Option<Duration>,
 }

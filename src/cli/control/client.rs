@@ -8,7 +8,7 @@ use crate::{
     app::App,
     cli::process::{log_warnings_only, runtime},
     config::{Loaded, OperatorSecrets, Settings},
-    data::{self, DataDir},
+    data::{self, DataDir, Summary},
     failure::Failure,
     http::PublicOrigin,
     service::{self, passwords},
@@ -38,15 +38,9 @@ pub fn dispatch(loaded: &Loaded, secrets: &OperatorSecrets, request: Request) ->
     if is_new {
         require_first(&request, settings)?;
     }
-    let socket = DataDir::control_socket(data_dir);
-    match UnixStream::connect(&socket) {
-        Ok(stream) => {
-            require_ours(&stream, &socket)?;
-            send(&stream, &request).map_err(|error| Failure::new(format!("{}: {error}", socket.display())))?
-        }
-        // No server runs: there is no socket, a killed server left one behind, or the path is too long
-        // for a socket.
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput) => {
+    match connect(settings)? {
+        Some(stream) => send(&stream, &request).map_err(|error| failed(settings, &error))?,
+        None => {
             log_warnings_only(settings);
             runtime()?.block_on(async {
                 let app = App::open(settings, secrets).await?;
@@ -60,9 +54,48 @@ pub fn dispatch(loaded: &Loaded, secrets: &OperatorSecrets, request: Request) ->
                 Ok::<_, Failure>(outcome)
             })?
         }
-        Err(error) => return Err(Failure::new(format!("{}: {error}", socket.display()))),
     }
     .map_err(|CommandError(why)| Failure::new(why))
+}
+
+/// Connects to the server that runs on the data directory; nothing if none runs.
+fn connect(settings: &Settings) -> Result<Option<UnixStream>, Failure> {
+    let socket = DataDir::control_socket(&settings.server.data_dir);
+    match UnixStream::connect(&socket) {
+        Ok(stream) => require_ours(&stream, &socket).map(|()| Some(stream)),
+        // No server runs: there is no socket, a killed server left one behind, or the path is too long
+        // for a socket.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput) => {
+            Ok(None)
+        }
+        Err(error) => Err(failed(settings, &error)),
+    }
+}
+
+fn failed(settings: &Settings, error: &io::Error) -> Failure {
+    Failure::new(format!("{}: {error}", DataDir::control_socket(&settings.server.data_dir).display()))
+}
+
+/// Writes a backup: by the server that runs on the data directory, or by this process if none runs.
+///
+/// # Errors
+/// Why there is no backup. What was written then is none.
+pub fn write_backup(loaded: &Loaded, secrets: &OperatorSecrets, out: &mut dyn Write) -> Result<Summary, Failure> {
+    let settings = &loaded.settings;
+    if DataDir::is_new(&settings.server.data_dir) {
+        require_first(&Request::Backup, settings)?;
+    }
+    let Some(stream) = connect(settings)? else {
+        log_warnings_only(settings);
+        return runtime()?.block_on(async { App::open(settings, secrets).await?.write_backup(out) });
+    };
+    let mut writer = &stream;
+    let line = serde_json::to_string(&Request::Backup).map_err(|error| Failure::new(error.to_string()))? + "\n";
+    stream
+        .set_read_timeout(Some(ANSWER_TIMEOUT))
+        .and_then(|()| writer.write_all(line.as_bytes()))
+        .map_err(|error| failed(settings, &error))?;
+    data::copy_backup(stream, out)
 }
 
 /// Sends a command to the server that runs on the data directory.

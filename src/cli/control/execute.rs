@@ -50,6 +50,7 @@ pub async fn execute(app: &App, site: &PublicOrigin, request: Request) -> Result
             let report = app.check().await.map_err(|error| CommandError(error.to_string()))?;
             return serde_json::to_value(report).map_err(|error| CommandError(error.to_string()));
         }
+        Request::Backup => return Err(CommandError("a backup is streamed".into())),
         Request::SetupLink => return open_setup(app, site).await,
         Request::Clock { seconds, slept } if app.move_clock(seconds, slept) => return Ok(Value::Null),
         Request::Clock { .. } => return Err(CommandError("the clock moves only with insecure_dev = true".into())),

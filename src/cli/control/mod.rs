@@ -10,7 +10,7 @@ mod keys;
 mod protocol;
 mod server;
 
-pub use client::{ask, dispatch};
+pub use client::{ask, dispatch, write_backup};
 pub use execute::setup_link;
 pub use protocol::{PlainPassword, Request};
 pub use server::{listen, serve, warn_if_socket_path_too_long};

@@ -87,6 +87,8 @@ pub enum Request {
         limit: usize,
     },
     Check,
+    /// Answered with a stream, and not with a line.
+    Backup,
     SetupLink,
     Clock {
         seconds: i64,

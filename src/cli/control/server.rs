@@ -1,6 +1,9 @@
 //! The server side of the control socket.
 
-use super::{execute::execute, protocol::CommandError};
+use super::{
+    execute::execute,
+    protocol::{CommandError, Request},
+};
 use crate::{app::App, data::DataDir, http::PublicOrigin};
 use secrecy::SecretString;
 use std::{
@@ -18,6 +21,12 @@ use tokio::{
 
 /// The longest request that is read, in bytes.
 const MAX_REQUEST: u64 = 64 * 1024;
+
+/// How long a backup waits for whoever reads it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How much of a backup is written at a time, in bytes.
+const BUFFER: usize = 64 * 1024;
 
 /// Warns, before anything is created, if the path of the control socket is longer than the system allows
 /// for a socket.
@@ -48,7 +57,7 @@ pub async fn serve(listener: UnixListener, app: Arc<App>, site: PublicOrigin) {
             Ok((stream, _)) => {
                 let (app, site) = (Arc::clone(&app), site.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = answer(stream, &app, &site).await {
+                    if let Err(error) = answer(stream, app, &site).await {
                         tracing::warn!(%error, "a command went away");
                     }
                 });
@@ -61,16 +70,29 @@ pub async fn serve(listener: UnixListener, app: Arc<App>, site: PublicOrigin) {
     }
 }
 
-async fn answer(stream: UnixStream, app: &App, site: &PublicOrigin) -> io::Result<()> {
-    let (reader, mut writer) = stream.into_split();
+async fn answer(mut stream: UnixStream, app: Arc<App>, site: &PublicOrigin) -> io::Result<()> {
     let mut line = String::new();
-    tokio::io::BufReader::new(reader.take(MAX_REQUEST)).read_line(&mut line).await?;
+    tokio::io::BufReader::new((&mut stream).take(MAX_REQUEST)).read_line(&mut line).await?;
     let outcome = match serde_json::from_str(&line) {
-        Ok(request) => execute(app, site, request).await,
+        Ok(Request::Backup) => return stream_backup(stream.into_std()?, app).await,
+        Ok(request) => execute(&app, site, request).await,
         Err(_) => Err(CommandError("the server does not know this command: is it of the same release?".into())),
     };
     drop(SecretString::from(line));
     let mut answer = serde_json::to_vec(&outcome)?;
     answer.push(b'\n');
-    writer.write_all(&answer).await
+    stream.write_all(&answer).await
+}
+
+/// Writes a backup to whoever asked for one. A reader that stops reading ends it.
+async fn stream_backup(stream: std::os::unix::net::UnixStream, app: Arc<App>) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    let write = move || app.write_backup(&mut std::io::BufWriter::with_capacity(BUFFER, stream));
+    match tokio::task::spawn_blocking(write).await {
+        Ok(Ok(summary)) => tracing::info!(rows = summary.rows(), "a backup was made by a command"),
+        Ok(Err(failure)) => tracing::warn!("a backup by a command was not finished: {failure}"),
+        Err(_) => {}
+    }
+    Ok(())
 }

@@ -1,8 +1,8 @@
 //! The lines of a backup, and writing and reading them.
 
 use super::Fault;
-use crate::domain::Timestamp;
-use data_encoding::HEXLOWER;
+use crate::{domain::Timestamp, store::schema};
+use data_encoding::{BASE64, HEXLOWER};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -18,18 +18,8 @@ const VERSION: u32 = 1;
 /// The longest line, in bytes. A record has 64 KiB at most.
 const MAX_LINE: u64 = 1024 * 1024;
 
-/// The kind of lines that stand for rows which are missing.
-const DAMAGED: &str = "damaged";
-
-/// What a backup holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Contents {
-    /// Rows as the domain knows them.
-    Logical,
-    /// Rows as they are stored.
-    Raw,
-}
+/// The name under which the keyring is counted. Rows are counted under the first byte of their keys, which is their table's.
+const KEYRING: &str = "keyring";
 
 /// The first line: what the file is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,8 +29,6 @@ pub struct Header {
     pub version: u32,
     /// The release that wrote it.
     pub release: String,
-    /// What it holds.
-    pub contents: Contents,
     /// The schema of the database it was made of.
     pub schema: u32,
     /// The installation, as its keyring names it.
@@ -52,39 +40,26 @@ pub struct Header {
 impl Header {
     /// The header of a backup that this release writes.
     #[must_use]
-    pub fn new(contents: Contents, schema: u32, instance: [u8; 16], created_at: Timestamp) -> Self {
+    pub fn new(schema: u32, instance: [u8; 16], created_at: Timestamp) -> Self {
         let release = env!("CARGO_PKG_VERSION").to_owned();
-        Self { version: VERSION, release, contents, schema, instance: HEXLOWER.encode(&instance), created_at }
+        Self { version: VERSION, release, schema, instance: HEXLOWER.encode(&instance), created_at }
     }
 }
 
 /// A line of a backup.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Line {
+enum Line {
     /// The first line.
     Doorward(Header),
     /// The keyring's file.
     Keyring(#[serde(serialize_with = "expose")] SecretString),
     /// A row as it is stored: key and value, in base64.
-    Raw(String, String),
-    /// A row of this table could not be read when the backup was made, and is missing in it.
-    Damaged(String),
+    Row(String, String),
+    /// Whoever made the backup could not go on, for this reason.
+    Failed(String),
     /// The last line.
     End(Summary),
-}
-
-impl Line {
-    /// The name under which lines of this kind are counted.
-    const fn kind(&self) -> &'static str {
-        match self {
-            Self::Doorward(_) => "doorward",
-            Self::Keyring(_) => "keyring",
-            Self::Raw(..) => "raw",
-            Self::Damaged(_) => DAMAGED,
-            Self::End(_) => "end",
-        }
-    }
 }
 
 fn expose<S: serde::Serializer>(secret: &SecretString, to: S) -> Result<S::Ok, S::Error> {
@@ -102,11 +77,37 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// How many rows could not be read when the backup was made, and are missing in it.
-    #[must_use]
-    pub fn damaged(&self) -> u64 {
-        self.counts.get(DAMAGED).copied().unwrap_or_default()
+    fn count(&mut self, name: &str) {
+        match self.counts.get_mut(name) {
+            Some(count) => *count += 1,
+            None => drop(self.counts.insert(name.to_owned(), 1)),
+        }
     }
+
+    /// How many rows there are of the table whose keys begin with this byte.
+    #[must_use]
+    pub fn of_table(&self, prefix: u8) -> u64 {
+        self.counts.get(table_name(&[prefix]).as_str()).copied().unwrap_or_default()
+    }
+
+    /// How many rows there are in all.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.counts.iter().filter(|(name, _)| *name != KEYRING).map(|(_, count)| count).sum()
+    }
+}
+
+/// The name under which the row of a key is counted.
+fn table_name(key: &[u8]) -> String {
+    key.first().map(|prefix| char::from(*prefix).to_string()).unwrap_or_default()
+}
+
+/// A part of a backup, as it is read.
+pub enum Part {
+    /// The keyring's file.
+    Keyring(SecretString),
+    /// A row: key and value.
+    Row(Vec<u8>, Vec<u8>),
 }
 
 /// Writes a backup.
@@ -128,13 +129,31 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
-    /// Writes a line and counts it.
+    /// Writes the keyring's file.
     ///
     /// # Errors
     /// [`Fault::Write`].
-    pub fn line(&mut self, line: &Line) -> Result<(), Fault> {
-        *self.summary.counts.entry(line.kind().to_owned()).or_default() += 1;
-        self.write(line)
+    pub fn keyring(&mut self, keyring: SecretString) -> Result<(), Fault> {
+        self.summary.count(KEYRING);
+        self.write(&Line::Keyring(keyring))
+    }
+
+    /// Writes a row.
+    ///
+    /// # Errors
+    /// [`Fault::Write`].
+    pub fn row(&mut self, key: &[u8], value: &[u8]) -> Result<(), Fault> {
+        self.summary.count(&table_name(key));
+        self.write(&Line::Row(BASE64.encode(key), BASE64.encode(value)))
+    }
+
+    /// Says why it ends here: what was written is no backup.
+    ///
+    /// # Errors
+    /// [`Fault::Write`].
+    pub fn fail(mut self, why: &Fault) -> Result<(), Fault> {
+        self.write(&Line::Failed(why.to_string()))?;
+        self.out.flush().map_err(Fault::Write)
     }
 
     /// Ends the backup.
@@ -174,19 +193,23 @@ impl<R: BufRead> Reader<R> {
     /// [`Fault`].
     pub fn begin(input: R) -> Result<(Header, Self), Fault> {
         let mut reader = Self { input, digest: Sha256::new(), summary: Summary::default(), number: 0, line: Zeroizing::default() };
-        match reader.read()? {
-            Line::Doorward(header) if header.version > VERSION => Err(Fault::TooNew(header.release)),
+        let first = reader.read().map_err(|fault| match fault {
+            Fault::Damaged { .. } => reader.damaged("it does not begin as one; if it went through a program, let that decrypt it first"),
+            other => other,
+        })?;
+        match first {
+            Line::Doorward(header) if header.version > VERSION || header.schema > schema::VERSION => Err(Fault::TooNew(header.release)),
             Line::Doorward(header) => Ok((header, reader)),
             _ => Err(reader.damaged("it does not begin as one")),
         }
     }
 
-    /// The next line; nothing after the last, which has said the same as what was read.
+    /// The next part; nothing after the last line, which has said the same as what was read.
     ///
     /// # Errors
     /// [`Fault`].
     #[allow(clippy::should_implement_trait, reason = "it stops at the first error")]
-    pub fn next(&mut self) -> Result<Option<Line>, Fault> {
+    pub fn next(&mut self) -> Result<Option<Part>, Fault> {
         let before = self.digest.clone();
         match self.read()? {
             Line::Doorward(_) => Err(self.damaged("it begins a second time")),
@@ -200,11 +223,27 @@ impl<R: BufRead> Reader<R> {
                 }
                 Ok(None)
             }
-            line => {
-                *self.summary.counts.entry(line.kind().to_owned()).or_default() += 1;
-                Ok(Some(line))
+            Line::Failed(why) => Err(Fault::Unfinished(why)),
+            Line::Keyring(keyring) => {
+                self.summary.count(KEYRING);
+                Ok(Some(Part::Keyring(keyring)))
+            }
+            Line::Row(key, value) => {
+                let decode = |text: String| BASE64.decode(text.as_bytes()).map_err(|_| self.damaged("it is no base64"));
+                let (key, value) = (decode(key)?, decode(value)?);
+                self.summary.count(&table_name(&key));
+                Ok(Some(Part::Row(key, value)))
             }
         }
+    }
+
+    /// Reads it to its end.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn finish(mut self) -> Result<Summary, Fault> {
+        while self.next()?.is_some() {}
+        Ok(self.summary)
     }
 
     /// What the last line said. To be asked once everything was read.

@@ -1,16 +1,18 @@
 //! Backups: one file that has everything, whatever engine it came from and whichever it goes to (STO-13).
 //!
-//! A backup is lines of JSON: what it is, a line for each row, and at last how many there were of each kind, with the
-//! SHA-256 of all bytes before. It is read from a snapshot, so it shows one moment, and is never held in memory.
+//! A backup is lines of JSON: what it is, the keyring, a line for each row, and at last how many there were of each table, with
+//! the SHA-256 of all bytes before. It is read from a snapshot, so it shows one moment, and is never held in memory.
 //!
-//! There are two kinds. A *logical* backup has users, sessions and so on as the domain knows them: every later release
-//! reads it. A *raw* one has the rows as they are stored, and is made before a migration: it is what an earlier release
-//! goes back to.
+//! Rows are as they are stored: bytes that every engine keeps alike. A later release reads them and migrates them as it would
+//! the database; an earlier one refuses them by their schema.
 
 mod export;
 mod format;
+mod import;
+mod news;
 
-pub use format::{Contents, Header, Line, Reader, Summary, Writer};
+pub use format::{Header, Part, Reader, Summary, Writer};
+pub use news::{Extent, News};
 
 use super::Error;
 use std::io;
@@ -35,6 +37,9 @@ pub enum Fault {
         /// What is wrong with it.
         why: String,
     },
+    /// Whoever made it could not go on, and said why.
+    #[error("was not finished: {0}: nothing was changed; take another")]
+    Unfinished(String),
     /// A later release wrote it.
     #[error("was made by a later release, {0}: use that one, or a later one")]
     TooNew(String),

@@ -11,6 +11,7 @@ mod process;
 use super::Levels;
 use crate::{
     config,
+    domain::Timestamp,
     service::{Error, events},
     store::{
         Counts,
@@ -231,7 +232,9 @@ fn of_counts(Counts { users, sessions }: Counts) -> [MetricFamily; 2] {
 }
 
 fn of_levels(levels: &Levels) -> Vec<MetricFamily> {
-    let Levels { hash_queue, deny_list, is_writable, load, min_free_bytes } = levels;
+    let Levels { hash_queue, deny_list, is_writable, load, min_free_bytes, last_backup, backup_every } = levels;
+    // Where backups are due and none was ever made, the last one is as old as can be.
+    let last_backup = last_backup.map(Timestamp::secs).or_else(|| backup_every.map(|_| 0));
     let known = [
         (names::HASH_QUEUE, Some(*hash_queue as u64)),
         (names::DENY_LIST, Some(*deny_list as u64)),
@@ -240,6 +243,8 @@ fn of_levels(levels: &Levels) -> Vec<MetricFamily> {
         (names::STORE_DISK, load.disk_bytes),
         (names::STORE_FREE, load.free_bytes),
         (names::STORE_MIN_FREE, Some(*min_free_bytes)),
+        (names::BACKUP_LAST, last_backup),
+        (names::BACKUP_EVERY, backup_every.map(|every| every.as_secs())),
     ];
     known.into_iter().filter_map(|(name, level)| Some(gauge(name, number(level?)))).collect()
 }

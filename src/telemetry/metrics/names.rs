@@ -41,6 +41,9 @@ names! {
     STORE_FREE "doorward_store_free_bytes" "Space that is free on the database's disk.";
     STORE_MIN_FREE "doorward_store_min_free_bytes" "Free space below which only revocations are saved (server.min_free_mib).";
 
+    BACKUP_LAST "doorward_backup_last_success_timestamp_seconds" "When the last good backup was made; 0 where one is due and none ever was.";
+    BACKUP_EVERY "doorward_backup_interval_seconds" "How often a backup is made by itself (backup.every).";
+
     PROCESS_CPU "process_cpu_seconds_total" "Total user and system CPU time spent in seconds.";
     PROCESS_RESIDENT "process_resident_memory_bytes" "Resident memory size in bytes.";
     PROCESS_VIRTUAL "process_virtual_memory_bytes" "Virtual memory size in bytes.";

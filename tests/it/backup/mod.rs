@@ -1,8 +1,15 @@
 //! Backups: made beside a running server or a stopped one, verified, restored, made by the clock, and before a migration.
 
+mod encrypted;
+mod making;
 mod migration;
+mod restoring;
 
-use std::{fs, path::Path};
+use crate::support::Server;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// The lines of a backup.
 fn lines(path: &Path) -> Vec<serde_json::Value> {
@@ -25,4 +32,31 @@ fn set_schema(data_dir: &Path, schema: u8) {
     bytes.extend(checksum.finalize().to_le_bytes());
     tree.insert(key, bytes).expect("written");
     db.flush().expect("flushed");
+}
+
+/// A backup of a server, made in this place.
+fn backed_up(server: &Server) -> PathBuf {
+    let file = server.dir.path().join("backup.jsonl");
+    server.json(&["backup", &text(&file)], "");
+    file
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+/// What a command that must fail says, with its exit code.
+fn refused(server: &Server, arguments: &[&str], stdin: &str) -> (i32, String) {
+    let output = server.command(arguments, stdin);
+    (output.status.code().expect("a code"), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// The names in a directory, sorted.
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(directory)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
+        .collect();
+    names.sort();
+    names
 }

@@ -32,7 +32,7 @@ const DEPENDENCIES: [(&str, &[&str]); 13] = [
     ("keyring", &["domain"]),
     ("config", &["domain", "failure"]),
     ("service", &["config", "domain", "keyring", "store"]),
-    ("telemetry", &["config", "service", "store"]),
+    ("telemetry", &["config", "domain", "service", "store"]),
     ("data", &["domain", "failure", "keyring", "store"]),
     ("app", &["config", "data", "domain", "failure", "keyring", "service", "store", "telemetry"]),
     ("jobs", &["app", "service"]),

@@ -12,7 +12,7 @@ const DASHBOARD: &str = include_str!("../../../deploy/grafana.json");
 
 /// A scrape in which every metric has a value.
 async fn whole() -> (Server, Scrape) {
-    let (server, at) = measured(&[]);
+    let (server, at) = measured(&["backup.every=1d"]);
     let ada = Actor::registered_with_tokens(&server, "ada@example.org").await;
     ada.me().await.expect(200);
     loop {
