@@ -25,6 +25,18 @@ impl EventId {
         Timestamp::from_millis(self.0 >> NUMBER_BITS)
     }
 
+    /// The id before all events of this moment and later, but for those that were written after a later one.
+    #[must_use]
+    pub fn before(at: Timestamp) -> Self {
+        Self::after(None, at).0.checked_sub(1).map_or_else(Self::default, Self)
+    }
+
+    /// The id so many ids later.
+    #[must_use]
+    pub const fn plus(self, ids: u64) -> Self {
+        Self(self.0.saturating_add(ids))
+    }
+
     /// The id as it stands in keys.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 8] {

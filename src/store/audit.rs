@@ -16,6 +16,9 @@ const MAX_ROWS: usize = 1000;
 /// The most rows that one page looks at. A page whose query few events meet ends here and says where to go on.
 const MAX_SCANNED: usize = 5000;
 
+/// How many ids are looked through first for those after another: some are of each of 65 536 milliseconds.
+const FIRST_SPAN: u64 = 1 << 32;
+
 /// A page of the trail.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EventPage {
@@ -69,7 +72,7 @@ impl Store {
             let mut page = Page { query, limit, scanned: 0, found: EventPage::default() };
             match query.user {
                 Some(user) => page.of_user(reads, user, before)?,
-                None => EVENTS.scan_back(reads, &[], before.as_ref(), |id, (at, event)| page.visit(Recorded { id, at, event }))?,
+                None => EVENTS.scan(reads, &[], before.as_ref(), |id, (at, event)| page.visit(Recorded { id, at, event }))?,
             }
             Ok(page.found)
         })
@@ -83,7 +86,22 @@ impl Store {
     pub async fn events_after(&self, query: &EventQuery, after: Option<EventId>, limit: usize) -> Result<EventPage, Error> {
         self.view(|reads| {
             let mut page = Page { query, limit, scanned: 0, found: EventPage::default() };
-            EVENTS.scan(reads, &[], after.as_ref(), |id, (at, event)| page.visit(Recorded { id, at, event }))?;
+            let last = EVENTS.first_key(reads, &[])?.unwrap_or_default();
+            let mut from = after.unwrap_or_default().max(query.since.map(EventId::before).unwrap_or_default());
+            // Keys lead from the latest event to the first, so a few events are read at once and turned round: those of so
+            // long a time as has few enough of them. So many ids as one look handles always have.
+            let mut span = FIRST_SPAN;
+            while from < last {
+                let to = from.plus(span);
+                let Some(rows) = few_between(reads, from, to)? else {
+                    span /= 2;
+                    continue;
+                };
+                if rows.into_iter().rev().any(|recorded| page.visit(recorded).is_break()) {
+                    break;
+                }
+                (from, span) = (to, span.saturating_mul(2));
+            }
             Ok(page.found)
         })
         .await
@@ -100,7 +118,7 @@ impl Store {
     /// # Errors
     /// The engine's own.
     pub async fn last_event(&self) -> Result<Option<EventId>, Error> {
-        self.view(|reads| EVENTS.last_key(reads, &[])).await
+        self.view(|reads| EVENTS.first_key(reads, &[])).await
     }
 
     /// Removes the events before `keep_from`, and of the kinds with the most events the oldest, until at most `max` are
@@ -118,19 +136,16 @@ impl Store {
         })
         .await?;
         let cap = fair_share(counts.values().copied(), max);
-        let mut beyond: BTreeMap<_, _> = counts.into_iter().map(|(kind, count)| (kind, count.saturating_sub(cap))).collect();
+        let mut kept = BTreeMap::<u8, usize>::new();
         self.visit_events(|_, at, event| {
-            if at < keep_from {
-                return true;
-            }
-            let Some(left) = beyond.get_mut(&event.kind.number()).filter(|left| **left > 0) else { return false };
-            *left -= 1;
-            true
+            let kept = kept.entry(event.kind.number()).or_default();
+            *kept += 1;
+            at < keep_from || *kept > cap
         })
         .await
     }
 
-    /// Visits all events, the oldest first, and removes those for which `is_over` is true. Returns how many that were.
+    /// Visits all events, the latest first, and removes those for which `is_over` is true. Returns how many that were.
     async fn visit_events(&self, mut is_over: impl FnMut(EventId, Timestamp, &Event) -> bool + Send) -> Result<usize, Error> {
         let (mut after, mut removed) = (None, 0);
         loop {
@@ -169,6 +184,19 @@ impl Store {
         })
         .await
     }
+}
+
+/// The events after `from` up to `to`, the latest first; `None` if there are more than one look handles.
+fn few_between(reads: &dyn Reads, from: EventId, to: EventId) -> Result<Option<Vec<Recorded>>, Error> {
+    let mut rows = Vec::new();
+    EVENTS.scan(reads, &[], Some(&to.plus(1)), |id, (at, event)| {
+        let is_within = id > from && rows.len() <= MAX_ROWS;
+        if is_within {
+            rows.push(Recorded { id, at, event });
+        }
+        if is_within { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok((rows.len() <= MAX_ROWS).then_some(rows))
 }
 
 /// The greatest number of events of one kind with which all kinds together have at most `max`.
@@ -216,7 +244,7 @@ impl Page<'_> {
     fn of_user(&mut self, reads: &dyn Reads, user: UserId, before: Option<EventId>) -> Result<(), Error> {
         let mut ids = Vec::new();
         let before = before.map(|before| (user, before));
-        EVENTS_BY_USER.scan_back(reads, user.as_bytes(), before.as_ref(), |(_, id), ()| {
+        EVENTS_BY_USER.scan(reads, user.as_bytes(), before.as_ref(), |(_, id), ()| {
             ids.push(id);
             if ids.len() > MAX_SCANNED { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;

@@ -220,7 +220,7 @@ mod tests {
     }
 
     fn last_event(t: &Transaction<'_>) -> Result<crate::domain::EventId, Error> {
-        EVENTS.last_key(t.reads(), &[])?.ok_or(Error::NotOurs)
+        EVENTS.first_key(t.reads(), &[])?.ok_or(Error::NotOurs)
     }
 
     #[allow(clippy::unit_arg, reason = "a table of damages reads better in one line each")]

@@ -1,4 +1,5 @@
-//! Keys: fixed-width big-endian parts, then at most one of variable length. Their byte order is their [`Ord`].
+//! Keys: fixed-width big-endian parts, then at most one of variable length. Their byte order is their [`Ord`], but for
+//! events: the latest comes first, because it is read most.
 
 use crate::domain::{ApiKeyId, Email, EventId, InviteId, SessionId, Timestamp, TokenId, UserId};
 
@@ -45,11 +46,11 @@ impl Key for Timestamp {
 
 impl Key for EventId {
     fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.to_bytes());
+        out.extend_from_slice(&self.to_bytes().map(|byte| !byte));
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
-        Some(Self::from_bytes(bytes.try_into().ok()?))
+        Some(Self::from_bytes(<[u8; 8]>::try_from(bytes).ok()?.map(|byte| !byte)))
     }
 }
 

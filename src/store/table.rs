@@ -67,20 +67,6 @@ impl<K: Key, R: Record> Table<K, R> {
         reads.scan(&start, after.as_deref(), &mut |key, bytes| self.visit_readable(key, bytes, &mut visit))
     }
 
-    /// Visits, the last key first, the records whose key begins with `prefix` and comes before `before`.
-    /// Damaged rows are logged and skipped (STO-9).
-    pub fn scan_back(
-        &self,
-        reads: &dyn Reads,
-        prefix: &[u8],
-        before: Option<&K>,
-        mut visit: impl FnMut(K, R) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
-        let start = [&[self.prefix], prefix].concat();
-        let before = before.map(|key| self.key(key));
-        reads.scan_back(&start, before.as_deref(), &mut |key, bytes| self.visit_readable(key, bytes, &mut visit))
-    }
-
     fn visit_readable(&self, key: &[u8], bytes: &[u8], visit: &mut dyn FnMut(K, R) -> ControlFlow<()>) -> ControlFlow<()> {
         match (K::read(&key[1..]), self.decode_row(key, bytes)) {
             (Some(key), Ok(record)) => visit(key, record),
@@ -93,14 +79,14 @@ impl<K: Key, R: Record> Table<K, R> {
         }
     }
 
-    /// The last key that begins with `prefix`, read from the keys alone: a damaged value hides none.
-    pub fn last_key(&self, reads: &dyn Reads, prefix: &[u8]) -> Result<Option<K>, Error> {
-        let mut last = None;
-        reads.scan_back(&[&[self.prefix], prefix].concat(), None, &mut |key, _| {
-            last = K::read(&key[1..]);
-            if last.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    /// The first key that begins with `prefix`, read from the keys alone: a damaged value hides none.
+    pub fn first_key(&self, reads: &dyn Reads, prefix: &[u8]) -> Result<Option<K>, Error> {
+        let mut first = None;
+        reads.scan(&[&[self.prefix], prefix].concat(), None, &mut |key, _| {
+            first = K::read(&key[1..]);
+            if first.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        Ok(last)
+        Ok(first)
     }
 
     /// Visits all rows whose key begins with `prefix`, damaged ones too: those with the error instead of the

@@ -52,7 +52,7 @@ impl Transaction<'_> {
 
     /// Adds an event to the audit trail, as the last one, with its index.
     pub fn append(&mut self, recorded: &(Timestamp, Event)) -> Result<(), Error> {
-        let id = EventId::after(EVENTS.last_key(self.reads(), &[])?, recorded.0);
+        let id = EventId::after(EVENTS.first_key(self.reads(), &[])?, recorded.0);
         EVENTS.put(self.tx, &id, recorded)?;
         recorded.1.users().try_for_each(|user| EVENTS_BY_USER.put(self.tx, &(user, id), &()))
     }

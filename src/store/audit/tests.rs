@@ -93,6 +93,34 @@ async fn aud_1_a_clock_that_is_set_back_keeps_the_order_and_tells_the_time() {
 }
 
 #[tokio::test]
+async fn aud_1_pages_lead_forward_through_gaps_and_bursts() {
+    let (memory, clock) = (Memory::default(), Clock::default());
+    let store = store(&memory, &clock).await;
+    record(&store, vec![login(ADA)]).await;
+    clock.shift(90 * 86_400_000);
+    let since = clock.now();
+    let burst: Vec<_> = (0..2 * MAX_ROWS).map(|_| login(BEN)).collect();
+    store.transact(move |t| burst.iter().try_for_each(|event| t.record(event.clone()))).await.expect("written");
+    clock.shift(1);
+    record(&store, vec![login(ADA)]).await;
+    for (query, expected) in
+        [(EventQuery::default(), 2 * MAX_ROWS + 2), (EventQuery { since: Some(since), ..EventQuery::default() }, 2 * MAX_ROWS + 1)]
+    {
+        let (mut ids, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.events_after(&query, after, 300).await.expect("readable");
+            ids.extend(page.events.iter().map(|recorded| recorded.id));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert!(ids.is_sorted_by(|a, b| a < b), "in order, each once");
+        assert_eq!(ids.len(), expected);
+    }
+}
+
+#[tokio::test]
 async fn aud_1_what_is_undone_leaves_no_event() {
     let (memory, clock) = (Memory::default(), Clock::default());
     let store = store(&memory, &clock).await;

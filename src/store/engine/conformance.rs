@@ -64,20 +64,6 @@ fn scan(engine: &dyn Engine, prefix: &[u8], after: Option<&[u8]>, limit: usize) 
     rows
 }
 
-fn scan_back(engine: &dyn Engine, prefix: &[u8], before: Option<&[u8]>, limit: usize) -> Vec<Vec<u8>> {
-    let mut keys = Vec::new();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let mut look = |reads: &dyn super::Reads| {
-        keys.clear();
-        reads.scan_back(prefix, before, &mut |key, _| {
-            keys.push(key.to_vec());
-            if keys.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
-    };
-    runtime.block_on(engine.view(&mut look)).expect("readable");
-    keys
-}
-
 fn row(key: &str, value: &str) -> (Vec<u8>, Vec<u8>) {
     (key.into(), value.into())
 }
@@ -100,17 +86,6 @@ fn rows_are_found_in_the_order_of_their_keys(engine: &dyn Engine) {
     assert_eq!(scan(engine, b"b", Some(b"b"), 9), [row("b1", "b1"), row("b2", "b2")], "after is not among them");
     assert_eq!(scan(engine, b"b", Some(b"a"), 1), [row("b", "b")], "after may lie before the prefix, and a visit may end it");
     assert_eq!(scan(engine, b"", None, 9).len(), 5);
-    assert_eq!(scan_back(engine, b"b", None, 9), [&b"b2"[..], b"b1", b"b"]);
-    assert_eq!(scan_back(engine, b"b", Some(b"b2"), 1), [&b"b1"[..]], "before is not among them");
-    assert_eq!(scan_back(engine, b"b", Some(b"c"), 9).len(), 3, "before may lie after the prefix");
-    assert_eq!(scan_back(engine, b"b", Some(b"a"), 9).len(), 0, "or before it");
-    put(engine, b"\xff\xff", b"");
-    assert_eq!(scan_back(engine, b"\xff", None, 9), [&b"\xff\xff"[..]], "a prefix that no key is greater than");
-    work(engine, |tx| {
-        tx.delete(b"\xff\xff".to_vec());
-        Ok(())
-    })
-    .expect("written");
     work(engine, |tx| {
         tx.delete(b"b1".to_vec());
         tx.delete(b"nothing".to_vec());

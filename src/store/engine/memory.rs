@@ -2,7 +2,7 @@
 //! Tests can make it delay its commits and fail on purpose.
 
 use super::{
-    Engine, ReadFn, Reads, StartupReads, Storage, Visit, Work, end_of,
+    Engine, ReadFn, Reads, StartupReads, Storage, Visit, Work,
     overlay::{self, Staged},
 };
 use crate::store::Error;
@@ -161,19 +161,6 @@ impl Reads for Memory {
         };
         // `read_recursive`, because a visit may read.
         for (key, value) in self.0.rows.read_recursive().range::<[u8], _>((from, Bound::Unbounded)) {
-            if !key.starts_with(prefix) || visit(key, value).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn scan_back(&self, prefix: &[u8], before: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Error> {
-        self.operation()?;
-        let end = end_of(prefix, before);
-        let rows = self.0.rows.read_recursive();
-        let below = rows.range::<[u8], _>((Bound::Unbounded, end.as_ref().map(AsRef::as_ref)));
-        for (key, value) in below.rev() {
             if !key.starts_with(prefix) || visit(key, value).is_break() {
                 break;
             }

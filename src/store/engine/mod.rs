@@ -14,12 +14,7 @@ pub use self::sled::SledStorage;
 
 use super::Error;
 use futures_util::future::BoxFuture;
-use std::{
-    borrow::Cow,
-    fmt,
-    ops::{Bound, ControlFlow},
-    time::Duration,
-};
+use std::{fmt, ops::ControlFlow, time::Duration};
 
 /// Called for each row of a scan, in key order; `Break` ends it.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
@@ -40,24 +35,6 @@ pub trait Reads {
     /// # Errors
     /// [`Error::Storage`] or [`Error::Corrupt`].
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Error>;
-
-    /// Visits rows whose key begins with `prefix` and is less than `before`, the last first.
-    ///
-    /// # Errors
-    /// [`Error::Storage`] or [`Error::Corrupt`].
-    fn scan_back(&self, prefix: &[u8], before: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Error>;
-}
-
-/// The end of the keys that begin with `prefix` and are less than `before`.
-fn end_of<'a>(prefix: &[u8], before: Option<&'a [u8]>) -> Bound<Cow<'a, [u8]>> {
-    if let Some(before) = before.filter(|before| *before < prefix || before.starts_with(prefix)) {
-        return Bound::Excluded(before.into());
-    }
-    // The first key after all that begin with the prefix: its last byte that can be greater, by one.
-    match prefix.iter().rposition(|byte| *byte < u8::MAX) {
-        Some(last) => Bound::Excluded([&prefix[..last], &[prefix[last] + 1]].concat().into()),
-        None => Bound::Unbounded,
-    }
 }
 
 /// Write access to the database within one piece of work.

@@ -1,6 +1,6 @@
 //! Reads through writes that are not in the database yet, so that a group of works becomes one batch.
 
-use super::{Reads, Tx, Visit, Work, end_of};
+use super::{Reads, Tx, Visit, Work};
 use crate::store::Error;
 use std::{
     collections::BTreeMap,
@@ -59,39 +59,6 @@ impl Reads for Layer<'_> {
         }
         Ok(())
     }
-
-    fn scan_back(&self, prefix: &[u8], before: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Error> {
-        let end = end_of(prefix, before);
-        let staged = self.staged.range::<[u8], _>((Bound::Unbounded, end.as_ref().map(AsRef::as_ref))).rev();
-        let mut staged = staged.take_while(|(key, _)| key.starts_with(prefix)).peekable();
-        let mut stopped = false;
-        self.below.scan_back(prefix, before, &mut |key, value| {
-            // As in `scan`, the other way round.
-            while let Some((staged_key, staged_value)) = staged.next_if(|(k, _)| k.as_slice() >= key) {
-                if let Some(value) = staged_value
-                    && visit(staged_key, value).is_break()
-                {
-                    stopped = true;
-                    return ControlFlow::Break(());
-                }
-                if staged_key == key {
-                    return ControlFlow::Continue(());
-                }
-            }
-            let flow = visit(key, value);
-            stopped = flow.is_break();
-            flow
-        })?;
-        for (key, value) in staged {
-            if stopped {
-                break;
-            }
-            if let Some(value) = value {
-                stopped = visit(key, value).is_break();
-            }
-        }
-        Ok(())
-    }
 }
 
 /// One work's transaction: its own writes, over the group's, over the database.
@@ -107,10 +74,6 @@ impl Reads for Scratch<'_> {
 
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Error> {
         Layer { below: &self.group, staged: &self.own }.scan(prefix, after, visit)
-    }
-
-    fn scan_back(&self, prefix: &[u8], before: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Error> {
-        Layer { below: &self.group, staged: &self.own }.scan_back(prefix, before, visit)
     }
 }
 
@@ -161,29 +124,16 @@ mod tests {
             }
             Ok(())
         }
-
-        fn scan_back(&self, prefix: &[u8], before: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Error> {
-            for (key, value) in self.iter().rev() {
-                if key.starts_with(prefix)
-                    && before.is_none_or(|before| key.as_slice() < before)
-                    && let Some(value) = value
-                    && visit(key, value).is_break()
-                {
-                    break;
-                }
-            }
-            Ok(())
-        }
     }
 
-    fn rows(reads: &dyn Reads, back: bool, prefix: &[u8], bound: Option<&[u8]>, limit: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn rows(reads: &dyn Reads, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut rows = Vec::new();
-        let mut visit = |key: &[u8], value: &[u8]| {
-            rows.push((key.to_vec(), value.to_vec()));
-            if rows.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
-        let outcome = if back { reads.scan_back(prefix, bound, &mut visit) } else { reads.scan(prefix, bound, &mut visit) };
-        outcome.expect("memory does not fail");
+        reads
+            .scan(prefix, after, &mut |key, value| {
+                rows.push((key.to_vec(), value.to_vec()));
+                if rows.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+            .expect("memory does not fail");
         rows
     }
 
@@ -199,7 +149,7 @@ mod tests {
         /// Reading through two layers gives the same as reading the merged map.
         #[test]
         fn layers_read_as_if_merged(
-            base in writes(), group in writes(), own in writes(), back: bool,
+            base in writes(), group in writes(), own in writes(),
             prefix in small_key(), after in proptest::option::of(small_key()), limit in 1usize..6, key in small_key(),
         ) {
             let mut merged = base.clone();
@@ -207,8 +157,8 @@ mod tests {
             merged.extend(own.clone());
             let scratch = Scratch { group: Layer { below: &base, staged: &group }, own };
             prop_assert_eq!(
-                rows(&scratch, back, &prefix, after.as_deref(), limit),
-                rows(&merged, back, &prefix, after.as_deref(), limit)
+                rows(&scratch, &prefix, after.as_deref(), limit),
+                rows(&merged, &prefix, after.as_deref(), limit)
             );
             prop_assert_eq!(scratch.get(&key).expect("get"), Reads::get(&merged, &key).expect("get"));
         }

@@ -13,7 +13,7 @@ mod writer;
 
 pub use storage::{FILES, OPENING_THREAD, SledStorage};
 
-use super::{Engine, Load, ReadFn, Reads, Visit, Watch, Work, end_of};
+use super::{Engine, Load, ReadFn, Reads, Visit, Watch, Work};
 use crate::store::Error;
 use futures_util::{
     FutureExt,
@@ -128,17 +128,6 @@ impl Reads for sled::Tree {
             _ => Bound::Included(prefix),
         };
         for row in self.range::<&[u8], _>((from, Bound::Unbounded)) {
-            let (key, value) = row?;
-            if !key.starts_with(prefix) || visit(&key, &value).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn scan_back(&self, prefix: &[u8], before: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Error> {
-        let end = end_of(prefix, before);
-        for row in self.range::<&[u8], _>((Bound::Unbounded, end.as_ref().map(AsRef::as_ref))).rev() {
             let (key, value) = row?;
             if !key.starts_with(prefix) || visit(&key, &value).is_break() {
                 break;
