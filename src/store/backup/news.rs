@@ -36,7 +36,7 @@ impl Store {
     /// The engine's own.
     pub async fn extent(&self) -> Result<Extent, Error> {
         self.view(|reads| {
-            let mut extent = Extent { last_event: EVENTS.last_key(reads, &[])?, ..Extent::default() };
+            let mut extent = Extent { last_event: EVENTS.first_key(reads, &[])?, ..Extent::default() };
             USERS.scan(reads, &[], None, |id, _| {
                 extent.users.insert(id);
                 ControlFlow::Continue(())

@@ -204,18 +204,6 @@ fn a_snapshot_stays_as_it_was(engine: &dyn Engine) {
     };
     snapshot.scan(b"", None, visit).expect("readable");
     assert_eq!(first, [key(2)]);
-    is_the_same_backwards(&*snapshot, &key(1999));
-}
-
-fn is_the_same_backwards(snapshot: &dyn super::Reads, before: &[u8]) {
-    let mut back = Rows::new();
-    let visit = &mut |key: &[u8], value: &[u8]| {
-        back.push((key.to_vec(), value.to_vec()));
-        ControlFlow::Continue(())
-    };
-    snapshot.scan_back(&[0, 0], Some(before), visit).expect("readable");
-    back.reverse();
-    assert!(back == all(snapshot, b"", None), "the other way round");
 }
 
 /// Works write two rows that must be equal, at the two ends of the database.

@@ -1,7 +1,7 @@
 //! Snapshots: the tree as it was at one moment. sled has none, so while one is open the writer keeps, before it applies a
 //! group, what each key of the group had; a snapshot reads that in place of the tree's row.
 
-use super::super::{Reads, Visit, end_of, overlay::Staged};
+use super::super::{Reads, Visit, overlay::Staged};
 use crate::store::Error;
 use parking_lot::{Mutex, MutexGuard};
 use std::{
@@ -117,26 +117,6 @@ impl Reads for Snapshot {
                 rows.iter().try_for_each(|(key, value)| value.as_ref().map_or(ControlFlow::Continue(()), |value| visit(key, value)));
             match last.filter(|_| visited.is_continue()) {
                 Some(last) => after = Some(last),
-                None => return Ok(()),
-            }
-        }
-    }
-
-    fn scan_back(&self, prefix: &[u8], before: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Error> {
-        let mut before = before.map(<[u8]>::to_vec);
-        loop {
-            let mut rows = chunk(|visit| self.tree.scan_back(prefix, before.as_deref(), visit))?;
-            let first = if rows.len() == CHUNK { rows.first_key_value().map(|(key, _)| key.clone()) } else { None };
-            let to = end_of(prefix, before.as_deref());
-            self.former(|former| {
-                let here = former.range::<[u8], _>((Bound::Unbounded, to.as_ref().map(AsRef::as_ref))).rev();
-                let here = here.take_while(|(key, _)| key.starts_with(prefix) && first.as_ref().is_none_or(|first| *key >= first));
-                rows.extend(here.map(|(key, value)| (key.clone(), value.clone())));
-            })?;
-            let visited =
-                rows.iter().rev().try_for_each(|(key, value)| value.as_ref().map_or(ControlFlow::Continue(()), |value| visit(key, value)));
-            match first.filter(|_| visited.is_continue()) {
-                Some(first) => before = Some(first),
                 None => return Ok(()),
             }
         }
