@@ -54,9 +54,13 @@ impl Store {
         let users = self.extent().await?.users.difference(&other.users).count();
         self.view(|reads| {
             let mut news = News { users, ..News::default() };
-            EVENTS.scan(reads, &[], other.last_event.as_ref(), |_, (at, _)| {
+            // The latest comes first.
+            EVENTS.scan(reads, &[], None, |id, (at, _)| {
+                if other.last_event.is_some_and(|last| id <= last) {
+                    return ControlFlow::Break(());
+                }
                 news.events += 1;
-                news.latest = Some(at);
+                news.latest.get_or_insert(at);
                 ControlFlow::Continue(())
             })?;
             Ok(news)
