@@ -185,7 +185,7 @@ pub fn restore(args: &RestoreArgs, json: bool, loaded: &Loaded, secrets: &Operat
 /// Opens the restored data as a start would, and ends what must not live again. Returns what the database has.
 async fn end_everything(settings: &Settings, secrets: &OperatorSecrets, restoring: &Restoring) -> Result<Value, Failure> {
     let mut settings = settings.clone();
-    settings.server.data_dir = restoring.place();
+    restoring.place().clone_into(&mut settings.server.data_dir);
     let app = App::open(&settings, secrets).await?;
     app.end_everything(format!("restored from a backup of {}: every session and API key was ended", restoring.header.created_at)).await?;
     let report = app.check().await?;

@@ -12,6 +12,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The directory that a backup is read into.
+pub const PART: &str = "restore.part";
 const RESTORED: &str = "restored-";
 const PLACING: &str = "placing-";
 const REPLACED: &str = "replaced-";
@@ -39,8 +41,10 @@ pub fn is_begun(directory: &Path) -> bool {
     [RESTORED, PLACING].into_iter().any(|prefix| begun(directory, prefix).is_ok_and(|found| found.is_some()))
 }
 
-/// Goes on with a restore, if one was begun.
+/// Goes on with a restore, if one was begun; removes what one has left that was killed before.
 pub fn go_on(directory: &Path) -> io::Result<()> {
+    // It is in nobody's way.
+    let _ = fs::remove_dir_all(directory.join(PART));
     let names = || KEYRINGS.into_iter().chain(FILES);
     if let Some((restored, stamp)) = begun(directory, RESTORED)? {
         let replaced = directory.join(format!("{REPLACED}{stamp}"));
@@ -94,7 +98,7 @@ mod tests {
     /// A data directory with this in every file, and a whole backup beside it.
     fn before() -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a directory");
-        let part = dir.path().join("part");
+        let part = dir.path().join(PART);
         for (place, text) in [(dir.path(), "old"), (&*part, "new")] {
             fs::create_dir_all(place.join("db")).expect("made");
             for file in ["keyring", "marker", "db/conf", "db/db"] {
@@ -117,7 +121,7 @@ mod tests {
         for moved in 0..=files.len() {
             let dir = before();
             let (restored, replaced) = (dir.path().join("restored-1"), dir.path().join("replaced-1"));
-            fs::rename(dir.path().join("part"), restored).expect("renamed");
+            fs::rename(dir.path().join(PART), restored).expect("renamed");
             fs::create_dir(&replaced).expect("made");
             for file in &files[..moved] {
                 fs::rename(dir.path().join(file), replaced.join(file)).expect("moved");
@@ -130,7 +134,7 @@ mod tests {
         for moved in 0..=files.len() {
             let dir = before();
             let (placing, replaced) = (dir.path().join("placing-1"), dir.path().join("replaced-1"));
-            fs::rename(dir.path().join("part"), &placing).expect("renamed");
+            fs::rename(dir.path().join(PART), &placing).expect("renamed");
             fs::create_dir(&replaced).expect("made");
             files.iter().for_each(|file| fs::rename(dir.path().join(file), replaced.join(file)).expect("moved"));
             for file in files[..moved].iter().filter(|file| placing.join(file).exists()) {
@@ -146,7 +150,7 @@ mod tests {
     fn two_restores_within_a_second_keep_both_that_they_replace() {
         let dir = before();
         fs::create_dir_all(dir.path().join("replaced-1/db")).expect("made");
-        let replaced = begin(&dir.path().join("part"), dir.path(), "1").expect("placed").expect("something was there");
+        let replaced = begin(&dir.path().join(PART), dir.path(), "1").expect("placed").expect("something was there");
         assert_eq!(replaced, dir.path().join("replaced-1x"));
         assert!(is_new(dir.path()));
     }

@@ -22,10 +22,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const PART: &str = "restore.part";
+/// The directory that a backup is read into. Dropped before it is in its place, it is removed.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = remove(&self.0);
+    }
+}
 
 /// A backup that was read whole into a directory beside what it is to replace.
 pub struct Restoring {
+    part: Part,
     data_dir: DataDir,
     /// What the backup is.
     pub header: Header,
@@ -55,25 +63,26 @@ impl Restoring {
     /// # Errors
     /// The backup is damaged or of a later release, or cannot be written beside what is there.
     pub async fn read(data_dir: DataDir, input: impl BufRead) -> Result<Self, Failure> {
-        let place = data_dir.file(PART);
+        let part = Part(data_dir.file(placing::PART));
+        let place = &part.0;
         let io = |error: io::Error| Failure::io(format!("{}: cannot be written: {error}: nothing was changed", place.display()));
-        remove(&place).map_err(io)?;
+        remove(place).map_err(io)?;
         let (header, mut reader) = Reader::begin(input)?;
-        DirBuilder::new().mode(0o700).create(&place).map_err(io)?;
-        let storage = SledStorage::new(&place, 0);
+        DirBuilder::new().mode(0o700).create(place).map_err(io)?;
+        let storage = SledStorage::new(place, 0);
         let engine = storage.open(|_| Ok(()))?;
         let keyring = reader.load(&*engine).await?;
         drop(engine);
         let keyring = Keyring::from_file(&keyring).map_err(|why| Failure::data(format!("its keyring {why}: nothing was changed")))?;
-        DataDir { path: place.clone(), handle: File::open(&place).map_err(io)? }.write_keyring("keyring", &keyring).map_err(io)?;
+        DataDir { path: place.clone(), handle: File::open(place).map_err(io)? }.write_keyring("keyring", &keyring).map_err(io)?;
         let summary = reader.summary().clone();
-        Ok(Self { data_dir, header, summary })
+        Ok(Self { part, data_dir, header, summary })
     }
 
     /// The data directory that was made of the backup.
     #[must_use]
-    pub fn place(&self) -> PathBuf {
-        self.data_dir.file(PART)
+    pub fn place(&self) -> &Path {
+        &self.part.0
     }
 
     /// What the database that will be replaced has and the backup has not; none if there is nothing to be replaced.
@@ -84,7 +93,7 @@ impl Restoring {
         if DataDir::is_new(self.data_dir.path()) {
             return Ok(None);
         }
-        let extent = extent(&self.place()).await?;
+        let extent = extent(self.place()).await?;
         let storage = SledStorage::new(self.data_dir.path(), 0);
         // It has a keyring: none is made with this algorithm.
         let opened = self.data_dir.open_store(&storage, Algorithm::HS256, &Clock::default(), Vec::new()).await?;
@@ -97,7 +106,7 @@ impl Restoring {
     /// The system's. If it was begun, the next process that opens the data directory goes on.
     pub fn place_it(self, now: Timestamp) -> Result<Option<PathBuf>, Failure> {
         let directory = self.data_dir.path();
-        placing::begin(&self.place(), directory, &stamp(now))
+        placing::begin(self.place(), directory, &stamp(now))
             .map_err(|error| Failure::io(format!("{}: {error}: the next start goes on, or says why it cannot", directory.display())))
     }
 }

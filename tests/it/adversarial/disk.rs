@@ -12,10 +12,10 @@ use std::{
 use tempfile::TempDir;
 
 /// A file system of 8 MiB in memory.
-struct SmallDisk(TempDir);
+pub struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    fn mounted() -> Self {
+    pub fn mounted() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs"]).arg(dir.path()).output().expect("mount");
@@ -24,12 +24,12 @@ impl SmallDisk {
         Self(dir)
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 
     /// The setting that puts a server's data here.
-    fn setting(&self) -> String {
+    pub fn setting(&self) -> String {
         format!("server.data_dir={}", self.path().join("data").display())
     }
 
@@ -39,7 +39,7 @@ impl SmallDisk {
     }
 
     /// Fills the disk with a file until only `left` bytes are free. Removing the file frees the space again.
-    fn fill(&self, left: u64) -> PathBuf {
+    pub fn fill(&self, left: u64) -> PathBuf {
         let path = self.path().join("ballast");
         let mut file = File::options().create(true).append(true).open(&path).expect("a file");
         while self.free() > left {

@@ -3,7 +3,7 @@
 mod age;
 mod crowds;
 mod damage;
-mod disk;
+pub mod disk;
 mod fairness;
 mod hostile;
 mod limits;

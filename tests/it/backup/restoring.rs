@@ -1,7 +1,10 @@
 //! Restoring: on a blank box, over what is there, and when it is cut short.
 
 use super::{backed_up, names, refused, set_schema, text};
-use crate::support::{Actor, PASSWORD, Server, doorward};
+use crate::{
+    adversarial::disk::SmallDisk,
+    support::{Actor, PASSWORD, Server, doorward},
+};
 use std::{fs, io::Write, process::Stdio};
 
 #[tokio::test]
@@ -45,7 +48,9 @@ async fn bak_5_what_is_there_is_replaced_only_if_that_is_said_and_what_it_has_mo
     assert_eq!(names(&server.data_dir()), before);
     let said = server.json(&["restore", "--replace", &file], "");
     assert_eq!(said["lost"]["users"], 1, "{said}");
-    assert!(said["lost"]["events"].as_u64().is_some_and(|events| events >= 2), "{said}");
+    // She registered, and the server stopped.
+    assert_eq!(said["lost"]["events"], 2, "{said}");
+    assert!(said["lost"]["latest"].as_str() > said["createdAt"].as_str(), "{said}");
     let replaced = said["replaced"].as_str().expect("kept").to_owned();
     server.start_again();
     Actor::at(&server).login("ada@example.org", PASSWORD, "body").await.expect(200);
@@ -74,12 +79,12 @@ async fn bak_4_killed_while_it_reads_a_restore_has_changed_nothing() {
     child.kill().expect("killed");
     child.wait().expect("waited");
     server.start_again();
+    assert!(!part.exists());
     for user in ["ada@example.org", "bob@example.org"] {
         Actor::at(&server).login(user, PASSWORD, "body").await.expect(200);
     }
     assert!(server.stop().success());
     server.json(&["restore", "--replace", &text(&file)], "");
-    assert!(!part.exists());
     server.start_again();
     Actor::at(&server).login("bob@example.org", PASSWORD, "body").await.expect(401);
 }
@@ -102,4 +107,34 @@ async fn bak_8_a_release_that_does_not_know_the_schema_says_how_to_go_back() {
     assert!(said["said"].to_string().contains("cannot be read"), "{said}");
     server.start_again();
     Actor::at(&server).login("ada@example.org", PASSWORD, "body").await.expect(200);
+}
+
+#[tokio::test]
+async fn bak_4_on_a_full_disk_a_restore_changes_nothing_and_leaves_nothing() {
+    let disk = SmallDisk::mounted();
+    let mut server = Server::with(&[disk.setting().as_str(), "server.min_free_mib=0"]);
+    Actor::registered_with_tokens(&server, "ada@example.org").await;
+    let file = text(&backed_up(&server));
+    Actor::registered_with_tokens(&server, "bob@example.org").await;
+    assert!(server.stop().success());
+    let data = disk.path().join("data");
+    let before = names(&data);
+    for left in [0, 64 * 1024, 512 * 1024] {
+        let ballast = disk.fill(left);
+        let (code, why) = refused(&server, &["restore", "--replace", &file], "");
+        assert!(code == 74 && !why.contains("panicked"), "{left}: {code}: {why}");
+        assert_eq!(names(&data), before, "{left}");
+        fs::remove_file(ballast).expect("removed");
+    }
+    server.start_again();
+    for user in ["ada@example.org", "bob@example.org"] {
+        Actor::at(&server).login(user, PASSWORD, "body").await.expect(200);
+    }
+    // And so does a backup.
+    let ballast = disk.fill(0);
+    let small = disk.path().join("backup.jsonl");
+    let (code, why) = refused(&server, &["backup", &text(&small)], "");
+    assert!(code == 74 && why.contains("nothing was changed"), "{code}: {why}");
+    fs::remove_file(ballast).expect("removed");
+    assert_eq!(names(disk.path()), ["data"]);
 }
